@@ -1,0 +1,233 @@
+"""The typed configuration of a run. Every value lives here once; imports no torch.
+
+Reading presets, files and flags into a `Config` is `expo_lite.config_reader`'s duty.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Level = Annotated[int, Field(ge=1)]
+DecayRate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys are refused, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would take `steps: true` as 1 step
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("should not be true or false")
+        return value
+
+
+class PolicyConfig(Section):
+    """The base model and its LoRA adapter."""
+
+    model: str = "tiny"
+    """A local folder or Hub id; "tiny" is the model that ships in the package."""
+    quantization: Literal["nf4", "none"] = "nf4"
+    """nf4: 4-bit weights with double quantisation (QLoRA). none: 16 or 32-bit weights."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Compute type. auto: float32 on the CPU, else bfloat16, or float16 where the card has no bfloat16."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda where there is a GPU. Presets for a card name cuda, so that they refuse to start without."""
+    lora_rank: PositiveInt = 16
+    """Rank of the LoRA adapters on all linear layers."""
+    lora_alpha: PositiveInt = 32
+    """LoRA scaling numerator: the adapter's output is multiplied by lora_alpha / lora_rank."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third slower."""
+
+
+class PromptConfig(Section):
+    """What is said to the model."""
+
+    system: str | None = None
+    """System message, for models whose chat template has one."""
+    task: str = "{question}\n\nReason step by step, and put the final answer in \\boxed{}."
+    """The unhinted prompt; {question} is filled in. Trained sequences always carry this one."""
+    hinted: str = (
+        "{question}\n\nThe correct answer is {answer}. Write a step-by-step solution that arrives at it, "
+        "as if you had worked it out yourself: do not mention that the answer was given. "
+        "Put the final answer in \\boxed{}."
+    )
+    """The prompt for self-explanations; {question} and {answer} are filled in."""
+
+    @field_validator("task", "hinted")
+    @classmethod
+    def _has_placeholders(cls, template: str, info: ValidationInfo) -> str:
+        needed = ["{question}"] if info.field_name == "task" else ["{question}", "{answer}"]
+        if missing := [name for name in needed if name not in template]:
+            raise ValueError(f"should contain {' and '.join(missing)}")
+        return template
+
+
+class DataConfig(Section):
+    """Where problems come from."""
+
+    source: str = "tiny"
+    """"tiny" (the embedded world) or a local .jsonl file with the keys question, answer, level, solution."""
+    levels: dict[Level, Weight] = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3}
+    """How often each level is drawn for training, relative to the others."""
+    validation_problems: PositiveInt = 32
+    """Held-out problems per level for the curves and for choosing the best checkpoint."""
+    test_problems: PositiveInt = 64
+    """Held-out problems per level for the table before and after training."""
+
+    @field_validator("levels")
+    @classmethod
+    def _draws_something(cls, levels: dict[int, float]) -> dict[int, float]:
+        if not any(levels.values()):
+            raise ValueError("should give at least one level a weight above 0")
+        return levels
+
+
+class RolloutConfig(Section):
+    """Sampling from the policy."""
+
+    prompts_per_step: PositiveInt = 16
+    """P, problems taken per step."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """G, rollouts per problem; an advantage needs at least two."""
+    temperature: PositiveFloat = 0.7
+    """Divides the logits in sampling, in the policy term and in the ratio."""
+    top_p: Literal[1] = 1
+    """Only 1 is accepted: with a cut tail the policy sampled from is not the one trained."""
+    top_k: Literal[0] = 0
+    """Only 0 (off) is accepted, for the same reason."""
+    max_new_tokens: PositiveInt = 64
+    """Longest completion; a rollout cut off here counts as wrong."""
+    dense_weights: Literal["auto", "yes", "no"] = "auto"
+    """Sample from dequantised, merged copies of the linear layers: faster for small models.
+    auto: on the CPU where the copies stay under 1 GiB."""
+
+
+class ExplanationConfig(Section):
+    """The extra term of ExPO: explanations of known answers, trained on with the answer hidden."""
+
+    source: Literal["self", "expert", "none"] = "self"
+    """self: ExP-GRPO. expert: the data set's solutions (GRPO SFT-GT-CoT). none: plain GRPO."""
+    gate: Literal["failed", "every"] = "failed"
+    """Which prompts get explanations: those without a correct rollout, or every one."""
+    weight: Weight = 0.04
+    """Coefficient of the explanation term (the paper's beta)."""
+    samples: PositiveInt = 4
+    """K, self-explanations sampled per gated prompt."""
+    selection: Literal["likeliest", "random", "all"] = "random"
+    """Which of the accepted ones are trained on; likeliest under the unhinted prompt."""
+    filters: frozenset[Literal["complete", "verified", "no_leak"]] = frozenset({"complete", "verified", "no_leak"})
+    """What an explanation must pass: it ended by itself, its answer is right, it does not betray the hint."""
+
+
+class ObjectiveConfig(Section):
+    """The policy term."""
+
+    loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
+    """How tokens are averaged: per sequence, by a constant length, or over all tokens of the step."""
+    advantage_scale: Literal["group", "batch", "none"] = "group"
+    """What centred rewards are divided by: the group's deviation, the batch's, or 1."""
+    clip_epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The ratio's clipping range, 1 - epsilon to 1 + epsilon."""
+    updates_per_batch: PositiveInt = 1
+    """Optimizer steps per sampled batch; from the second on, the ratio differs from 1."""
+    mask_truncated: bool = False
+    """Leave rollouts that were cut off out of the loss instead of training on them as wrong."""
+
+
+class KLConfig(Section):
+    """The penalty for leaving the reference (adapter off)."""
+
+    coef: Weight = 0.0
+    """Coefficient of the k3 estimate; above 0 every rollout is in the training pass."""
+
+
+class OptimizerConfig(Section):
+    """AdamW on the LoRA matrices."""
+
+    learning_rate: PositiveFloat = 1e-6
+    """Peak learning rate."""
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.99)
+    """Adam's decay rates."""
+    weight_decay: Weight = 0.0
+    """Decoupled weight decay."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """What follows warm-up; linear and cosine end at 0."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of linear warm-up."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
+
+
+class MemoryConfig(Section):
+    """How much is alive at once. None of these changes what is computed."""
+
+    rollouts_alive: PositiveInt = 128
+    """Rollouts decoded together (a wave)."""
+    micro_batch_tokens: PositiveInt = 8192
+    """Padded tokens per training micro-batch; at least one sequence is taken."""
+    logprob_chunk: PositiveInt = 1024
+    """Tokens whose [tokens, vocabulary] logits exist at once."""
+
+
+class VerifierConfig(Section):
+    """How answers are judged."""
+
+    timeout_seconds: PositiveInt = 5
+    """A judgement that takes longer is killed and counts as wrong (whole seconds)."""
+    workers: PositiveInt = 1
+    """Worker processes."""
+
+
+class EvaluationConfig(Section):
+    """Validation while training, and the test table before and after."""
+
+    every: PositiveInt = 25
+    """Steps between validations."""
+    samples: PositiveInt = 4
+    """Completions per problem, for pass@1 and pass@samples."""
+    forgetting_margin: Fraction = 0.1
+    """Warn when a level's validation pass@1 falls by more than this below the base's."""
+
+
+class CheckpointConfig(Section):
+    """Saving."""
+
+    every: PositiveInt = 25
+    """Steps between checkpoints."""
+    keep: PositiveInt = 2
+    """Newest checkpoints kept; the best one is always kept."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    run: str | None = None
+    """The run's folder; by default runs/ with the preset's name, the method and the seed."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds the adapter, the order of problems and every sampled token."""
+    steps: PositiveInt = 100
+    """Optimizer steps to train for."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads; 0 leaves torch's own choice. Runs repeat bit for bit at one count."""
+
+    policy: PolicyConfig = PolicyConfig()
+    prompt: PromptConfig = PromptConfig()
+    data: DataConfig = DataConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    explanation: ExplanationConfig = ExplanationConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    kl: KLConfig = KLConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    verifier: VerifierConfig = VerifierConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()

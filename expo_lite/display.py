@@ -1,0 +1,79 @@
+"""What a run shows in the terminal: a live progress bar, notes above it, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from expo_lite.evaluation import Evaluation
+
+PHASES = ("generate", "verify", "explain", "train")
+
+
+class Display:
+    """Use it as a context around the loop. Without a terminal only notes and tables are printed."""
+
+    def __init__(self, console: Console, steps: int, done: int) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=steps, completed=done)
+
+    def __enter__(self) -> Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def step(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Advance the bar to a finished step."""
+        self.progress.update(self.task, completed=number, description=step_line(metrics))
+
+    def note(self, text: str, style: str = "") -> None:
+        """A line above the bar."""
+        self.console.print(text, style=style, highlight=False)
+
+    def validation(self, step: int, evaluation: Evaluation) -> None:
+        """One line with pass@1 by level."""
+        scores = "  ".join(f"L{s.level} {100 * s.pass_at_1.mean:3.0f} %" for s in evaluation.levels)
+        self.note(f"step {step:>4}  validation pass@1  {scores}")
+
+
+def step_line(metrics: Mapping[str, float]) -> str:
+    """Reward, groups, rescued and seconds by phase of one step."""
+    groups = "/".join(f"{metrics[f'{kind}_groups']:.0f}" for kind in ("failed", "mixed", "solved"))
+    seconds = " ".join(f"{phase} {metrics[f'{phase}_seconds']:.2f}" for phase in PHASES)
+    idle = "" if metrics["updates"] else "  [yellow]no signal[/yellow]"
+    return (
+        f"reward {metrics['reward_mean']:.2f}  failed/mixed/solved {groups}  "
+        f"rescued {metrics['rescued_groups']:.0f}{idle}  [dim]s: {seconds}[/dim]"
+    )
+
+
+def comparison_table(before: Evaluation, after: Evaluation) -> Table:
+    """Before and after by level, with 95 % intervals."""
+    first = before.levels[0]
+    k = f"pass@{first.k}"
+    table = Table(
+        title=f"Held-out problems, before and after ({first.problems} a level, {first.samples} samples each, "
+        "95 % bootstrap intervals)"
+    )
+    for name in ("level", "pass@1 before", "pass@1 after", f"{k} before", f"{k} after"):
+        table.add_column(name, justify="right")
+    for old, new in zip(before.levels, after.levels, strict=True):
+        table.add_row(
+            str(old.level), str(old.pass_at_1), str(new.pass_at_1), str(old.pass_at_k), str(new.pass_at_k)
+        )
+    return table

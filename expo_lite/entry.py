@@ -1,0 +1,22 @@
+"""How every entry point runs: errors a user can act on end in one message and a status, never in a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from expo_lite.errors import ExpoLiteError
+
+FAILED, INTERRUPTED = 2, 130
+
+
+def run(body: Callable[[], int | None]) -> int:
+    """Run an entry point's body and return the exit status: its own, 2 for a known error, 130 for Ctrl-C."""
+    try:
+        return body() or 0
+    except ExpoLiteError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,106 @@
+"""Failed groups -> explanations of the known answer that are fit to be trained on.
+
+The policy is told the answer and explains it; what it writes must end by itself, arrive at the right
+answer and not betray the hint. It is then paired with the unhinted prompt.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from expo_lite.batching import collate
+from expo_lite.config import Config
+from expo_lite.policy import Policy
+from expo_lite.prompts import Prompts, leaked_phrase
+from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.types import Completion, Explanation, Problem, TrainingSequence, Verdict
+from expo_lite.verifier import Verifier
+
+
+class Explainer:
+    """Self-explanations (or the experts' solutions) for the problems of a step."""
+
+    def __init__(
+        self,
+        config: Config,
+        sampler: Sampler,
+        prompts: Prompts,
+        verifier: Verifier,
+    ) -> None:
+        self.config = config.explanation
+        self.rollout = config.rollout
+        self.logprob_chunk = config.memory.logprob_chunk
+        self.seed = config.seed
+        self.sampler = sampler
+        self.prompts = prompts
+        self.verifier = verifier
+
+    def explain(self, problems: Sequence[Problem], step: int) -> list[list[Explanation]]:
+        """For each problem all its explanations, accepted and rejected; none if the source is "none"."""
+        if self.config.source == "self":
+            return self._self_explanations(problems, step)
+        if self.config.source == "expert":
+            return [self._expert_solution(problem) for problem in problems]
+        return [[] for _ in problems]
+
+    def _self_explanations(self, problems: Sequence[Problem], step: int) -> list[list[Explanation]]:
+        requests = [
+            SampleRequest(self.prompts.hinted(p), self.config.samples, (self.seed, "explanation", step, p.id))
+            for p in problems
+        ]
+        written = self.sampler.sample(requests, self.rollout.max_new_tokens, self.rollout.temperature)
+        pairs = [(p.answer, c.text) for p, completions in zip(problems, written, strict=True) for c in completions]
+        verdicts = iter(self.verifier.judge(pairs))
+        return [
+            [self._filtered(problem, completion, next(verdicts)) for completion in completions]
+            for problem, completions in zip(problems, written, strict=True)
+        ]
+
+    def _filtered(self, problem: Problem, completion: Completion, verdict: Verdict) -> Explanation:
+        rejected = rejection(completion, verdict, self.config.filters)
+        return Explanation(problem, self.prompts.task(problem), completion, verdict, rejected)
+
+    def _expert_solution(self, problem: Problem) -> list[Explanation]:
+        """The data set's own solution, which needs no filter."""
+        if problem.solution is None:
+            return []
+        unhinted_ids, completion_ids = self.prompts.task(problem), self.prompts.completion(problem.solution)
+        completion = Completion(unhinted_ids, completion_ids, [], True, problem.solution)
+        return [Explanation(problem, unhinted_ids, completion, Verdict.CORRECT)]
+
+    def select(self, explanations: Sequence[Explanation], step: int) -> list[Explanation]:
+        """Which of one problem's explanations are trained on: by `explanation.selection`."""
+        accepted = [e for e in explanations if e.rejected is None]
+        if len(accepted) <= 1 or self.config.selection == "all":
+            return accepted
+        if self.config.selection == "random":
+            return [random.Random(f"{self.seed}/{step}/{accepted[0].problem.id}").choice(accepted)]
+        means = [unhinted_mean_logprob(e, self.sampler.policy, self.logprob_chunk) for e in accepted]
+        return [accepted[means.index(max(means))]]
+
+
+def rejection(
+    completion: Completion, verdict: Verdict, filters: frozenset[str]
+) -> Literal["incomplete", "unverified", "leak"] | None:
+    """The first filter that turns an explanation down, or None."""
+    if "complete" in filters and not completion.finished:
+        return "incomplete"
+    if "verified" in filters and verdict is not Verdict.CORRECT:
+        return "unverified"
+    if "no_leak" in filters and leaked_phrase(completion.text) is not None:
+        return "leak"
+    return None
+
+
+@torch.no_grad()
+def unhinted_mean_logprob(explanation: Explanation, policy: Policy, chunk: int) -> float:
+    """Mean log pi(token | unhinted prompt, tokens before), temperature 1: how natural the policy finds it."""
+    sequence = TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids)
+    batch = collate([sequence], policy.tokenizer.pad_token_id, policy.device)
+    temperature = torch.ones_like(batch.advantages)
+    logprobs, _ = policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
+    return logprobs.mean().item()

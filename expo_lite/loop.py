@@ -1,0 +1,186 @@
+"""A run from its first step to its last: validation, checkpoints, what is recorded, and stopping early."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from types import FrameType
+
+from rich.console import Console
+
+from expo_lite.advice import advise, forgetting
+from expo_lite.assemble import Assembly, assemble
+from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_checkpoint
+from expo_lite.config import Config
+from expo_lite.config_reader import Request
+from expo_lite.environment import environment
+from expo_lite.display import Display, comparison_table
+from expo_lite.evaluation import Evaluation
+from expo_lite.model_card import model_card
+from expo_lite.plots import plot_learning_curves
+from expo_lite.policy import resolve_device
+from expo_lite.problems import draw_problems
+from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.samples import sample_records
+from expo_lite.start import start_run
+from expo_lite.trainer import StepReport
+
+
+def train(request: Request, console: Console | None = None) -> int:
+    """Train from start, or from the last checkpoint with `request.resume`; returns the exit status.
+
+    Raises ExpoLiteError, with a sentence on what to do, for whatever the user can mend.
+    """
+    resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
+    with start_run(request) as run:
+        run.write_json("environment.json", environment())
+        with assemble(request.config) as parts:
+            return Loop(request.config, run, parts, console or Console()).to_the_end()
+
+
+class Loop:
+    """Steps of the trainer, with everything around them that a run's folder holds."""
+
+    def __init__(self, config: Config, run: RunDir, parts: Assembly, console: Console) -> None:
+        self.config = config
+        self.run = run
+        self.parts = parts
+        self.console = console
+        self.progress = Progress()
+        self.stop_asked = threading.Event()
+
+    def to_the_end(self) -> int:
+        """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then)."""
+        self.resume()
+        base = self.base_scores("base_validation")
+        self.base_scores("base_test")
+        problems = self.remaining_problems()
+        with Display(self.console, self.config.steps, self.progress.step) as display, self.stop_on_signal(display):
+            for number in range(self.progress.step + 1, self.config.steps + 1):
+                report = self.parts.trainer.step(number, list(islice(problems, self.config.rollout.prompts_per_step)))
+                self.record(report)
+                display.step(number, report.metrics)
+                last = number == self.config.steps
+                if last or number % self.config.evaluation.every == 0:
+                    self.validate(number, base, display)
+                if last or number % self.config.checkpoint.every == 0 or self.stop_asked.is_set():
+                    self.save()
+                if self.stop_asked.is_set() and not last:
+                    return self.stopped(number)
+        self.finish()
+        return 0
+
+    def resume(self) -> None:
+        """Load the newest checkpoint, if any, and forget what was recorded after it."""
+        checkpoints = self.run.checkpoints()
+        if checkpoints:
+            trainer = self.parts.trainer
+            self.progress = load_checkpoint(
+                checkpoints[-1][1], self.parts.policy.model, trainer.optimizer, trainer.scheduler
+            )
+            self.console.print(f"Resuming {self.run.path} after step {self.progress.step}.", highlight=False)
+        self.run.truncate_after(self.progress.step)
+
+    def remaining_problems(self) -> Iterator:
+        """Training problems from where the run stands."""
+        drawn = self.progress.step * self.config.rollout.prompts_per_step
+        return draw_problems(self.parts.problems.train, self.config.data.levels, self.config.seed, drawn)
+
+    def record(self, report: StepReport) -> None:
+        """Write a step's metrics and samples, and give a sign of life."""
+        self.progress = replace(self.progress, step=report.step)
+        self.run.append(METRICS, {"step": report.step, **report.metrics})
+        self.run.append_many(SAMPLES, sample_records(report))
+        self.run.status(step=report.step, state="running", steps=self.config.steps)
+
+    def validate(self, step: int, base: Evaluation, display: Display) -> None:
+        """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
+        evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
+        self.run.append(EVAL, {"step": step, "name": "validation", "levels": evaluation.record()})
+        display.validation(step, evaluation)
+        if evaluation.mean_pass_at_1 >= self.progress.best_score:
+            self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
+            with self.run.staged(self.run.adapter) as folder:
+                self.parts.policy.model.save_pretrained(folder)
+        warnings = forgetting(base, evaluation, self.config.evaluation.forgetting_margin)
+        recent = self.run.read(METRICS)[-self.config.evaluation.every :]
+        for warning in [*warnings, *advise(recent, self.config)]:
+            display.note(warning, style="yellow")
+
+    def base_scores(self, name: str) -> Evaluation:
+        """The base's scores (adapter off), from the folder if they were taken before."""
+        for record in self.run.read(EVAL):
+            if record["name"] == name:
+                return Evaluation.from_record(record["levels"])
+        sets = self.parts.problems
+        self.console.print(f"Scoring the base on held-out problems ({name.removeprefix('base_')}) ...", style="dim")
+        with self.parts.policy.reference():
+            evaluation = self.parts.evaluator.evaluate(sets.test if name == "base_test" else sets.validation)
+        self.run.append(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
+        return evaluation
+
+    def save(self) -> None:
+        """Write a checkpoint, whole or not at all, and delete the oldest beyond `checkpoint.keep`."""
+        trainer = self.parts.trainer
+        with self.run.staged(self.run.checkpoint(self.progress.step)) as folder:
+            save_checkpoint(folder, self.parts.policy.model, trainer.optimizer, trainer.scheduler, self.progress)
+        for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
+            shutil.rmtree(old)
+
+    def stopped(self, step: int) -> int:
+        """Say how to go on."""
+        self.run.status(step=step, state="stopped", steps=self.config.steps)
+        self.console.print(
+            f"Stopped after step {step}; nothing is lost. Repeat the same command with --resume to go on.",
+            highlight=False,
+        )
+        return 130
+
+    def finish(self) -> None:
+        """Score the best adapter on the test problems; write table, curves and model card."""
+        load_adapter(self.run.adapter, self.parts.policy.model)
+        before = self.base_scores("base_test")
+        after = self.parts.evaluator.evaluate(self.parts.problems.test)
+        step = self.progress.step
+        self.run.append(EVAL, {"step": step, "name": "test", "levels": after.record()})
+        plot_learning_curves(self.run, self.run.path / "learning_curves.png")
+        self.run.write_text("README.md", model_card(self.config, self.progress, before, after))
+        self.run.status(step=step, state="finished", steps=self.config.steps)
+        self.console.print(comparison_table(before, after))
+        metrics = self.run.read(METRICS)
+        for sentence in advise(metrics, self.config):
+            self.console.print(sentence, style="yellow", highlight=False)
+        rescued = sum(record["rescued_groups"] for record in metrics)
+        failed = sum(record["failed_groups"] for record in metrics)
+        self.console.print(
+            f"{rescued} of {failed} failed prompts were rescued by an explanation. Adapter of step "
+            f"{self.progress.best_step} (best on validation): {self.run.adapter}\n"
+            f"Learning curves: {self.run.path / 'learning_curves.png'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    @contextmanager
+    def stop_on_signal(self, display: Display) -> Iterator[None]:
+        """The first Ctrl-C (or SIGTERM) ends the run after the step under way; a second one at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self.stop_asked.is_set():
+                raise KeyboardInterrupt
+            self.stop_asked.set()
+            display.note("Stopping after this step; press Ctrl-C again to stop at once.", style="yellow")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

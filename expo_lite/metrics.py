@@ -1,0 +1,129 @@
+"""A step -> flat numbers, with the unit at the end of each name."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expo_lite.batching import MicroBatch
+from expo_lite.prompts import answer_position
+from expo_lite.types import Explanation, RolloutGroup
+
+
+@dataclass
+class PhaseClock:
+    """Seconds spent in each named phase of a step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+@dataclass
+class UpdateMeter:
+    """Gathers an update's numbers on the device and reads them once at its end."""
+
+    learning_rate: float
+    updates: int = 0
+    gradient_norm: float | None = None
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def add(
+        self, batch: MicroBatch, logprobs: Tensor, entropy: Tensor, reference: Tensor | None
+    ) -> None:
+        """Sums over one micro-batch's rollout tokens and explanation tokens; all tensors (N,)."""
+        policy, explanation = batch.is_policy.float(), (batch.explanation_weights > 0).float()
+        gap = (logprobs - batch.sampler_logprobs).abs()
+        self._sum("policy_tokens", policy)
+        self._sum("entropy", policy * entropy)
+        self._sum("gap", torch.where(batch.is_policy, gap, 0.0))
+        self._sum("explanation_tokens", explanation)
+        self._sum("explanation_nll", -explanation * logprobs)
+        if reference is not None:
+            self._sum("kl", policy * (logprobs - reference))
+
+    def _sum(self, name: str, values: Tensor) -> None:
+        self.sums[name] = self.sums.get(name, torch.zeros((), device=values.device)) + values.sum()
+
+    def metrics(self, read: Callable[[Tensor], Any]) -> dict[str, float]:
+        """Means per token. Quantities without tokens are left out rather than called 0."""
+        out: dict[str, float] = {"updates": self.updates, "learning_rate": self.learning_rate}
+        if self.gradient_norm is not None:
+            out["gradient_norm"] = self.gradient_norm
+        sums = dict(zip(self.sums, read(torch.stack(list(self.sums.values()))), strict=True)) if self.sums else {}
+        for name, total, tokens in (
+            ("entropy_nats", "entropy", "policy_tokens"),
+            ("sampler_trainer_gap_nats", "gap", "policy_tokens"),
+            ("kl_nats", "kl", "policy_tokens"),
+            ("explanation_nll_nats", "explanation_nll", "explanation_tokens"),
+        ):
+            if sums.get(tokens) and total in sums:
+                out[name] = sums[total] / sums[tokens]
+        return out
+
+
+def step_metrics(
+    groups: Sequence[RolloutGroup],
+    explanations: Sequence[Sequence[Explanation]],
+    trained_on: Sequence[Sequence[Explanation]],
+    update: dict[str, float],
+    clock: PhaseClock,
+) -> dict[str, float]:
+    """The numbers of one step. Nothing here is read back by training."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    kinds = Counter(group.kind for group in groups)
+    return {
+        "reward_mean": _mean([r.reward for r in rollouts]),
+        **{f"{kind}_groups": kinds[kind] for kind in ("failed", "mixed", "solved")},
+        "rescued_groups": sum(bool(chosen) for chosen in trained_on),
+        "groups_with_signal": sum(group.has_signal for group in groups),
+        "completion_tokens_mean": _mean([len(r.completion.completion_ids) for r in rollouts]),
+        "truncated_share": _mean([not r.completion.finished for r in rollouts]),
+        **{f"{_name(verdict)}_share": share for verdict, share in _verdict_shares(groups).items()},
+        **_explanation_metrics(explanations),
+        "explanations_trained": sum(map(len, trained_on)),
+        **update,
+        **{f"{phase}_seconds": seconds for phase, seconds in clock.seconds.items()},
+    }
+
+
+def _verdict_shares(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    verdicts = [rollout.verdict.value for group in groups for rollout in group.rollouts]
+    return {name: verdicts.count(name) / len(verdicts) for name in ("no answer", "timeout")}
+
+
+def _explanation_metrics(explanations: Sequence[Sequence[Explanation]]) -> dict[str, float]:
+    """How many were written, why they were turned down, and where the told answer first appears."""
+    written = [e for of_problem in explanations for e in of_problem]
+    reasons = Counter(e.rejected for e in written)
+    places = [answer_position(e.completion.text, e.problem.answer) for e in written if e.rejected is None]
+    found = [place for place in places if place is not None]
+    return {
+        "explanations_written": len(written),
+        "explanations_accepted": reasons[None],
+        **{f"explanations_rejected_{reason}": reasons[reason] for reason in ("incomplete", "unverified", "leak")},
+        **({"explanation_answer_position_share": _mean(found)} if found else {}),
+    }
+
+
+def _name(verdict: str) -> str:
+    return verdict.replace(" ", "_")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0

@@ -1,0 +1,46 @@
+"""Learning curves of a run folder as a PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot: no window, also on a machine without a screen
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from expo_lite.run_dir import EVAL, METRICS, RunDir
+
+
+def plot_learning_curves(run: RunDir, path: Path) -> None:
+    """Validation pass@1 by level, and failed and rescued groups, against steps."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    plot_levels(left, [record for record in run.read(EVAL) if record["name"] == "validation"])
+    plot_groups(right, run.read(METRICS))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_levels(axes: Axes, records: list[dict]) -> None:
+    """One line a level, with its interval shaded."""
+    steps = [record["step"] for record in records]
+    levels = sorted({score["level"] for record in records for score in record["levels"]})
+    colors = plt.get_cmap("viridis")
+    for index, level in enumerate(levels):
+        estimates = [s["pass_at_1"] for record in records for s in record["levels"] if s["level"] == level]
+        color = colors(0.9 * index / max(1, len(levels) - 1))
+        axes.plot(steps, [100 * e["mean"] for e in estimates], color=color, marker=".", label=f"level {level}")
+        low, high = [100 * e["low"] for e in estimates], [100 * e["high"] for e in estimates]
+        axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.set(title="Held-out problems solved", xlabel="step", ylabel="pass@1 (%)", ylim=(-2, 102))
+    axes.legend(frameon=False)
+
+
+def plot_groups(axes: Axes, records: list[dict]) -> None:
+    """What became of each step's prompts."""
+    steps = [record["step"] for record in records]
+    for name, color in (("failed_groups", "tab:red"), ("rescued_groups", "tab:green"), ("mixed_groups", "tab:blue")):
+        axes.plot(steps, [record[name] for record in records], color=color, label=name.replace("_", " "))
+    axes.set(title="Prompts per step", xlabel="step")
+    axes.legend(frameon=False)

@@ -1,0 +1,198 @@
+"""One set of weights: a (4-bit) base with a LoRA adapter is sampler, policy and reference at once.
+
+Adapter on = the policy being trained; adapter off = the reference (and the "before" model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import bitsandbytes as bnb
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from expo_lite.config import PolicyConfig
+from expo_lite.dense import dense_linears
+from expo_lite.errors import ConfigError
+from expo_lite.logprobs import token_logprobs
+
+DENSE_LIMIT_BYTES = 2**30
+
+
+class Policy:
+    """A causal language model with one LoRA adapter, its tokenizer and its device."""
+
+    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.causal_lm: PreTrainedModel = model.get_base_model()  # type: ignore[assignment]
+        self.device = next(model.parameters()).device
+        self.end_ids = end_token_ids(self.causal_lm, tokenizer)
+
+    @property
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The fp32 adapter matrices."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def hidden_states(self, input_ids: Tensor) -> Tensor:
+        """Last hidden states (B, T, H) of right-padded `input_ids` (B, T).
+
+        No attention mask: with causal attention, padding on the right cannot reach the tokens before it,
+        and without a mask every backend can take its fastest attention kernel.
+        """
+        return self.causal_lm.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+
+    def completion_logprobs(
+        self, input_ids: Tensor, positions: Tensor, targets: Tensor, temperature: Tensor, chunk: int
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies (N,) of `targets` (N,), predicted at the flat `positions` (N,) of (B, T)."""
+        hidden = self.hidden_states(input_ids).flatten(0, 1)[positions]
+        return token_logprobs(hidden, self.head, targets, temperature, chunk)
+
+    @property
+    def head(self) -> torch.nn.Linear:
+        """The output embedding, (V, H)."""
+        return self.causal_lm.get_output_embeddings()  # type: ignore[return-value]
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within it the adapter is off: the model is the base."""
+        with self.model.disable_adapter():
+            yield
+
+    @contextmanager
+    def generating(self, dense: bool = False) -> Iterator[None]:
+        """Within it nothing is recorded for gradients and the KV cache works; `dense` see expo_lite.dense."""
+        was_training = self.model.training
+        self.model.eval()  # transformers ignores the cache where checkpointing is on in training mode
+        try:
+            with torch.no_grad():
+                if dense:
+                    with dense_linears(self.model):
+                        yield
+                else:
+                    yield
+        finally:
+            self.model.train(was_training)
+
+    def wants_dense(self, setting: str) -> bool:
+        """Resolve `rollout.dense_weights`. Merging is exact enough in float32 only (16 bit loses small deltas)."""
+        if setting != "auto":
+            return setting == "yes"
+        dense_bytes = 4 * sum(m.in_features * m.out_features for m in quantised_linears(self.model))
+        return self.device.type == "cpu" and self.head.weight.dtype == torch.float32 and dense_bytes <= DENSE_LIMIT_BYTES
+
+
+def load_policy(config: PolicyConfig, seed: int) -> Policy:
+    """Load the base, quantise it, add the adapter.
+
+    Raises ConfigError where the device is missing or the model cannot be found.
+    """
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    source = model_source(config.model)
+    quantization = None
+    if config.quantization == "nf4":
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        base = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, quantization_config=quantization, device_map={"": device}
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"policy.model: cannot load {config.model!r}: {first_line(error)}\n"
+            "Give a folder with a saved model, or a Hub id that this machine can reach (gated models need `hf auth login`)."
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return add_adapter(base, tokenizer, config, seed)
+
+
+def add_adapter(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int
+) -> Policy:
+    """Freeze `base`, put LoRA with fp32 master weights on every linear layer but the head.
+
+    peft's prepare_model_for_kbit_training is left out on purpose: it casts embeddings and head to fp32,
+    2 GiB on a 7B model.
+    """
+    base.requires_grad_(False)
+    avoid_in_place_repacking(base)
+    if config.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    torch.manual_seed(seed)
+    lora = LoraConfig(
+        r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(base, lora, autocast_adapter_dtype=True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    model.train()
+    return Policy(model, tokenizer)  # type: ignore[arg-type]
+
+
+def avoid_in_place_repacking(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from repacking weights on the first forward without gradients.
+
+    On CPUs with AVX512-BF16 that repacking happens in place, after which training silently loses gradients.
+    """
+    for module in quantised_linears(model):
+        module.support_avx512bf16_for_cpu = False
+
+
+def quantised_linears(model: torch.nn.Module) -> list[bnb.nn.Linear4bit]:
+    """Every 4-bit linear layer of a model."""
+    return [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a completion; chat models name several."""
+    ids: set[int] = set()
+    generation = model.generation_config
+    for value in (tokenizer.eos_token_id, generation.eos_token_id if generation else None):
+        ids.update(value if isinstance(value, list) else [] if value is None else [value])
+    return sorted(ids)
+
+
+def resolve_device(setting: str) -> torch.device:
+    """The device to train on. Raises ConfigError where a GPU is asked for and there is none."""
+    has_gpu = torch.cuda.is_available()
+    if setting == "cuda" and not has_gpu:
+        raise ConfigError(
+            "policy.device: this configuration needs an NVIDIA GPU, and torch sees none here; "
+            "on a CPU use --preset tiny."
+        )
+    return torch.device("cuda" if has_gpu and setting != "cpu" else "cpu")
+
+
+def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """The compute type: float32 on the CPU, else bfloat16, or float16 on cards without it."""
+    if setting != "auto":
+        return getattr(torch, setting)
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def model_source(model: str) -> str:
+    """The folder or Hub id to load; "tiny" is the base that ships in the package."""
+    return str(tiny_base()) if model == "tiny" else model
+
+
+def tiny_base() -> Path:
+    """The folder of the shipped base."""
+    return Path(str(files("expo_lite"))) / "tiny" / "base"
+
+
+def first_line(error: Exception) -> str:
+    """An error's message without its tail of advice."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,51 @@
+"""The presets that ship with the package: where they are, and their names."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from expo_lite.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def preset_folder(package: Path = _PACKAGE) -> Path:
+    """The folder of presets: a checkout's own, else the copy inside the installed package.
+
+    A checkout (also behind `pip install -e`) is known by its pyproject.toml. It comes first, so that
+    a copy left in the package by some build cannot shadow the file that is being edited.
+    """
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "presets").is_dir():
+        return checkout / "presets"
+    return package / "presets"
+
+
+def presets() -> list[str]:
+    """Names of the presets, sorted."""
+    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a preset.
+
+    Raises:
+        ConfigError: there is no such preset; the message lists those there are.
+    """
+    known = presets()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"preset: there is no preset {name!r} ({hint}available: {', '.join(known) or 'none'})")
+    return preset_folder() / f"{name}.yaml"
+
+
+def preset_summary(name: str) -> str:
+    """What a preset is for: its file's first comment line.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    first = preset_path(name).read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""

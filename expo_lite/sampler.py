@@ -1,0 +1,172 @@
+"""Batched sampling from the policy's own weights, through transformers' own modules.
+
+Each prompt is prefilled once and its KV cache expanded to its rollouts; finished rows are dropped.
+Randomness is one uniform number per token from a stream named by (seed, purpose, step, problem,
+rollout), so what is sampled does not depend on how many rollouts are decoded together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from expo_lite.policy import Policy
+from expo_lite.types import Completion
+
+CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
+DROP_BELOW = 0.75  # rows are dropped when no more than this share is still being written
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """`count` completions of one prompt. `stream` names their randomness, for instance (7, "rollout", 3, "tiny/1+2")."""
+
+    prompt_ids: list[int]
+    count: int
+    stream: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One completion to be written: its request, and the name of its random stream."""
+
+    request: SampleRequest
+    stream: tuple[object, ...]
+
+
+class Sampler:
+    """Completions of prompts, at most `rollouts_alive` decoded together.
+
+    `read` is the only way device values reach Python.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rollouts_alive: int,
+        dense: bool = False,
+        read: Callable[[Tensor], Any] = torch.Tensor.tolist,
+    ) -> None:
+        self.policy = policy
+        self.rollouts_alive = rollouts_alive
+        self.dense = dense
+        self.read = read
+
+    def sample(
+        self, requests: Sequence[SampleRequest], max_new_tokens: int, temperature: float = 1.0, greedy: bool = False
+    ) -> list[list[Completion]]:
+        """For each request its completions, in order; `greedy` takes the likeliest token instead."""
+        slots = [Slot(r, (*r.stream, index)) for r in requests for index in range(r.count)]
+        written: list[Completion] = []
+        with self.policy.generating(self.dense):
+            for start in range(0, len(slots), self.rollouts_alive):
+                wave = slots[start : start + self.rollouts_alive]
+                written += self._wave(wave, max_new_tokens, temperature, greedy)
+        completions = iter(written)
+        return [[next(completions) for _ in range(request.count)] for request in requests]
+
+    def _wave(self, slots: list[Slot], max_new_tokens: int, temperature: float, greedy: bool) -> list[Completion]:
+        """Decode one wave of B slots to its end."""
+        device = self.policy.device
+        uniforms = None
+        if not greedy:
+            numbers = np.stack([uniform_stream(slot.stream, max_new_tokens) for slot in slots])
+            uniforms = torch.from_numpy(numbers).to(device)  # (B, T)
+        end_ids = torch.tensor(self.policy.end_ids, device=device)
+        tokens = torch.full((len(slots), max_new_tokens), -1, device=device)
+        logprobs = torch.zeros((len(slots), max_new_tokens), device=device)
+        logits, cache, mask = self._prefill(slots)
+        alive = torch.arange(len(slots), device=device)  # the slots that the cache's rows belong to
+        finished = torch.zeros(len(slots), dtype=torch.bool, device=device)
+        for t in range(max_new_tokens):
+            column = None if uniforms is None else uniforms[alive, t]
+            chosen, chosen_logprobs = choose(logits, temperature, column)
+            tokens[alive, t], logprobs[alive, t] = chosen, chosen_logprobs
+            finished |= torch.isin(chosen, end_ids)
+            if t + 1 == max_new_tokens:
+                break
+            if t % CHECK_EVERY == 0:
+                keep = [row for row, done in enumerate(self.read(finished)) if not done]
+                if not keep:
+                    break
+                if len(keep) <= DROP_BELOW * len(alive):
+                    rows = torch.tensor(keep, device=device)
+                    cache.batch_select_indices(rows)
+                    alive, finished, mask, chosen = alive[rows], finished[rows], mask[rows], chosen[rows]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            logits = self._forward(chosen[:, None], mask, cache)
+        return self._completions(slots, self.read(tokens), self.read(logprobs))
+
+    def _prefill(self, slots: list[Slot]) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Run each different prompt once; logits (B, V), cache and mask (B, T) with a row per slot."""
+        prompts: list[list[int]] = []
+        row_of: dict[int, int] = {}
+        for slot in slots:
+            if id(slot.request) not in row_of:
+                row_of[id(slot.request)] = len(prompts)
+                prompts.append(slot.request.prompt_ids)
+        width, device = max(map(len, prompts)), self.policy.device
+        pad_id = self.policy.tokenizer.pad_token_id
+        input_ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
+        mask = (torch.arange(width, device=device) >= width - lengths[:, None]).long()
+        cache = DynamicCache(config=self.policy.causal_lm.config)
+        logits = self._forward(input_ids, mask, cache)
+        rows = torch.tensor([row_of[id(slot.request)] for slot in slots], device=device)
+        cache.batch_select_indices(rows)
+        return logits[rows], cache, mask[rows]
+
+    def _forward(self, input_ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
+        output = self.policy.causal_lm(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float()
+
+    def _completions(self, slots: list[Slot], tokens: list[list[int]], logprobs: list[list[float]]) -> list[Completion]:
+        """Cut each row after its end token (rows run on for a few tokens until they are dropped)."""
+        end_ids = set(self.policy.end_ids)
+        completions = []
+        for slot, row, row_logprobs in zip(slots, tokens, logprobs, strict=True):
+            end = next((t for t, token in enumerate(row) if token in end_ids), None)
+            length = len(row) if end is None else end + 1
+            text = self.policy.tokenizer.decode(row[:length], skip_special_tokens=True)
+            completions.append(
+                Completion(slot.request.prompt_ids, row[:length], row_logprobs[:length], end is not None, text)
+            )
+        return completions
+
+
+def choose(logits: Tensor, temperature: float, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One token per row of logits (B, V), and its log-probability under softmax(logits / temperature).
+
+    Inverse transform sampling: the first token whose cumulated probability exceeds the row's uniform
+    number (B,). Without uniforms, the likeliest token.
+    """
+    logprobs = torch.log_softmax(logits / temperature, dim=-1)
+    if uniforms is None:
+        chosen = logprobs.argmax(-1)
+    else:
+        cumulated = logprobs.exp().double().cumsum(-1)
+        threshold = uniforms[:, None] * cumulated[:, -1:]  # the sum is 1 but for rounding
+        chosen = torch.searchsorted(cumulated, threshold, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
+    return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
+
+
+def uniform_stream(name: tuple[object, ...], count: int) -> np.ndarray:
+    """The first `count` uniform numbers in [0, 1) of the stream called `name`."""
+    digest = hashlib.blake2b(repr(name).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))).random(count)

@@ -1,0 +1,56 @@
+"""Opening a run's folder for a request: a new one, or an earlier one to go on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expo_lite.config import Config
+from expo_lite.config_reader import Request, dump_yaml, read_config
+from expo_lite.errors import ConfigError
+from expo_lite.run_dir import RunDir
+
+METHODS = {"self": "expo", "expert": "expert", "none": "grpo"}
+# What may change between a run and its resumption: how long it goes on and how it fits, not what it computes.
+MAY_CHANGE = ("run", "steps", "memory", "checkpoint")
+
+
+def start_run(request: Request) -> RunDir:
+    """The run's locked folder.
+
+    Raises CheckpointError where it exists already or is in use, ConfigError where a resumed run was
+    started with other settings.
+    """
+    path = Path(request.config.run or default_folder(request))
+    if not request.resume:
+        return RunDir.create(path, dump_yaml(request.config))
+    run = RunDir.open(path)
+    try:
+        refuse_changes(read_config(run.config), request.config, run)
+    except ConfigError:
+        run.close()
+        raise
+    run.write_text("config.yaml", dump_yaml(request.config))
+    return run
+
+
+def default_folder(request: Request) -> str:
+    """runs/PRESET-METHOD-seedN."""
+    return f"runs/{request.preset or 'run'}-{METHODS[request.config.explanation.source]}-seed{request.config.seed}"
+
+
+def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
+    """Raises ConfigError that lists every setting in which a resumed run would differ from its start."""
+    before, now = flat(saved.model_dump(exclude=set(MAY_CHANGE))), flat(asked.model_dump(exclude=set(MAY_CHANGE)))
+    differing = [f"{name}: was {before.get(name)} when {run.path} was started (got {now[name]})" for name in now
+                 if now[name] != before.get(name)]
+    if differing:
+        raise ConfigError("\n".join([*differing, "Resume with the settings it was started with, or choose another --run."]))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return out

@@ -1,0 +1,119 @@
+"""The records that flow through a step, from a problem to a training sequence.
+
+Letters used for shapes everywhere: P prompts per step, G rollouts per prompt, B sequences,
+T tokens, N completion tokens of several sequences laid end to end, H hidden size, V vocabulary size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+
+class Verdict(str, Enum):
+    """What the verifier says of one completion; only `CORRECT` earns reward 1."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no answer"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its known answer.
+
+    `solution` is the data set's own worked solution (the expert's), where there is one.
+    """
+
+    id: str
+    question: str
+    answer: str
+    level: int = 1
+    solution: str | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model wrote after a prompt.
+
+    `completion_ids` include the end token if `finished`; `logprobs` are the sampler's own, one per
+    token, of logits / temperature.
+    """
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    logprobs: list[float]
+    finished: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One attempt at a problem, with its verdict and reward."""
+
+    completion: Completion
+    verdict: Verdict
+    reward: float
+
+
+@dataclass(frozen=True)
+class RolloutGroup:
+    """The G attempts at one problem, with their advantages.
+
+    Failed / mixed / solved says how many rollouts are correct; signal says whether an advantage
+    differs from 0. They are separate: shaped rewards can give a failed group signal.
+    """
+
+    problem: Problem
+    rollouts: list[Rollout]
+    advantages: list[float]
+
+    @property
+    def kind(self) -> Literal["failed", "mixed", "solved"]:
+        """failed: no rollout is correct; solved: all are."""
+        correct = sum(rollout.verdict is Verdict.CORRECT for rollout in self.rollouts)
+        return "failed" if correct == 0 else "solved" if correct == len(self.rollouts) else "mixed"
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether the policy term has a gradient here."""
+        return any(advantage != 0 for advantage in self.advantages)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A way to a known answer: the model's own explanation of it, or the expert's solution.
+
+    `rejected` names the filter that turned it down, or is None. `unhinted_ids` is the prompt it is
+    trained under, with the answer hidden.
+    """
+
+    problem: Problem
+    unhinted_ids: list[int]
+    completion: Completion
+    verdict: Verdict
+    rejected: Literal["incomplete", "unverified", "leak"] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSequence:
+    """A prompt and a completion with what each completion token weighs in the loss.
+
+    A token's share of the loss is `policy_weight` times its clipped policy term (and KL estimate), and
+    `explanation_weight` times its negative log-probability. The weights already hold the step's
+    denominators, so that sequences can be cut into micro-batches in any way.
+    """
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    advantage: float = 0.0
+    policy_weight: float = 0.0
+    explanation_weight: float = 0.0
+    sampler_logprobs: list[float] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.prompt_ids) + len(self.completion_ids)

@@ -1,0 +1,92 @@
+"""YAML settings files: their values, and the file and line on which each key stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[str, ...]
+
+_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_DEPTH = 4  # deeper than any setting; also what ends the walk of a file that contains itself
+
+
+@dataclass
+class Layer:
+    """Settings from one source, as read and not yet validated.
+
+    `origins` names where each key stands ("my.yaml:7"; empty for a flag), `problems` what could not be read.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+class _Loader(yaml.SafeLoader):
+    """Only true and false are truth values, as in YAML 1.2: in `dense_weights: yes` the word is meant."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def read_yaml(path: Path, shown: str) -> Layer:
+    """Read a settings file; `shown` is its name in messages. Never raises: what is wrong is in `problems`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        root = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)
+    except FileNotFoundError:
+        return Layer(problems=[f"{shown}: there is no such file"])
+    except OSError as error:
+        return Layer(problems=[f"{shown}: cannot be read ({error.strerror})"])
+    except yaml.YAMLError as error:
+        return Layer(problems=[_syntax_problem(error, shown)])
+    except ValueError as error:  # not UTF-8, or a tagged value that its type refuses
+        return Layer(problems=[f"{shown}: cannot be read ({error})"])
+    if root is None or values is None:
+        return Layer()
+    if not isinstance(root, yaml.MappingNode):
+        return Layer(problems=[f"{shown}: should hold settings such as `steps: 100`, not a {_kind(root)}"])
+    layer = Layer(values=values)
+    _note_lines(root, shown, layer)
+    return layer
+
+
+def _note_lines(root: yaml.MappingNode, shown: str, layer: Layer) -> None:
+    """Fill in the origins; a key that stands twice is a problem, where PyYAML silently takes the last."""
+    for path, line in _keys(root, ()):
+        if path in layer.origins:
+            first = layer.origins[path].rpartition(":")[2]
+            layer.problems.append(f"{shown}:{line}: {'.'.join(path)}: stands twice (first on line {first})")
+        else:
+            layer.origins[path] = f"{shown}:{line}"
+
+
+def _keys(node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+            continue
+        here = (*path, key.value)
+        yield here, key.start_mark.line + 1
+        if isinstance(value, yaml.MappingNode) and len(here) < _DEPTH:
+            yield from _keys(value, here)
+
+
+def _syntax_problem(error: yaml.YAMLError, shown: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{shown}:{mark.line + 1}: {reason}" if mark else f"{shown}: {reason}"
+
+
+def _kind(node: yaml.Node) -> str:
+    return "list" if isinstance(node, yaml.SequenceNode) else "single value"

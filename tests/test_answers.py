@@ -1,0 +1,187 @@
+"""Extraction and spelling of answers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expo_lite.answers import boxed_answer, gold_answer, normalise, same_plain_number, split_unit
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\boxed{70}, no: \boxed{72}", "72"),
+        (r"\boxed{70}, no: \boxed{72", "70"),
+        (r"\boxed{7", None),
+        (r"no box: 7", None),
+        (r"\boxed{7} \boxed{ }", None),
+        (r"\boxed {\frac{1}{\sqrt{2}}}.", r"\frac{1}{\sqrt{2}}"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed{(-\infty, 3\}}", r"(-\infty, 3\}"),
+        (r"\fbox{5}", "5"),
+        (r"\\boxed{5}", "5"),
+        (r"\boxed{x = \boxed{3}}", "3"),
+        (r"} { \boxed{3} }", "3"),
+        ("\\boxed{\n3\n}", "3"),
+        (r"\mybox{3} \unboxed{4}", None),
+    ],
+)
+def test_last_balanced_box(text: str, expected: str | None) -> None:
+    assert boxed_answer(text) == expected
+
+
+def test_open_boxes_cost_linear_time() -> None:
+    start = time.perf_counter()
+    assert boxed_answer(r"\boxed{3}" + r"\boxed{" * 50_000 + "\\" * 50_000) == "3"
+    assert time.perf_counter() - start < 2  # a scan per box would take minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"so $x = \boxed{3}$ #### 4", "3"),
+        (r"so $x = \boxed 3$.", "3"),
+        ("48 / 2 = 24 #### no\n#### 1,024", "1,024"),
+        ("  7 \n", "7"),
+    ],
+)
+def test_gold_answer(text: str, expected: str) -> None:
+    assert gold_answer(text) == expected
+
+
+SPELLINGS = [
+    ("½", r"\frac{1}{2}"),
+    ("√2", r"\sqrt{2}"),
+    ("√(x+1)", r"\sqrt{x+1}"),
+    ("x²", "x^2"),
+    ("x₁⁻¹²", "x_1^{-12}"),
+    ("90°", r"90^\circ"),
+    ("90^{\\circ}", r"90^\circ"),
+    ("−5", "-5"),
+    ("2×3", r"2\times 3"),
+    ("6÷2", "6/2"),
+    ("2π", r"2\pi"),
+    ("2pi", r"2\pi"),
+    ("３", "3"),
+    (r"10\,000", "10000"),
+    ("10 000", "10000"),
+    ("10{,}000", "10000"),
+    ("1,234,567.89", "1234567.89"),
+    ("(1,200)", "(1, 200)"),
+    ("1, 200", "1, 200"),
+    ("1,20", "1, 20"),
+    ("1 1/2", r"\frac{3}{2}"),
+    ("-1½", r"-\frac{3}{2}"),
+    (r"1\frac12", r"\frac{3}{2}"),
+    (r"2\frac{5}{3}", r"2\frac{5}{3}"),
+    ("-007", "-7"),
+    ("3.", "3"),
+    ("- 3", "-3"),
+    ("+3", "3"),
+    ("-0", "0"),
+    (".5", "0.5"),
+    (r"0.\overline{3}", r"\frac{1}{3}"),
+    (r"0.1\overline{6}", r"\frac{1}{6}"),
+    (r"\text{Tuesday}", "Tuesday"),
+    (r"3\text{ cm}", "3 cm"),
+    (r"\left( \dfrac12, \tfrac{3}4 \right)", r"(\frac{1}{2}, \frac{3}{4})"),
+    (r"\$18", "18"),
+    (r"$50\%$", "50%"),
+    ("x^{2}", "x^2"),
+    ("x^{2}3", "x^{2}3"),
+    ("2^10", "2^{10}"),
+    ("3 or 4", "3, 4"),
+    (r"1,2,\text{ and }3", "1, 2, 3"),
+    (r"\\frac{1}{2}", r"\frac{1}{2}"),
+    (r"\begin{pmatrix} 1 \\ x \end{pmatrix}", r"\begin{pmatrix}1\\x\end{pmatrix}"),
+    ("x <= 3", r"x\le 3"),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), SPELLINGS)
+def test_normal_form(answer: str, expected: str) -> None:
+    assert normalise(answer) == expected
+
+
+FRAGMENTS = [answer for answer, _ in SPELLINGS] + list(r"0123456789.,;:+-*/^_=<>(){}[]\ $%°½²√x")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(FRAGMENTS), max_size=8).map("".join)))
+def test_normalise_is_idempotent(answer: str) -> None:
+    assert normalise(normalise(answer)) == normalise(answer)
+
+
+def test_long_answers_are_left_alone() -> None:
+    assert normalise("½" * 2000) == "½" * 2000
+
+
+def spellings(number: int) -> list[str]:
+    """Ways a model writes an integer."""
+    grouped = f"{abs(number):,}"
+    sign = "-" if number < 0 else ""
+    return [
+        *(sign + grouped.replace(",", mark) for mark in (",", r"\,", "{,}", " ")),
+        *(f"{sign}{abs(number)}", f"${number}$", f" {number}. ", f"{number}.0", f"\\text{{{number}}}", f"{number}/1"),
+        *(str(number).replace("-", "−"), str(number).replace("-", "- "), f"{sign}00{abs(number)}"),
+        rf"\frac{{{2 * number}}}{{2}}",
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12))
+def test_integers_in_any_spelling(number: int, other: int) -> None:
+    for spelling in spellings(number):
+        assert same_plain_number(normalise(spelling), str(number)) is True, spelling
+        assert same_plain_number(normalise(spelling), str(other)) is (number == other), spelling
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("0.50", "1/2", True),
+        (r"-\frac{1}{2}", "-0.5", True),
+        ("1e-7", "2e-7", False),
+        ("2e-7", r"2\times 10^{-7}", True),
+        ("10^{12}", "1000000000000", True),
+        ("1/3", "0.333333", False),
+        ("0.1", "0.10000000000000000001", False),
+        ("1/0", "1/0", None),
+        ("x", "3", None),
+        ("3", "3 cm", None),
+        ("1e999999999", "1", None),
+        ("10^{999999999}", "1", None),
+        ("9" * 401, "1", None),
+        ("٣", "3", None),
+    ],
+)
+def test_plain_numbers(a: str, b: str, expected: bool | None) -> None:
+    assert same_plain_number(a, b) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3 cm", ("3", "cm")),
+        ("3cm", ("3", "cm")),
+        ("3 square centimetres", ("3", "cm^2")),
+        ("3 cm^2", ("3", "cm^2")),
+        ("60 miles per hour", ("60", "mi/h")),
+        (r"2\pi inches", (r"2\pi", "in")),
+        ("5 apples", ("5", "apple")),
+        ("50%", ("50", "%")),
+        (r"25^\circ C", ("25", "degC")),
+        ("101_2", ("101", "_2")),
+        ("2A_{16}", ("2A", "_{16}")),
+        ("3x", ("3x", "")),
+        ("3 xy", ("3 xy", "")),
+        ("3 no solution", ("3 no solution", "")),
+        ("x cm", ("x cm", "")),
+    ],
+)
+def test_units(text: str, expected: tuple[str, str]) -> None:
+    assert split_unit(text) == expected
