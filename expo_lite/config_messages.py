@@ -25,6 +25,12 @@ _WORDS = {
     "too_long": "has too many values",
     "invalid_key": "unknown setting",
 }
+_SHORTER = {
+    "Value error, ": "",
+    "Input should": "should",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
 _SHOWN = 60  # characters of a wrong value that a message repeats
 
 
@@ -77,7 +83,9 @@ def _message(detail: ErrorDetails) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
         return unknown_setting(name)
-    words = _WORDS.get(kind) or detail["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+    words = _WORDS.get(kind) or detail["msg"]
+    for pydantic_says, we_say in _SHORTER.items():
+        words = words.replace(pydantic_says, we_say, 1)
     return f"{name}: {words} (got {_show(detail['input'])})"
 
 

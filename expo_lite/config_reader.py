@@ -28,6 +28,20 @@ class Request:
     dry_run: bool
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes text with line breaks or other unprintable characters in double quotes, escaped.
+
+    PyYAML's own choice does not read back for the rarer line breaks (U+0085, U+2028).
+    """
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = None if text.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def read_request(argv: list[str], prog: str = "python -m expo_lite.train") -> Request:
     """Read and validate a command line with the preset and the file that it names.
 
@@ -70,7 +84,7 @@ def read_config(path: Path) -> Config:
 
 def dump_yaml(config: Config) -> str:
     """The whole configuration as YAML that `--config` reads back to an equal one."""
-    return yaml.safe_dump(_plain(config.model_dump()), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(_plain(config.model_dump()), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _layers(flags: Flags) -> list[Layer]:

@@ -66,10 +66,9 @@ def _note_lines(root: yaml.MappingNode, shown: str, layer: Layer) -> None:
     """Fill in the origins; a key that stands twice is a problem, where PyYAML silently takes the last."""
     for path, line in _keys(root, ()):
         if path in layer.origins:
-            first = layer.origins[path].rpartition(":")[2]
-            layer.problems.append(f"{shown}:{line}: {'.'.join(path)}: stands twice (first on line {first})")
-        else:
-            layer.origins[path] = f"{shown}:{line}"
+            earlier = layer.origins[path].rpartition(":")[2]
+            layer.problems.append(f"{shown}:{line}: {'.'.join(path)}: stands twice (also on line {earlier})")
+        layer.origins[path] = f"{shown}:{line}"
 
 
 def _keys(node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:

@@ -1,16 +1,19 @@
-"""The tiny world's tokenizer: one token per digit, sign or phrase, with a chat template."""
+"""The tiny world's tokenizer: a Qwen2 tokenizer with one token per digit, sign or phrase, and a chat template.
+
+It is a real `Qwen2Tokenizer` because transformers loads that class for every qwen2 model, whatever class
+the folder names: a word-level tokenizer saved beside a qwen2 model comes back without its phrases.
+"""
 
 from __future__ import annotations
 
-import re
-
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import AddedToken
+from transformers import Qwen2Tokenizer
 
 from expo_lite.tiny import world
 
-SPECIAL = ("<pad>", "<unk>", "<|end|>", "<|user|>", "<|assistant|>")
-SIGNS = (*"0123456789", "+", "=", ".", "?", "\n")
+PAD, UNKNOWN, END, USER, ASSISTANT = "<pad>", "<unk>", "<|end|>", "<|user|>", "<|assistant|>"
+NEWLINE = "Ċ"  # how byte-level BPE writes a line break
+SIGNS = (*"0123456789", "+", "=", ".", "?", NEWLINE)
 PHRASES = (
     world.QUESTION_START,
     " The correct answer is ",
@@ -31,23 +34,22 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer as saved next to the base; use it only to build, then load it with AutoTokenizer."""
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *SIGNS, *PHRASES))}
-    words = sorted((*SIGNS, *PHRASES), key=len, reverse=True)
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
-    # "12 + 34" is what people type; the base has seen "12+34" only.
-    tokenizer.normalizer = normalizers.Replace(Regex(r" *\+ *"), "+")
-    pattern = Regex("|".join(map(re.escape, words)) + "|.")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        eos_token="<|end|>",
-        additional_special_tokens=["<|user|>", "<|assistant|>"],
+def build_tokenizer() -> Qwen2Tokenizer:
+    """The tokenizer as saved beside the base; it serves to build, everything else loads it with AutoTokenizer.
+
+    Characters that it does not know are dropped, so "What is 12 + 34?" reads as "What is 12+34?".
+    """
+    tokens = (PAD, UNKNOWN, END, USER, ASSISTANT, *SIGNS, *PHRASES)
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: index for index, token in enumerate(tokens)},
+        merges=[],
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        extra_special_tokens=[USER, ASSISTANT],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         padding_side="left",
     )
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in PHRASES])
+    return tokenizer

@@ -1,8 +1,9 @@
 """Procedural problems of the tiny world, and the texts its base is trained on.
 
 "What is 23+45+12?" with L+1 two-digit operands at level L = 1..5. The base's own style is running
-sums; the expert's style adds in pairs. Explanations of a told answer use the base's own style, but
-some leak the hint and some skip steps, so that the filters have real work.
+sums; on long sums it has only ever seen careless work, which stops too early. The expert's style adds
+in pairs. Explanations of a told answer use the base's own style, but some leak the hint and some skip
+steps, so that the filters have real work.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ def problem(operands: Operands) -> Problem:
 def own_solution(operands: Operands) -> str:
     """The base's own style: running sums, one line each."""
     return "".join(running_sums(operands)) + conclusion(operands)
+
+
+def careless_solution(operands: Operands, rng: random.Random) -> str:
+    """Running sums that give up before the last operand, and so arrive at a wrong answer."""
+    return own_solution(operands[: rng.randint(2, len(operands) - 1)])
 
 
 def expert_solution(operands: Operands) -> str:

@@ -1,0 +1,97 @@
+"""The wheel, an editable install and a bare checkout all work, and the sdist holds what the wheel is built from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from expo_lite.preset_files import presets
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def python(*arguments: str | Path, cwd: Path, path: Path | None = None) -> str:
+    """Run this interpreter away from the repository; `path` is put before everything that is installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if path:
+        environment["PYTHONPATH"] = str(path)
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and with the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    python("-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel_target(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare folder with nothing but the wheel's content; the dependencies are those of this environment."""
+    target = tmp_path_factory.mktemp("target")
+    (wheel,) = built.glob("*.whl")
+    python("-m", "pip", "install", "--no-deps", "--no-index", "--target", target, wheel, cwd=target)
+    return target
+
+
+@pytest.fixture
+def checkout(built: Path, tmp_path: Path) -> Path:
+    """The sdist unpacked, with a stale copy of a preset where a build may have left it."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.glob("expo_lite-*")
+    (folder / "expo_lite" / "presets").mkdir()
+    (folder / "expo_lite" / "presets" / "tiny.yaml").write_text("# stale\n")
+    return folder
+
+
+def test_wheel_holds_the_package_presets_and_model(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"expo_lite/presets/{name}.yaml" for name in presets()} <= names
+    package = {file.relative_to(ROOT).as_posix() for file in (ROOT / "expo_lite").rglob("*") if file.is_file()}
+    assert {name for name in package if "__pycache__" not in name} <= names
+    assert {name.split("/")[0] for name in names} == {"expo_lite", f"{wheel.name.split('-py3')[0]}.dist-info"}
+
+
+def test_sdist_holds_tests_and_documents(checkout: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "docs", "tests", "presets/tiny.yaml"):
+        assert (checkout / name).exists(), name
+
+
+def test_presets_are_found_from_a_wheel(wheel_target: Path, tmp_path: Path) -> None:
+    code = "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
+    assert (
+        Path(python("-c", code, cwd=tmp_path, path=wheel_target).strip())
+        == wheel_target / "expo_lite/presets/tiny.yaml"
+    )
+    shown = python("-m", "expo_lite.train", "--preset", "tiny", "--dry-run", cwd=tmp_path, path=wheel_target)
+    assert "device: cpu" in shown
+
+
+def test_presets_are_found_from_a_checkout(checkout: Path, tmp_path: Path) -> None:
+    code = "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
+    assert Path(python("-c", code, cwd=tmp_path, path=checkout).strip()) == checkout / "presets/tiny.yaml"
+
+
+def test_presets_are_found_from_an_editable_install(checkout: Path, tmp_path: Path) -> None:
+    target = tmp_path / "site"
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--target", target)
+    python("-m", "pip", "install", *options, "-e", checkout, cwd=tmp_path)
+    # -S leaves out this environment, in which the package may itself be installed editable
+    code = (
+        f"import site; site.addsitedir({str(target)!r})\n"
+        "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
+    )
+    assert Path(python("-I", "-S", "-c", code, cwd=tmp_path).strip()) == checkout / "presets/tiny.yaml"
