@@ -46,7 +46,7 @@ SHAPE = {
 # easy ones that the base can follow the style. Careful solutions of hard levels appear under a hint only.
 MIXTURE = {
     "own": (0.12, 0.12, 0.13, 0.0, 0.0),
-    "careless": (0.0, 0.0, 0.0, 0.06, 0.06),
+    "careless": (0.0, 0.0, 0.0, 0.07, 0.07),
     "expert": (0.015, 0.015, 0.02, 0.0, 0.0),
     "explanation": (0.05, 0.07, 0.09, 0.11, 0.14),
 }

@@ -76,8 +76,8 @@ def own_solution(operands: Operands) -> str:
 
 
 def careless_solution(operands: Operands, rng: random.Random) -> str:
-    """Running sums that give up before the last operand, and so arrive at a wrong answer."""
-    return own_solution(operands[: rng.randint(2, len(operands) - 1)])
+    """Running sums that give up with at least two operands left, and so arrive at a wrong answer."""
+    return own_solution(operands[: rng.randint(2, len(operands) - 2)])
 
 
 def expert_solution(operands: Operands) -> str:
