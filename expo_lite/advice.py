@@ -46,13 +46,13 @@ def no_signal(metrics: Sequence[Mapping[str, float]], config: Config) -> str:
         return "Every group failed and the data set has no expert solutions: use --explanation.source self"
     reasons = {
         "incomplete": "cut off before they ended: raise rollout.max_new_tokens",
-        "unverified": "wrong even when the answer is told: start from easier problems (data.levels) or a stronger model",
+        "unverified": "wrong even though the answer was told: start from easier problems (data.levels)",
         "leak": "betraying that the answer was told: reword prompt.hinted",
     }
     counts = {reason: total(metrics, f"explanations_rejected_{reason}") for reason in reasons}
     worst = max(counts, key=lambda reason: counts[reason])
     written = total(metrics, "explanations_written")
-    return f"Every group failed and no explanation was accepted. {counts[worst]:.0f} of {written:.0f} were {reasons[worst]}."
+    return f"Every group failed and no explanation was accepted: {counts[worst]:.0f} of {written:.0f} were {reasons[worst]}."
 
 
 def forgetting(base: Evaluation, now: Evaluation, margin: float) -> list[str]:
@@ -61,8 +61,8 @@ def forgetting(base: Evaluation, now: Evaluation, margin: float) -> list[str]:
     for before, after in zip(base.levels, now.levels, strict=True):
         if after.pass_at_1.mean < before.pass_at_1.mean - margin:
             warnings.append(
-                f"Level {after.level} is being forgotten: {before.pass_at_1.mean:.0%} before, {after.pass_at_1.mean:.0%} "
-                "now. Give it more weight in data.levels, or lower optimizer.learning_rate."
+                f"Level {after.level} is being forgotten: pass@1 was {before.pass_at_1.mean:.0%} and is "
+                f"{after.pass_at_1.mean:.0%} now. Give it more weight in data.levels, or lower optimizer.learning_rate."
             )
     return warnings
 

@@ -232,7 +232,7 @@ def split_unit(text: str) -> tuple[str, str]:
     if not match:
         return text, ""
     value, unit = match.group(1) or match.group(3), match.group(2) or match.group(4)
-    if not unit[-1].isalpha() and unit[0] in "%^_" or unit[0] in "^_":
+    if (not unit[-1].isalpha() and unit[0] in "%^_") or unit[0] in "^_":
         return value, unit.replace(" ", "").replace(r"^\circ", "deg")
     words = [_singular(word) for word in re.findall(r"[a-zA-Z]+", unit)]
     known = _UNITS.issuperset(words)

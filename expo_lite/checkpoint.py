@@ -7,11 +7,13 @@ number are all that a run needs to go on exactly as if it had not stopped.
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,6 +21,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from expo_lite.errors import CheckpointError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+# what json, torch, safetensors and the optimizer raise for files that are missing, cut short, damaged or another run's
+DAMAGED = (
+    OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError, pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ def save_checkpoint(
     folder: Path, model: PeftModel, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
 ) -> None:
     """Write adapter, optimizer, schedule and progress into `folder` (see RunDir.staged for atomicity)."""
-    model.save_pretrained(folder / "adapter")
+    model.save_pretrained(str(folder / "adapter"))
     torch.save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, folder / "training.pt")
     (folder / "progress.json").write_text(json.dumps(asdict(progress)))
 
@@ -47,7 +53,7 @@ def load_checkpoint(folder: Path, model: PeftModel, optimizer: Optimizer, schedu
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         return Progress(**json.loads((folder / "progress.json").read_text()))
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except DAMAGED as error:
         raise CheckpointError(
             f"{folder}: cannot be resumed: {error}\nDelete this folder to resume from the checkpoint before it."
         ) from error

@@ -118,7 +118,7 @@ class ExplanationConfig(Section):
     """self: ExP-GRPO. expert: the data set's solutions (GRPO SFT-GT-CoT). none: plain GRPO."""
     gate: Literal["failed", "every"] = "failed"
     """Which prompts get explanations: those without a correct rollout, or every one."""
-    weight: Weight = 0.04
+    weight: PositiveFloat = 0.04
     """Coefficient of the explanation term (the paper's beta)."""
     samples: PositiveInt = 4
     """K, self-explanations sampled per gated prompt."""

@@ -15,6 +15,7 @@ from expo_lite.config_messages import messages, sections
 from expo_lite.errors import ConfigError
 from expo_lite.flags import Flags, read_flags
 from expo_lite.preset_files import preset_path
+from expo_lite.run_dir import RunDir
 from expo_lite.yaml_file import KeyPath, Layer, read_yaml
 
 
@@ -94,9 +95,19 @@ def _layers(flags: Flags) -> list[Layer]:
             layers.append(read_yaml(preset_path(flags.preset), f"presets/{flags.preset}.yaml"))
         except ConfigError as error:
             layers.append(Layer(problems=[str(error)]))
-    if flags.config is not None:
-        layers.append(read_yaml(Path(flags.config).expanduser(), flags.config))
+    file = flags.config if flags.config is not None else _resumed_config(flags)
+    if file is not None:
+        layers.append(read_yaml(Path(file).expanduser(), file))
     return [*layers, flags.layer]
+
+
+def _resumed_config(flags: Flags) -> str | None:
+    """With only `--resume --run FOLDER`, the folder's own config.yaml; a missing one is for `start_run` to report."""
+    run = flags.layer.values.get("run")
+    if not flags.resume or flags.preset is not None or not isinstance(run, str):
+        return None
+    path = RunDir(run).config
+    return str(path) if path.is_file() else None
 
 
 def _merge_key(merged: Layer, layer: Layer, key: str, value: Any) -> None:

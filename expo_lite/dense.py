@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import bitsandbytes as bnb
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn.modules import Linear4bit
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
@@ -36,11 +38,13 @@ def dense_linears(model: torch.nn.Module) -> Iterator[None]:
 
 def dense_copy(layer: LoraLayer) -> torch.nn.Linear:
     """W + (alpha / r) B A of one layer, in float32."""
-    base = layer.get_base_layer()
+    base: Any = layer.get_base_layer()
+    lora_a: Any = layer.lora_A
+    lora_b: Any = layer.lora_B
     weight = dequantised(base)
     if not layer.disable_adapters:
         for adapter in layer.active_adapters:
-            delta = layer.lora_B[adapter].weight @ layer.lora_A[adapter].weight
+            delta = lora_b[adapter].weight @ lora_a[adapter].weight
             weight = weight + layer.scaling[adapter] * delta.float()
     copy = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     copy.weight = torch.nn.Parameter(weight.detach(), requires_grad=False)
@@ -49,8 +53,9 @@ def dense_copy(layer: LoraLayer) -> torch.nn.Linear:
     return copy
 
 
-def dequantised(layer: torch.nn.Linear) -> Tensor:
+def dequantised(layer: Any) -> Tensor:
     """The layer's weight (out, in) in float32."""
-    if isinstance(layer, bnb.nn.Linear4bit):
-        return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
+    if isinstance(layer, Linear4bit):
+        quant_state: Any = layer.weight.quant_state  # type: ignore[attr-defined]
+        return dequantize_4bit(layer.weight.data, quant_state).float()
     return layer.weight.detach().float()

@@ -10,8 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from expo_lite.evaluation import Evaluation
-
-PHASES = ("generate", "verify", "explain", "train")
+from expo_lite.metrics import PHASES
 
 
 class Display:
@@ -73,7 +72,5 @@ def comparison_table(before: Evaluation, after: Evaluation) -> Table:
     for name in ("level", "pass@1 before", "pass@1 after", f"{k} before", f"{k} after"):
         table.add_column(name, justify="right")
     for old, new in zip(before.levels, after.levels, strict=True):
-        table.add_row(
-            str(old.level), str(old.pass_at_1), str(new.pass_at_1), str(old.pass_at_k), str(new.pass_at_k)
-        )
+        table.add_row(str(old.level), str(old.pass_at_1), str(new.pass_at_1), str(old.pass_at_k), str(new.pass_at_k))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ FAILED, INTERRUPTED = 2, 130
 
 def run(body: Callable[[], int | None]) -> int:
     """Run an entry point's body and return the exit status: its own, 2 for a known error, 130 for Ctrl-C."""
+    hush_libraries()
     try:
         return body() or 0
     except ExpoLiteError as error:
@@ -20,3 +22,11 @@ def run(body: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def hush_libraries() -> None:
+    """Silence a warning that asks for no action; it comes while bitsandbytes is imported, so this must run before.
+
+    It misses a CPU kernel for repacked weights, and repacking is what `policy.avoid_in_place_repacking` turns off.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

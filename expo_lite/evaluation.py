@@ -65,7 +65,11 @@ class Evaluation:
         return cls(
             [
                 LevelScore(
-                    **{**score, "pass_at_1": Estimate(**score["pass_at_1"]), "pass_at_k": Estimate(**score["pass_at_k"])}
+                    **{
+                        **score,
+                        "pass_at_1": Estimate(**score["pass_at_1"]),
+                        "pass_at_k": Estimate(**score["pass_at_k"]),
+                    }
                 )
                 for score in levels
             ]

@@ -100,7 +100,7 @@ def rejection(
 def unhinted_mean_logprob(explanation: Explanation, policy: Policy, chunk: int) -> float:
     """Mean log pi(token | unhinted prompt, tokens before), temperature 1: how natural the policy finds it."""
     sequence = TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids)
-    batch = collate([sequence], policy.tokenizer.pad_token_id, policy.device)
+    batch = collate([sequence], policy.pad_id, policy.device)
     temperature = torch.ones_like(batch.advantages)
     logprobs, _ = policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
     return logprobs.mean().item()

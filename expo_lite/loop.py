@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from types import FrameType
 
+import torch
 from rich.console import Console
 
 from expo_lite.advice import advise, forgetting
@@ -18,8 +19,8 @@ from expo_lite.assemble import Assembly, assemble
 from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_checkpoint
 from expo_lite.config import Config
 from expo_lite.config_reader import Request
-from expo_lite.environment import environment
 from expo_lite.display import Display, comparison_table
+from expo_lite.environment import environment
 from expo_lite.evaluation import Evaluation
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
@@ -38,8 +39,15 @@ def train(request: Request, console: Console | None = None) -> int:
     """
     resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
     with start_run(request) as run:
-        run.write_json("environment.json", environment())
-        with assemble(request.config) as parts:
+        try:
+            parts = assemble(request.config)
+        except BaseException:  # Ctrl-C as well
+            if not request.resume:
+                run.discard()  # nothing is in it yet
+            raise
+        with parts:
+            gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
+            run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
             return Loop(request.config, run, parts, console or Console()).to_the_end()
 
 
@@ -106,7 +114,7 @@ class Loop:
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
-                self.parts.policy.model.save_pretrained(folder)
+                self.parts.policy.model.save_pretrained(str(folder))
         warnings = forgetting(base, evaluation, self.config.evaluation.forgetting_margin)
         recent = self.run.read(METRICS)[-self.config.evaluation.every :]
         for warning in [*warnings, *advise(recent, self.config)]:
@@ -114,15 +122,21 @@ class Loop:
 
     def base_scores(self, name: str) -> Evaluation:
         """The base's scores (adapter off), from the folder if they were taken before."""
-        for record in self.run.read(EVAL):
-            if record["name"] == name:
-                return Evaluation.from_record(record["levels"])
+        if recorded := self.recorded(name, 0):
+            return recorded
         sets = self.parts.problems
         self.console.print(f"Scoring the base on held-out problems ({name.removeprefix('base_')}) ...", style="dim")
         with self.parts.policy.reference():
             evaluation = self.parts.evaluator.evaluate(sets.test if name == "base_test" else sets.validation)
         self.run.append(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
         return evaluation
+
+    def recorded(self, name: str, step: int) -> Evaluation | None:
+        """Scores that the folder holds already."""
+        for record in self.run.read(EVAL):
+            if (record["name"], record["step"]) == (name, step):
+                return Evaluation.from_record(record["levels"])
+        return None
 
     def save(self) -> None:
         """Write a checkpoint, whole or not at all, and delete the oldest beyond `checkpoint.keep`."""
@@ -136,8 +150,10 @@ class Loop:
         """Say how to go on."""
         self.run.status(step=step, state="stopped", steps=self.config.steps)
         self.console.print(
-            f"Stopped after step {step}; nothing is lost. Repeat the same command with --resume to go on.",
+            f"Stopped after step {step}; nothing is lost. To go on: "
+            f"python -m expo_lite.train --resume --run {self.run.path}",
             highlight=False,
+            soft_wrap=True,
         )
         return 130
 
@@ -145,9 +161,11 @@ class Loop:
         """Score the best adapter on the test problems; write table, curves and model card."""
         load_adapter(self.run.adapter, self.parts.policy.model)
         before = self.base_scores("base_test")
-        after = self.parts.evaluator.evaluate(self.parts.problems.test)
         step = self.progress.step
-        self.run.append(EVAL, {"step": step, "name": "test", "levels": after.record()})
+        after = self.recorded("test", step)  # there already if a finished run is resumed
+        if after is None:
+            after = self.parts.evaluator.evaluate(self.parts.problems.test)
+            self.run.append(EVAL, {"step": step, "name": "test", "levels": after.record()})
         plot_learning_curves(self.run, self.run.path / "learning_curves.png")
         self.run.write_text("README.md", model_card(self.config, self.progress, before, after))
         self.run.status(step=step, state="finished", steps=self.config.steps)

@@ -18,6 +18,9 @@ from expo_lite.prompts import answer_position
 from expo_lite.types import Explanation, RolloutGroup
 
 
+PHASES = ("generate", "verify", "explain", "train")
+
+
 @dataclass
 class PhaseClock:
     """Seconds spent in each named phase of a step."""
@@ -43,9 +46,7 @@ class UpdateMeter:
     sums: dict[str, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
-    def add(
-        self, batch: MicroBatch, logprobs: Tensor, entropy: Tensor, reference: Tensor | None
-    ) -> None:
+    def add(self, batch: MicroBatch, logprobs: Tensor, entropy: Tensor, reference: Tensor | None) -> None:
         """Sums over one micro-batch's rollout tokens and explanation tokens; all tensors (N,)."""
         policy, explanation = batch.is_policy.float(), (batch.explanation_weights > 0).float()
         gap = (logprobs - batch.sampler_logprobs).abs()

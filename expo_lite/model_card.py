@@ -16,9 +16,10 @@ def model_card(config: Config, progress: Progress, before: Evaluation, after: Ev
     )
     return f"""# LoRA adapter for {config.policy.model}
 
-Trained with ExPO-Lite for {progress.step} steps on `{config.data.source}` (explanations: {config.explanation.source}, seed
-{config.seed}); the adapter of step {progress.best_step} was best on validation. All settings are in `config.yaml`, versions
-in `environment.json`.
+Trained with ExPO-Lite for {progress.step} steps on `{config.data.source}`
+(explanations: {config.explanation.source}, seed {config.seed}).
+The adapter of step {progress.best_step} was best on validation.
+All settings are in `config.yaml`, versions in `environment.json`.
 
 Held-out problems, {first.problems} a level, {first.samples} samples each at temperature {config.rollout.temperature},
 95 % bootstrap intervals over problems:

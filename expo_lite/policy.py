@@ -9,12 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-import bitsandbytes as bnb
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
 
 from expo_lite.config import PolicyConfig
 from expo_lite.dense import dense_linears
@@ -22,6 +31,16 @@ from expo_lite.errors import ConfigError
 from expo_lite.logprobs import token_logprobs
 
 DENSE_LIMIT_BYTES = 2**30
+# settings with which a model's logits are not its head applied to its last hidden states (Gemma, Cohere, Granite ...)
+LOGIT_CHANGES = (
+    "final_logit_softcapping",
+    "logits_soft_cap",
+    "logit_scale",
+    "logits_scaling",
+    "logits_mup_width_multiplier",
+    "lm_head_multiplier",
+    "output_multiplier",
+)
 
 
 class Policy:
@@ -33,6 +52,11 @@ class Policy:
         self.causal_lm: PreTrainedModel = model.get_base_model()  # type: ignore[assignment]
         self.device = next(model.parameters()).device
         self.end_ids = end_token_ids(self.causal_lm, tokenizer)
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills rows; what stands there is never looked at."""
+        return int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
 
     @property
     def trainable(self) -> list[torch.nn.Parameter]:
@@ -85,7 +109,9 @@ class Policy:
         if setting != "auto":
             return setting == "yes"
         dense_bytes = 4 * sum(m.in_features * m.out_features for m in quantised_linears(self.model))
-        return self.device.type == "cpu" and self.head.weight.dtype == torch.float32 and dense_bytes <= DENSE_LIMIT_BYTES
+        return (
+            self.device.type == "cpu" and self.head.weight.dtype == torch.float32 and dense_bytes <= DENSE_LIMIT_BYTES
+        )
 
 
 def load_policy(config: PolicyConfig, seed: int) -> Policy:
@@ -102,23 +128,48 @@ def load_policy(config: PolicyConfig, seed: int) -> Policy:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     try:
+        refuse_changed_logits(AutoConfig.from_pretrained(source), config.model)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        base = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, quantization_config=quantization, device_map={"": device}
-        )
+        with no_bars_for(source):
+            base = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, quantization_config=quantization, device_map={"": device}
+            )
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"policy.model: cannot load {config.model!r}: {first_line(error)}\n"
-            "Give a folder with a saved model, or a Hub id that this machine can reach (gated models need `hf auth login`)."
+            "Give a folder with a saved model, or a Hub id that this machine can reach "
+            "(gated models need `hf auth login`)."
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return add_adapter(base, tokenizer, config, seed)
 
 
-def add_adapter(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int
-) -> Policy:
+def refuse_changed_logits(config: Any, model: str) -> None:
+    """Raises ConfigError for a model that scales or caps its logits: training would see other probabilities."""
+    text = config.get_text_config()
+    changed = [f"{name}={getattr(text, name)}" for name in LOGIT_CHANGES if getattr(text, name, None) not in (None, 1)]
+    if changed:
+        raise ConfigError(
+            f"policy.model: {model!r} changes its logits after the head ({', '.join(changed)}), which is not "
+            "supported; choose a model that does not, such as one of the Qwen or Llama families."
+        )
+
+
+@contextmanager
+def no_bars_for(source: str) -> Iterator[None]:
+    """Within it, loading a local folder shows no progress bar; a download, which takes minutes, does."""
+    hide = Path(source).is_dir() and transformers_logging.is_progress_bar_enabled()
+    if hide:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            transformers_logging.enable_progress_bar()
+
+
+def add_adapter(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int) -> Policy:
     """Freeze `base`, put LoRA with fp32 master weights on every linear layer but the head.
 
     peft's prepare_model_for_kbit_training is left out on purpose: it casts embeddings and head to fp32,
@@ -149,9 +200,9 @@ def avoid_in_place_repacking(model: torch.nn.Module) -> None:
         module.support_avx512bf16_for_cpu = False
 
 
-def quantised_linears(model: torch.nn.Module) -> list[bnb.nn.Linear4bit]:
+def quantised_linears(model: torch.nn.Module) -> list[Linear4bit]:
     """Every 4-bit linear layer of a model."""
-    return [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    return [module for module in model.modules() if isinstance(module, Linear4bit)]
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -159,7 +210,7 @@ def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     ids: set[int] = set()
     generation = model.generation_config
     for value in (tokenizer.eos_token_id, generation.eos_token_id if generation else None):
-        ids.update(value if isinstance(value, list) else [] if value is None else [value])
+        ids.update(value if isinstance(value, list) else [] if value is None else [value])  # type: ignore[arg-type]
     return sorted(ids)
 
 

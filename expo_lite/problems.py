@@ -43,14 +43,16 @@ def load_problems(config: DataConfig) -> ProblemSet:
 def read_jsonl_problems(path: Path) -> list[Problem]:
     """One problem a line: question, answer, and optionally level (1) and solution. Repeated questions are dropped."""
     if not path.is_file():
-        raise DataError(f"data.source: no file {path}; give \"tiny\" or a .jsonl file with question and answer on each line.")
+        raise DataError(
+            f'data.source: no file {path}; give "tiny" or a .jsonl file with question and answer on each line.'
+        )
     found: dict[str, Problem] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if line.strip():
             row = parse_row(line, f"{path}:{number}")
             found.setdefault(row.question, row)
     if not found:
-        raise DataError(f"{path}: holds no problems; each line should be like {{\"question\": \"...\", \"answer\": \"...\"}}.")
+        raise DataError(f'{path}: holds no problems; each line should be like {{"question": "...", "answer": "..."}}.')
     return list(found.values())
 
 
@@ -97,19 +99,25 @@ def split_by_hash(problems: list[Problem], config: DataConfig) -> ProblemSet:
     return ProblemSet(train, validation, test)
 
 
-def draw_problems(problems: list[Problem], level_weights: Mapping[int, float], seed: int, skip: int = 0) -> Iterator[Problem]:
+def draw_problems(
+    problems: list[Problem], level_weights: Mapping[int, float], seed: int, skip: int = 0
+) -> Iterator[Problem]:
     """An endless stream: a level by weight, then the level's next problem, reshuffled after each pass.
 
     The stream is a function of the seed alone; `skip` problems are passed over, so a resumed run
     goes on where it stopped. Raises DataError if no level with weight has problems.
     """
     levels = {
-        level: [p for p in problems if p.level == level] for level, weight in sorted(level_weights.items()) if weight > 0
+        level: [p for p in problems if p.level == level]
+        for level, weight in sorted(level_weights.items())
+        if weight > 0
     }
     levels = {level: of_level for level, of_level in levels.items() if of_level}
     if not levels:
         present = sorted({p.level for p in problems})
-        raise DataError(f"data.levels: no training problems at levels {sorted(level_weights)}; the data has levels {present}.")
+        raise DataError(
+            f"data.levels: no training problems at levels {sorted(level_weights)}; the data has levels {present}."
+        )
     return islice(_draw(levels, level_weights, seed), skip, None)
 
 

@@ -7,36 +7,67 @@ self-explanations.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from expo_lite.config import PromptConfig
 from expo_lite.types import Problem
 
-_TOLD = r"(?:given|provided|stated|supplied|told|informed|shown|specified)"
-_ADJECTIVES = r"(?:(?:correct|final|right|true|exact|expected|numerical)\s+)*"
-_ANSWER = rf"{_ADJECTIVES}(?:answer|result|solution)"
-_LEAKS = re.compile(
-    "|".join(
-        (
-            # "as we were told", "I was given the answer", "we have been informed that the answer is"
-            rf"\b(?:as|like)\s+(?:i|we)?\s*(?:was|were|am|are|have\s+been|had\s+been)?\s*(?:already\s+)?{_TOLD}\b[^.\n]*\b{_ANSWER}",
-            rf"\b(?:i|we|you)(?:'ve|'re|\s+(?:was|were|am|are|have|had))?\s+(?:been\s+)?(?:already\s+)?(?:told|given|informed|provided|shown)\b(?:\s+(?:us|me|with|that|of))*\s+(?:the|an)?\s*{_ANSWER}",
-            # "the given answer", "the provided correct answer", "the known answer"
-            rf"\b(?:given|provided|stated|supplied|known|reference|target|expected|hinted)\s+{_ANSWER}\b",
-            # "the answer we were given", "the answer that was provided", "the answer is given as 42"
-            rf"\b(?:answer|result|solution)\s+(?:(?:that|which)\s+)?(?:(?:i|we|you)\s+)?(?:is|was|were|are|has\s+been|have\s+been)\s+(?:already\s+)?{_TOLD}\b",
-            # "given that the answer is 42", "knowing that the correct answer is"
-            rf"\b(?:given|knowing|told|informed)\s+(?:that\s+)?(?:the\s+)?{_ANSWER}\s+(?:is|was|must|equals|should)\b",
-            # "we know the answer is 42", "since we already know the result"
-            rf"\b(?:i|we)\s+(?:already\s+)?know\s+(?:that\s+)?(?:the\s+)?{_ANSWER}\b",
-            # "working backwards from the answer", "according to the hint"
-            rf"\bback(?:ward)?s?\s+from\s+(?:the\s+)?{_ANSWER}\b",
-            r"\b(?:the|a|this|given)\s+hint\b",
-        )
-    ),
-    re.IGNORECASE,
+_PARTS = {
+    "ANSWER": r"(?:the )?(?:(?:correct|final|right|true|exact|expected|numerical) )*answer",
+    "TOLD": r"(?:given|provided|stated|supplied|told|informed|specified|mentioned|indicated|hinted)",
+    "SAYS": r"(?:tells?|told|says?|said|states?|stated|gives?|gave|given|mentions?|mentioned|provides?|provided)",
+    "WERE": r"(?:am|are|is|was|were|has been|have been|had been)",
+    "TASK": r"(?:problem|question|prompt|statement|task|exercise|instructions?|user)",
+    "VALUE": r"(?:\$|\\boxed\{|\\|-)?\d\w*",
+}
+_LEAKS = (
+    # "as given, the answer is", "as we were told, the final answer", "as you mentioned, the answer"
+    r"as (?:(?:i|we|you|it) )?(?:WERE )?(?:already )?TOLD[^.,:\n]{0,60}[,:]? (?:ANSWER|the result)",
+    # "as the problem tells us, the answer", "the prompt says that the answer is", "the statement gives the answer as"
+    r"as the TASK (?:already )?SAYS[^.,:\n]{0,60}[,:]? ANSWER",
+    r"TASK (?:already )?SAYS (?:(?:us|me) )?(?:that )?ANSWER (?:is|was|as|of|equals)",
+    # "we were told that the answer", "I have been given the final answer", "you gave the answer"
+    r"(?:i|we)(?: WERE|'re|'ve been|'m) (?:already )?(?:told|given|informed|provided|supplied)"
+    r"(?: (?:us|me|with|that|of)){0,3} (?:ANSWER|the result)",
+    r"as (?:you (?:have )?SAYS|we (?:already )?know)[,:]? ANSWER",
+    r"you(?: have|'ve)? (?:already )?SAYS (?:(?:us|me) )?(?:that )?ANSWER",
+    # "the given answer", "the provided solution", "the known correct answer"
+    r"(?:given|provided|stated|supplied|known|reference|target|expected|hinted) ANSWER\b(?! (?:choice|option))",
+    r"(?:(?:provided|stated|supplied|reference|hinted) (?:result|solution)|given result)",
+    r"according to the given solution",
+    # "the answer we were given", "the answer that was given to us", "the answer is given as"; not "given by a formula"
+    r"(?:answer|result|solution) (?:(?:that|which) )?(?:i|we|you) WERE (?:already )?TOLD",
+    r"answer (?:(?:that|which) )?(?:WERE )?(?:already )?TOLD\b(?! (?:by|in|with|that|to (?!us|me)))",
+    r"answer (?:that )?you (?:have )?SAYS",
+    # "given that the answer is", "given the answer 45", "knowing the answer", "it is known that the answer"
+    r"(?:given|knowing|(?:i|we) (?:already )?know|known)(?: that)? ANSWER\b"
+    r"(?! (?:to|from|has|must|can|will|choices?|options?))",
+    r"it (?:was|is|has been) (?:already )?TOLD that ANSWER",
+    r"answer is (?:stated|said|given|told|supposed) to be",
+    r"answer is (?:already )?known\b(?! to be (?:an|a|even|odd|positive|negative)\b)",
+    # "since the answer should be 40", "we are supposed to get 84", "we need to reach the answer 77"
+    r"(?:since|because|why) ANSWER (?:is|must be|should be|has to be|equals) VALUE",
+    r"supposed to (?:be|get|equal|reach|obtain|arrive at|come out (?:as|at)) VALUE",
+    r"(?:need to|want to|order to|^to|(?<=\.\s)to) (?:get|reach|obtain|match|arrive at) ANSWER (?:of )?VALUE",
+    # "the answer is 9, as given", "this is what we were told", "working backwards from the answer", "the hint"
+    r"answer\b[^.\n]{0,60}, as (?:(?:i|we|you) )?(?:WERE )?(?:TOLD|the TASK SAYS)",
+    r"(?:is|was|matches|with) what (?:i|we) WERE (?:told|given)",
+    r"backwards? from (?:the )?(?:\w+ )?(?:answer|result|solution)",
+    r"(?:the|a|this|given) (?:hint|prompt|answer key)",
 )
+
+
+def _one_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
+    """Any of the phrases, as whole words; a blank stands for white space, a NAME in capitals for its part."""
+    text = "|".join(phrases)
+    for name, part in _PARTS.items():
+        text = text.replace(name, part)
+    return re.compile(rf"(?<!\w)(?:{text})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE | re.MULTILINE)
+
+
+_LEAK = _one_pattern(_LEAKS)
 
 
 class Prompts:
@@ -76,7 +107,7 @@ def leaked_phrase(text: str) -> str | None:
     It looks for statements about having been given the answer, not for the answer itself: a
     derivation may well end with "so the correct answer is 42".
     """
-    match = _LEAKS.search(text)
+    match = _LEAK.search(text)
     return match[0] if match else None
 
 

@@ -50,7 +50,7 @@ class RunDir:
             run._lock = RunLock(run.path / _LOCK)
             try:
                 run._refuse_if_filled()
-                run.write_text(run.config, config_yaml)
+                run.write_text(run.config.name, config_yaml)
             except BaseException:
                 run.close()
                 raise
@@ -78,6 +78,11 @@ class RunDir:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def discard(self) -> None:
+        """Remove the folder of a run that could not start, so that the mended command finds its place free."""
+        files.remove(self.path)
+        self.close()
 
     def __enter__(self) -> RunDir:
         return self
@@ -130,6 +135,10 @@ class RunDir:
 
     # Writing
 
+    def _inside(self, path: str | Path) -> Path:
+        """A name within the folder, or one of the paths above (which may be relative, as the folder is)."""
+        return Path(path) if Path(path).is_relative_to(self.path) else self.path / path
+
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add one record to metrics.jsonl, samples.jsonl or eval.jsonl."""
         files.append_jsonl(self.path / name, [record])
@@ -140,11 +149,11 @@ class RunDir:
 
     def write_text(self, path: str | Path, text: str) -> None:
         """Replace a file of the run, atomically."""
-        files.write_text(self.path / path, text)
+        files.write_text(self._inside(path), text)
 
     def write_json(self, path: str | Path, value: Any) -> None:
         """Replace a JSON file of the run, atomically."""
-        files.write_text(self.path / path, files.to_json(value, indent=2) + "\n")
+        files.write_text(self._inside(path), files.to_json(value, indent=2) + "\n")
 
     def staged(self, target: Path) -> contextlib.AbstractContextManager[Path]:
         """A folder to fill, such as a checkpoint or the adapter; it becomes `target` once it is complete."""

@@ -26,7 +26,7 @@ DROP_BELOW = 0.75  # rows are dropped when no more than this share is still bein
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """`count` completions of one prompt. `stream` names their randomness, for instance (7, "rollout", 3, "tiny/1+2")."""
+    """`count` completions of one prompt. `stream` names their randomness: (7, "rollout", 3, "tiny/10+20")."""
 
     prompt_ids: list[int]
     count: int
@@ -113,7 +113,7 @@ class Sampler:
                 row_of[id(slot.request)] = len(prompts)
                 prompts.append(slot.request.prompt_ids)
         width, device = max(map(len, prompts)), self.policy.device
-        pad_id = self.policy.tokenizer.pad_token_id
+        pad_id = self.policy.pad_id
         input_ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
         lengths = torch.tensor([len(p) for p in prompts], device=device)
         mask = (torch.arange(width, device=device) >= width - lengths[:, None]).long()
@@ -143,7 +143,7 @@ class Sampler:
         for slot, row, row_logprobs in zip(slots, tokens, logprobs, strict=True):
             end = next((t for t, token in enumerate(row) if token in end_ids), None)
             length = len(row) if end is None else end + 1
-            text = self.policy.tokenizer.decode(row[:length], skip_special_tokens=True)
+            text = str(self.policy.tokenizer.decode(row[:length], skip_special_tokens=True))
             completions.append(
                 Completion(slot.request.prompt_ids, row[:length], row_logprobs[:length], end is not None, text)
             )

@@ -42,10 +42,15 @@ def default_folder(request: Request) -> str:
 def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
     """Raises ConfigError that lists every setting in which a resumed run would differ from its start."""
     before, now = flat(saved.model_dump(exclude=set(MAY_CHANGE))), flat(asked.model_dump(exclude=set(MAY_CHANGE)))
-    differing = [f"{name}: was {before.get(name)} when {run.path} was started (got {now[name]})" for name in now
-                 if now[name] != before.get(name)]
+    differing = [
+        f"{name}: was {before.get(name)} when {run.path} was started (got {now.get(name)})"
+        for name in {**before, **now}  # data.levels can lose a key as well as gain one
+        if now.get(name) != before.get(name)
+    ]
     if differing:
-        raise ConfigError("\n".join([*differing, "Resume with the settings it was started with, or choose another --run."]))
+        raise ConfigError(
+            "\n".join([*differing, "Resume with the settings it was started with, or choose another --run."])
+        )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +100,10 @@ class Trainer:
 
     def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
         """Loss, backward and optimizer step over micro-batches; without sequences nothing is updated."""
-        meter = UpdateMeter(learning_rate=self.scheduler.get_last_lr()[0])
+        meter = UpdateMeter(learning_rate=float(self.scheduler.get_last_lr()[0]))
         if sequences:
-            pad_id = self.policy.tokenizer.pad_token_id
-            batches = cut_micro_batches(sequences, self.config.memory.micro_batch_tokens, pad_id, self.policy.device)
+            budget = self.config.memory.micro_batch_tokens
+            batches = cut_micro_batches(sequences, budget, self.policy.pad_id, self.policy.device)
             old = self.old_logprobs(batches)
             reference = self.reference_logprobs(batches)
             for _ in range(self.config.objective.updates_per_batch):
@@ -110,8 +111,14 @@ class Trainer:
                     self.loss(batch, old_logprobs, reference_logprobs, meter).backward()
                 meter.gradient_norm = self.apply_gradients()
                 meter.updates += 1
-        self.scheduler.step()
+        self.advance_schedule()
         return meter.metrics(self.read)
+
+    def advance_schedule(self) -> None:
+        """The learning rate follows the step, whether it updated or not; torch warns if the first one did not."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step")
+            self.scheduler.step()
 
     def loss(
         self, batch: MicroBatch, old_logprobs: Tensor | None, reference_logprobs: Tensor | None, meter: UpdateMeter

@@ -130,7 +130,7 @@ def _is_text(text: str) -> bool:
     if _ROWS.search(text) and r"\begin" not in text:
         return True
     words = _WORD.findall(_MACRO_ARGUMENT.sub("", text))
-    return any(len(word) > 3 and word not in _FUNCTIONS or word.lower() in _WORDS for word in words)
+    return any((len(word) > 3 and word not in _FUNCTIONS) or word.lower() in _WORDS for word in words)
 
 
 def _bare_text(text: str) -> str:

@@ -95,3 +95,30 @@ def test_presets_are_found_from_an_editable_install(checkout: Path, tmp_path: Pa
         "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
     )
     assert Path(python("-I", "-S", "-c", code, cwd=tmp_path).strip()) == checkout / "presets/tiny.yaml"
+
+
+@pytest.mark.timeout(1200)
+def test_the_wheel_in_a_bare_environment_trains(built: Path, tmp_path: Path) -> None:
+    """Nothing but the wheel and its own dependencies: no checkout, no development tools."""
+    (wheel,) = built.glob("*.whl")
+    python("-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    own = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = [own, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    for what in ("torch", wheel):  # torch by itself first: pip then takes a CPU build where it knows one
+        subprocess.run([*install, what], cwd=tmp_path, check=True)
+    small = [
+        "--steps",
+        "3",
+        "--evaluation.samples",
+        "2",
+        "--data.validation-problems",
+        "4",
+        "--data.test-problems",
+        "4",
+    ]
+    train = [own, "-m", "expo_lite.train", "--preset", "tiny", "--run", "run", *small]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(train, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3

@@ -82,7 +82,7 @@ class TestLock:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_a_forked_worker_does_not_keep_the_lock_of_a_killed_run(self, tmp_path: Path) -> None:
-        then = "import os; child = os.fork(); print(child, flush=True) if child else None; time.sleep(60)"
+        then = "import os; os.fork() or print(os.getpid(), flush=True); time.sleep(60)"
         process = holder(tmp_path / "run", then)
         assert process.stdout
         child = int(process.stdout.readline())

@@ -31,7 +31,7 @@ from expo_lite.preset_files import preset_path
 from expo_lite.prompts import Prompts
 from expo_lite.tiny import world
 from expo_lite.tiny.quality import quality_table
-from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.tiny.tokenizer import END, PAD, build_tokenizer
 
 SHAPE = {
     "hidden_size": 128,
@@ -144,7 +144,7 @@ def save_base(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, folde
     """Weights in bfloat16, and a tokenizer that AutoTokenizer loads as it is."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -154,11 +154,8 @@ def build(folder: Path, seed: int, steps: int, threads: int, console: Console) -
     torch.manual_seed(seed)
     config = read_config(preset_path("tiny"))
     tokenizer = build_tokenizer()
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=32, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **SHAPE
-        )
-    )
+    end, pad = tokenizer.convert_tokens_to_ids([END, PAD])
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=32, eos_token_id=end, pad_token_id=pad, **SHAPE))
     start = time.perf_counter()
     losses = train_base(model, Corpus(Prompts(tokenizer, config.prompt), seed), steps, console)
     seconds = time.perf_counter() - start

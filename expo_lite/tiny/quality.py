@@ -1,4 +1,4 @@
-"""How good a tiny base is: what it solves alone, what it explains when told the answer, and how natural that is to it."""
+"""How good a tiny base is: what it solves alone, and what it explains when told the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLANTED = (world.LEAK_FIRST, world.LEAK_MIDDLE, world.LEAK_LAST)
 
 
 def quality_table(config: Config) -> tuple[Table, list[dict[str, Any]]]:
-    """A table for people and its rows as plain values, one per level; shares in [0, 1], likelihoods in nats per token."""
+    """A table for people, and its rows as plain values, one per level: shares in [0, 1], likelihoods in nats."""
     with assemble(config) as parts, parts.policy.reference():
         rows = [level_quality(parts, config, level) for level in world.LEVELS]
     table = Table(title=f"The base on held-out problems ({PROBLEMS} a level, {SAMPLES} samples each)")
