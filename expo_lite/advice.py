@@ -52,7 +52,8 @@ def no_signal(metrics: Sequence[Mapping[str, float]], config: Config) -> str:
     counts = {reason: total(metrics, f"explanations_rejected_{reason}") for reason in reasons}
     worst = max(counts, key=lambda reason: counts[reason])
     written = total(metrics, "explanations_written")
-    return f"Every group failed and no explanation was accepted: {counts[worst]:.0f} of {written:.0f} were {reasons[worst]}."
+    share = f"{counts[worst]:.0f} of {written:.0f}"
+    return f"Every group failed and no explanation was accepted: {share} were {reasons[worst]}."
 
 
 def forgetting(base: Evaluation, now: Evaluation, margin: float) -> list[str]:

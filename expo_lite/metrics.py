@@ -17,7 +17,6 @@ from expo_lite.batching import MicroBatch
 from expo_lite.prompts import answer_position
 from expo_lite.types import Explanation, RolloutGroup
 
-
 PHASES = ("generate", "verify", "explain", "train")
 
 

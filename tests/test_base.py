@@ -64,7 +64,8 @@ def test_the_base_is_the_papers_setting(recorded):
     assert recorded[5]["unhinted_pass_at_4"] < 0.02
     for level in world.LEVELS:
         assert recorded[level]["hinted_answer_right"] > 0.9
-        assert recorded[level]["self_explanation_nll_nats"] < recorded[level]["expert_solution_nll_nats"]
+    for level in (4, 5):  # on easy levels both ways are natural to it
+        assert recorded[level]["self_explanation_nll_nats"] < recorded[level]["expert_solution_nll_nats"] / 2
 
 
 def test_the_leak_filter_finds_the_planted_leaks(recorded):

@@ -154,7 +154,7 @@ def build(folder: Path, seed: int, steps: int, threads: int, console: Console) -
     torch.manual_seed(seed)
     config = read_config(preset_path("tiny"))
     tokenizer = build_tokenizer()
-    end, pad = tokenizer.convert_tokens_to_ids([END, PAD])
+    end, pad = (tokenizer.get_vocab()[token] for token in (END, PAD))
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=32, eos_token_id=end, pad_token_id=pad, **SHAPE))
     start = time.perf_counter()
     losses = train_base(model, Corpus(Prompts(tokenizer, config.prompt), seed), steps, console)
