@@ -6,15 +6,20 @@ import math
 from dataclasses import dataclass
 
 import torch
+from bitsandbytes.optim.adamw import AdamW8bit
 
 from expo_lite.config import Config, OptimizerConfig
+from expo_lite.errors import DataError
 from expo_lite.evaluation import Evaluator
 from expo_lite.explain import Explainer
-from expo_lite.policy import Policy, load_policy
+from expo_lite.memory.cap import apply_budget
+from expo_lite.policy import Policy, load_policy, resolve_device
 from expo_lite.problems import ProblemSet, load_problems
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler
 from expo_lite.trainer import Trainer
+from expo_lite.types import Problem
+from expo_lite.updater import Updater
 from expo_lite.verifier import Verifier
 
 
@@ -42,27 +47,47 @@ def assemble(config: Config) -> Assembly:
     if config.threads:
         torch.set_num_threads(config.threads)
     problems = load_problems(config.data)
+    units = apply_budget(config, resolve_device(config.policy.device))
     policy = load_policy(config.policy, config.seed)
     rollout = config.rollout
-    sampler = Sampler(policy, config.memory.rollouts_alive, policy.wants_dense(rollout.dense_weights))
+    sampler = Sampler(policy, units, policy.wants_dense(rollout.dense_weights))
     prompts = Prompts(policy.tokenizer, config.prompt)
+    problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
     explainer = Explainer(config, sampler, prompts, verifier)
     evaluator = Evaluator(
         sampler, prompts, verifier, config.seed, config.evaluation.samples, rollout.max_new_tokens, rollout.temperature
     )
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
-    trainer = Trainer(config, policy, sampler, prompts, verifier, explainer, optimizer, scheduler)
+    updater = Updater(config, policy, units, optimizer, scheduler)
+    trainer = Trainer(config, sampler, prompts, verifier, explainer, updater)
     return Assembly(policy, problems, sampler, prompts, verifier, evaluator, trainer)
+
+
+def with_short_prompts(problems: ProblemSet, prompts: Prompts, limit: int) -> ProblemSet:
+    """The problems whose task and hinted prompts have at most `limit` tokens, with a note on how many have not.
+
+    Raises DataError if none is left to train, validate or test on.
+    """
+
+    def short(name: str, of_set: list[Problem]) -> list[Problem]:
+        kept = [p for p in of_set if max(len(prompts.task(p)), len(prompts.hinted(p))) <= limit]
+        if not kept:
+            raise DataError(f"rollout.max_prompt_tokens: no {name} problem has a prompt of at most {limit} tokens")
+        return kept
+
+    sets = {name: short(name, getattr(problems, name)) for name in ("train", "validation", "test")}
+    left_out = sum(len(getattr(problems, name)) - len(kept) for name, kept in sets.items())
+    note = f"{left_out} problems with prompts of more than {limit} tokens are left out."
+    return ProblemSet(**sets, notes=(*problems.notes, note) if left_out else problems.notes)
 
 
 def build_optimizer(
     policy: Policy, config: OptimizerConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW on the adapter, with a learning rate that is a function of the step alone."""
-    optimizer = torch.optim.AdamW(
-        policy.trainable, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
+    make = {"adamw": torch.optim.AdamW, "adamw_8bit": AdamW8bit}[config.name]
+    optimizer = make(policy.trainable, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(config, step, steps))
 
 

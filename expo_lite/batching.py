@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -19,14 +20,17 @@ class MicroBatch:
     model predicts it. Masks come from lengths, never from pad ids: the end token is trained like any other.
     """
 
-    sequences: list[TrainingSequence]
+    sequences: Sequence[TrainingSequence]
     input_ids: Tensor  # (B, T)
     positions: Tensor  # (N,)
     targets: Tensor  # (N,)
     advantages: Tensor  # (N,)
     policy_weights: Tensor  # (N,)
     explanation_weights: Tensor  # (N,)
-    sampler_logprobs: Tensor  # (N,), nan where there are none
+    # what some or all sequences lack; None where all do, nan where some do
+    sampler_logprobs: Tensor | None  # (N,)
+    old_logprobs: Tensor | None  # (N,)
+    reference_logprobs: Tensor | None  # (N,)
 
     @property
     def is_policy(self) -> Tensor:
@@ -35,43 +39,56 @@ class MicroBatch:
 
 
 def cut_micro_batches(
-    sequences: Sequence[TrainingSequence], token_budget: int, pad_id: int, device: torch.device
-) -> list[MicroBatch]:
-    """Sequences sorted by length and cut so that rows times longest row stays within `token_budget`.
+    sequences: Sequence[TrainingSequence], token_budget: Callable[[], int]
+) -> Iterator[list[TrainingSequence]]:
+    """Rows sorted by length and cut so that their number times the longest stays within the budget of the moment.
 
     A sequence longer than the budget gets a micro-batch of its own.
     """
     rows: list[TrainingSequence] = []
-    batches = []
     for sequence in sorted(sequences, key=lambda s: s.length):
-        if rows and (len(rows) + 1) * sequence.length > token_budget:
-            batches.append(collate(rows, pad_id, device))
+        if rows and (len(rows) + 1) * sequence.length > token_budget():
+            yield rows
             rows = []
         rows.append(sequence)
-    return [*batches, collate(rows, pad_id, device)] if rows else batches
+    if rows:
+        yield rows
 
 
-def collate(rows: list[TrainingSequence], pad_id: int, device: torch.device) -> MicroBatch:
+def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device) -> MicroBatch:
     """One micro-batch of `rows`, padded to the longest of them."""
     width = max(row.length for row in rows)
-    input_ids = [row.prompt_ids + row.completion_ids + [pad_id] * (width - row.length) for row in rows]
-    positions, targets, advantages, policy_weights, explanation_weights, sampler_logprobs = [], [], [], [], [], []
-    for index, row in enumerate(rows):
-        count = len(row.completion_ids)
-        first = index * width + len(row.prompt_ids) - 1
-        positions += range(first, first + count)
-        targets += row.completion_ids
-        advantages += [row.advantage] * count
-        policy_weights += [row.policy_weight] * count
-        explanation_weights += [row.explanation_weight] * count
-        sampler_logprobs += row.sampler_logprobs or [float("nan")] * count
+    counts = [len(row.completion_ids) for row in rows]
+    firsts = [index * width + len(row.prompt_ids) - 1 for index, row in enumerate(rows)]
+
+    def whole(values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(values, device=device)
+
+    def each_token(values: Sequence[float]) -> Tensor:
+        repeated = [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+        return torch.tensor(repeated, dtype=torch.float32, device=device)
+
+    def tokenwise(values: Sequence[Sequence[float] | None]) -> Tensor | None:
+        if all(own is None for own in values):
+            return None
+        filled = [own or [float("nan")] * count for own, count in zip(values, counts, strict=True)]
+        return torch.tensor([value for own in filled for value in own], dtype=torch.float32, device=device)
+
     return MicroBatch(
         sequences=rows,
-        input_ids=torch.tensor(input_ids, device=device),
-        positions=torch.tensor(positions, device=device),
-        targets=torch.tensor(targets, device=device),
-        advantages=torch.tensor(advantages, dtype=torch.float32, device=device),
-        policy_weights=torch.tensor(policy_weights, dtype=torch.float32, device=device),
-        explanation_weights=torch.tensor(explanation_weights, dtype=torch.float32, device=device),
-        sampler_logprobs=torch.tensor(sampler_logprobs, dtype=torch.float32, device=device),
+        input_ids=whole([row.prompt_ids + row.completion_ids + [pad_id] * (width - row.length) for row in rows]),
+        positions=whole([first + t for first, count in zip(firsts, counts, strict=True) for t in range(count)]),
+        targets=whole([token for row in rows for token in row.completion_ids]),
+        advantages=each_token([row.advantage for row in rows]),
+        policy_weights=each_token([row.policy_weight for row in rows]),
+        explanation_weights=each_token([row.explanation_weight for row in rows]),
+        sampler_logprobs=tokenwise([row.sampler_logprobs for row in rows]),
+        old_logprobs=tokenwise([row.old_logprobs for row in rows]),
+        reference_logprobs=tokenwise([row.reference_logprobs for row in rows]),
     )
+
+
+def per_sequence(rows: Sequence[TrainingSequence], values: Sequence[float]) -> list[list[float]]:
+    """Values of N completion tokens laid end to end, cut by sequence."""
+    remaining = iter(values)
+    return [list(islice(remaining, len(row.completion_ids))) for row in rows]

@@ -75,9 +75,22 @@ class DataConfig(Section):
     """Where problems come from."""
 
     source: str = "tiny"
-    """"tiny" (the embedded world) or a local .jsonl file with the keys question, answer, level, solution."""
+    """"tiny" (the embedded world); .jsonl, .csv or .parquet files or a folder of them; a Hub data set such as
+    openai/gsm8k; or reasoning-gym:NAME (problems made on the spot; needs the extra `reasoning`)."""
+    columns: dict[Literal["question", "answer", "level", "solution"], str] = {}
+    """Which columns of the source hold question, answer, level and solution, where they have unusual names."""
+    subset: str | None = None
+    """Subset (configuration) of a Hub data set, several with commas between; null: the usual one, all for MATH."""
+    split: str | None = None
+    """The split trained on; null: train."""
+    test_source: str | None = None
+    """Files or Hub data set that the test problems come from; null: the source's own test split, else held out."""
+    test_split: str | None = None
+    """The split tested on; null: test, where the data set has one."""
+    bad_rows: Annotated[int, Field(ge=0)] | None = None
+    """Unusable rows that may be left out; more are an error. null: as many as the Hub data set is known for, else 0."""
     levels: dict[Level, Weight] = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3}
-    """How often each level is drawn for training, relative to the others."""
+    """How often each level is drawn for training, relative to the others; a level that is not named is never drawn."""
     validation_problems: PositiveInt = 32
     """Held-out problems per level for the curves and for choosing the best checkpoint."""
     test_problems: PositiveInt = 64
@@ -104,6 +117,8 @@ class RolloutConfig(Section):
     """Only 1 is accepted: with a cut tail the policy sampled from is not the one trained."""
     top_k: Literal[0] = 0
     """Only 0 (off) is accepted, for the same reason."""
+    max_prompt_tokens: PositiveInt = 512
+    """Problems with a longer prompt, hinted or not, are left out, and their number is said."""
     max_new_tokens: PositiveInt = 64
     """Longest completion; a rollout cut off here counts as wrong."""
     dense_weights: Literal["auto", "yes", "no"] = "auto"
@@ -153,6 +168,8 @@ class KLConfig(Section):
 class OptimizerConfig(Section):
     """AdamW on the LoRA matrices."""
 
+    name: Literal["adamw", "adamw_8bit"] = "adamw"
+    """adamw_8bit: bitsandbytes' AdamW with its state in 8 bit, a quarter of the memory."""
     learning_rate: PositiveFloat = 1e-6
     """Peak learning rate."""
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.99)
@@ -168,13 +185,15 @@ class OptimizerConfig(Section):
 
 
 class MemoryConfig(Section):
-    """How much is alive at once. None of these changes what is computed."""
+    """How much is alive at once. None of these changes what is computed; those left out follow from the budget."""
 
-    rollouts_alive: PositiveInt = 128
-    """Rollouts decoded together (a wave)."""
-    micro_batch_tokens: PositiveInt = 8192
+    budget_gib: PositiveFloat | None = None
+    """GiB the run may use, enforced on a GPU; by default all of the card, or 4 on the CPU (planned, not enforced)."""
+    rollouts_alive: PositiveInt | None = None
+    """Rollouts decoded together (a wave); their KV cache exists at once."""
+    micro_batch_tokens: PositiveInt | None = None
     """Padded tokens per training micro-batch; at least one sequence is taken."""
-    logprob_chunk: PositiveInt = 1024
+    logprob_chunk: PositiveInt | None = None
     """Tokens whose [tokens, vocabulary] logits exist at once."""
 
 
@@ -231,3 +250,8 @@ class Config(Section):
     verifier: VerifierConfig = VerifierConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def sequence_tokens(self) -> int:
+        """The longest prompt and completion together."""
+        return self.rollout.max_prompt_tokens + self.rollout.max_new_tokens

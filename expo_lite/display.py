@@ -65,12 +65,10 @@ def comparison_table(before: Evaluation, after: Evaluation) -> Table:
     """Before and after by level, with 95 % intervals."""
     first = before.levels[0]
     k = f"pass@{first.k}"
-    table = Table(
-        title=f"Held-out problems, before and after ({first.problems} a level, {first.samples} samples each, "
-        "95 % bootstrap intervals)"
-    )
-    for name in ("level", "pass@1 before", "pass@1 after", f"{k} before", f"{k} after"):
-        table.add_column(name, justify="right")
+    title = f"Held-out problems, {first.problems} a level, {first.samples} samples each; % with 95 % intervals"
+    table = Table(title=title)
+    for name in ("level", "pass@1\nbefore", "pass@1\nafter", f"{k}\nbefore", f"{k}\nafter"):
+        table.add_column(name, justify="right", no_wrap=True)
     for old, new in zip(before.levels, after.levels, strict=True):
         table.add_row(str(old.level), str(old.pass_at_1), str(new.pass_at_1), str(old.pass_at_k), str(new.pass_at_k))
     return table

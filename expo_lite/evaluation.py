@@ -21,14 +21,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over problems with its 95 % bootstrap interval."""
+    """A share of problems with its 95 % bootstrap interval; as text in per cent."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+        return f"{100 * self.mean:.0f} [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
 @dataclass(frozen=True)

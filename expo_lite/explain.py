@@ -33,7 +33,6 @@ class Explainer:
     ) -> None:
         self.config = config.explanation
         self.rollout = config.rollout
-        self.logprob_chunk = config.memory.logprob_chunk
         self.seed = config.seed
         self.sampler = sampler
         self.prompts = prompts
@@ -79,7 +78,7 @@ class Explainer:
             return accepted
         if self.config.selection == "random":
             return [random.Random(f"{self.seed}/{step}/{accepted[0].problem.id}").choice(accepted)]
-        means = [unhinted_mean_logprob(e, self.sampler.policy, self.logprob_chunk) for e in accepted]
+        means = [unhinted_mean_logprob(e, self.sampler.policy, self.sampler.units.logprob_chunk) for e in accepted]
         return [accepted[means.index(max(means))]]
 
 

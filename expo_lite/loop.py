@@ -22,6 +22,8 @@ from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
 from expo_lite.environment import environment
 from expo_lite.evaluation import Evaluation
+from expo_lite.memory.budget import require_fit
+from expo_lite.memory.cap import plan_here
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
@@ -37,7 +39,11 @@ def train(request: Request, console: Console | None = None) -> int:
 
     Raises ExpoLiteError, with a sentence on what to do, for whatever the user can mend.
     """
-    resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
+    console = console or Console()
+    device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
+    planned, budget = plan_here(request.config, device)
+    require_fit(request.config, planned, budget)
+    console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
     with start_run(request) as run:
         try:
             parts = assemble(request.config)
@@ -46,9 +52,11 @@ def train(request: Request, console: Console | None = None) -> int:
                 run.discard()  # nothing is in it yet
             raise
         with parts:
+            for note in parts.problems.notes:
+                console.print(note, style="yellow", highlight=False)
             gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
             run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
-            return Loop(request.config, run, parts, console or Console()).to_the_end()
+            return Loop(request.config, run, parts, console).to_the_end()
 
 
 class Loop:
@@ -87,9 +95,9 @@ class Loop:
         """Load the newest checkpoint, if any, and forget what was recorded after it."""
         checkpoints = self.run.checkpoints()
         if checkpoints:
-            trainer = self.parts.trainer
+            updater = self.parts.trainer.updater
             self.progress = load_checkpoint(
-                checkpoints[-1][1], self.parts.policy.model, trainer.optimizer, trainer.scheduler
+                checkpoints[-1][1], self.parts.policy.model, updater.optimizer, updater.scheduler
             )
             self.console.print(f"Resuming {self.run.path} after step {self.progress.step}.", highlight=False)
         self.run.truncate_after(self.progress.step)
@@ -140,9 +148,9 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint, whole or not at all, and delete the oldest beyond `checkpoint.keep`."""
-        trainer = self.parts.trainer
+        updater = self.parts.trainer.updater
         with self.run.staged(self.run.checkpoint(self.progress.step)) as folder:
-            save_checkpoint(folder, self.parts.policy.model, trainer.optimizer, trainer.scheduler, self.progress)
+            save_checkpoint(folder, self.parts.policy.model, updater.optimizer, updater.scheduler, self.progress)
         for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
             shutil.rmtree(old)
 

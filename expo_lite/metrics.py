@@ -44,21 +44,27 @@ class UpdateMeter:
     gradient_norm: float | None = None
     sums: dict[str, Tensor] = field(default_factory=dict)
 
+    @staticmethod
     @torch.no_grad()
-    def add(self, batch: MicroBatch, logprobs: Tensor, entropy: Tensor, reference: Tensor | None) -> None:
-        """Sums over one micro-batch's rollout tokens and explanation tokens; all tensors (N,)."""
+    def sums_of(batch: MicroBatch, logprobs: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+        """Sums over one micro-batch's rollout tokens and explanation tokens; tensors (N,) in, scalars out."""
         policy, explanation = batch.is_policy.float(), (batch.explanation_weights > 0).float()
-        gap = (logprobs - batch.sampler_logprobs).abs()
-        self._sum("policy_tokens", policy)
-        self._sum("entropy", policy * entropy)
-        self._sum("gap", torch.where(batch.is_policy, gap, 0.0))
-        self._sum("explanation_tokens", explanation)
-        self._sum("explanation_nll", -explanation * logprobs)
-        if reference is not None:
-            self._sum("kl", policy * (logprobs - reference))
+        sums = {
+            "policy_tokens": policy.sum(),
+            "entropy": (policy * entropy).sum(),
+            "explanation_tokens": explanation.sum(),
+            "explanation_nll": -(explanation * logprobs).sum(),
+        }
+        if batch.sampler_logprobs is not None:
+            sums["gap"] = torch.where(batch.is_policy, (logprobs - batch.sampler_logprobs).abs(), 0.0).sum()
+        if batch.reference_logprobs is not None:
+            sums["kl"] = (policy * (logprobs - batch.reference_logprobs)).sum()
+        return sums
 
-    def _sum(self, name: str, values: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, torch.zeros((), device=values.device)) + values.sum()
+    def add(self, sums: dict[str, Tensor]) -> None:
+        """Add a micro-batch's sums."""
+        for name, value in sums.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def metrics(self, read: Callable[[Tensor], Any]) -> dict[str, float]:
         """Means per token. Quantities without tokens are left out rather than called 0."""

@@ -22,7 +22,7 @@ The adapter of step {progress.best_step} was best on validation.
 All settings are in `config.yaml`, versions in `environment.json`.
 
 Held-out problems, {first.problems} a level, {first.samples} samples each at temperature {config.rollout.temperature},
-95 % bootstrap intervals over problems:
+per cent with 95 % bootstrap intervals over problems:
 
 | level | pass@1 before | pass@1 after | pass@{first.k} before | pass@{first.k} after |
 |---|---|---|---|---|

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from expo_lite.config import PolicyConfig
 from expo_lite.dense import dense_linears
 from expo_lite.errors import ConfigError
 from expo_lite.logprobs import token_logprobs
+from expo_lite.model_files import model_source
 
 DENSE_LIMIT_BYTES = 2**30
 # settings with which a model's logits are not its head applied to its last hidden states (Gemma, Cohere, Granite ...)
@@ -232,16 +232,6 @@ def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def model_source(model: str) -> str:
-    """The folder or Hub id to load; "tiny" is the base that ships in the package."""
-    return str(tiny_base()) if model == "tiny" else model
-
-
-def tiny_base() -> Path:
-    """The folder of the shipped base."""
-    return Path(str(files("expo_lite"))) / "tiny" / "base"
 
 
 def first_line(error: Exception) -> str:

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from expo_lite.kv_cache import expand_cache
+from expo_lite.memory.live import LiveUnits
+from expo_lite.memory.oom import in_halves
 from expo_lite.policy import Policy
 from expo_lite.types import Completion
 
@@ -42,7 +45,7 @@ class Slot:
 
 
 class Sampler:
-    """Completions of prompts, at most `rollouts_alive` decoded together.
+    """Completions of prompts, at most `units.rollouts_alive` decoded together.
 
     `read` is the only way device values reach Python.
     """
@@ -50,12 +53,12 @@ class Sampler:
     def __init__(
         self,
         policy: Policy,
-        rollouts_alive: int,
+        units: LiveUnits,
         dense: bool = False,
         read: Callable[[Tensor], Any] = torch.Tensor.tolist,
     ) -> None:
         self.policy = policy
-        self.rollouts_alive = rollouts_alive
+        self.units = units
         self.dense = dense
         self.read = read
 
@@ -65,14 +68,19 @@ class Sampler:
         """For each request its completions, in order; `greedy` takes the likeliest token instead."""
         slots = [Slot(r, (*r.stream, index)) for r in requests for index in range(r.count)]
         written: list[Completion] = []
+
+        def decode(wave: Sequence[Slot]) -> list[Completion]:
+            return self._wave(wave, max_new_tokens, temperature, greedy)
+
         with self.policy.generating(self.dense):
-            for start in range(0, len(slots), self.rollouts_alive):
-                wave = slots[start : start + self.rollouts_alive]
-                written += self._wave(wave, max_new_tokens, temperature, greedy)
+            while len(written) < len(slots):
+                wave = slots[len(written) : len(written) + self.units.rollouts_alive]
+                for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
+                    written += part
         completions = iter(written)
         return [[next(completions) for _ in range(request.count)] for request in requests]
 
-    def _wave(self, slots: list[Slot], max_new_tokens: int, temperature: float, greedy: bool) -> list[Completion]:
+    def _wave(self, slots: Sequence[Slot], max_new_tokens: int, temperature: float, greedy: bool) -> list[Completion]:
         """Decode one wave of B slots to its end."""
         device = self.policy.device
         uniforms = None
@@ -82,7 +90,7 @@ class Sampler:
         end_ids = torch.tensor(self.policy.end_ids, device=device)
         tokens = torch.full((len(slots), max_new_tokens), -1, device=device)
         logprobs = torch.zeros((len(slots), max_new_tokens), device=device)
-        logits, cache, mask = self._prefill(slots)
+        logits, cache, mask = self._prefill(slots, max_new_tokens)
         alive = torch.arange(len(slots), device=device)  # the slots that the cache's rows belong to
         finished = torch.zeros(len(slots), dtype=torch.bool, device=device)
         for t in range(max_new_tokens):
@@ -104,7 +112,7 @@ class Sampler:
             logits = self._forward(chosen[:, None], mask, cache)
         return self._completions(slots, self.read(tokens), self.read(logprobs))
 
-    def _prefill(self, slots: list[Slot]) -> tuple[Tensor, DynamicCache, Tensor]:
+    def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, DynamicCache, Tensor]:
         """Run each different prompt once; logits (B, V), cache and mask (B, T) with a row per slot."""
         prompts: list[list[int]] = []
         row_of: dict[int, int] = {}
@@ -120,7 +128,7 @@ class Sampler:
         cache = DynamicCache(config=self.policy.causal_lm.config)
         logits = self._forward(input_ids, mask, cache)
         rows = torch.tensor([row_of[id(slot.request)] for slot in slots], device=device)
-        cache.batch_select_indices(rows)
+        expand_cache(cache, rows, width + max_new_tokens)
         return logits[rows], cache, mask[rows]
 
     def _forward(self, input_ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
@@ -136,7 +144,9 @@ class Sampler:
         )
         return output.logits[:, -1].float()
 
-    def _completions(self, slots: list[Slot], tokens: list[list[int]], logprobs: list[list[float]]) -> list[Completion]:
+    def _completions(
+        self, slots: Sequence[Slot], tokens: list[list[int]], logprobs: list[list[float]]
+    ) -> list[Completion]:
         """Cut each row after its end token (rows run on for a few tokens until they are dropped)."""
         end_ids = set(self.policy.end_ids)
         completions = []

@@ -103,7 +103,8 @@ class TrainingSequence:
 
     A token's share of the loss is `policy_weight` times its clipped policy term (and KL estimate), and
     `explanation_weight` times its negative log-probability. The weights already hold the step's
-    denominators, so that sequences can be cut into micro-batches in any way.
+    denominators, so that sequences can be cut into micro-batches in any way. Old log-probabilities (before
+    the step's first update) and the reference's are filled in only where the loss needs them.
     """
 
     prompt_ids: list[int]
@@ -112,6 +113,8 @@ class TrainingSequence:
     policy_weight: float = 0.0
     explanation_weight: float = 0.0
     sampler_logprobs: list[float] | None = None
+    old_logprobs: list[float] | None = None
+    reference_logprobs: list[float] | None = None
 
     @property
     def length(self) -> int:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.config_reader import read_config
-from expo_lite.policy import tiny_base
+from expo_lite.model_files import tiny_base
 from expo_lite.preset_files import preset_path
 from expo_lite.prompts import fill
 from expo_lite.tiny import world

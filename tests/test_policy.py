@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
-from tiny_models import ARCHITECTURES, nf4_policy, save_base
+from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -46,7 +46,7 @@ def gradients(policy: Policy) -> list[Tensor]:
 
 
 def generate(policy: Policy) -> None:
-    Sampler(policy, 4).sample([SampleRequest([3, 7, 9], 2, ("s",))], 6)
+    Sampler(policy, live_units(4)).sample([SampleRequest([3, 7, 9], 2, ("s",))], 6)
 
 
 def same(left: list[Tensor], right: list[Tensor]) -> bool:
@@ -138,7 +138,9 @@ def test_checkpointing_changes_no_gradient_and_leaves_the_cache_on(folder: Path,
     assert len(calls) == 2  # both layers
 
     requests = [SampleRequest([3, 7, 9], 3, ("s",)), SampleRequest([3, 5], 2, ("t",))]
-    assert Sampler(checkpointed, 64).sample(requests, 12) == Sampler(loaded, 64).sample(requests, 12)
+    assert Sampler(checkpointed, live_units(64)).sample(requests, 12) == Sampler(loaded, live_units(64)).sample(
+        requests, 12
+    )
     assert len(calls) == 2  # none of them while generating
     assert checkpointed.model.training
 

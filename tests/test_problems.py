@@ -1,18 +1,21 @@
-"""Problems from the embedded world and from files: read, split, drawn."""
+"""Problems split into training, validation and test, and drawn by level; the embedded world; a file from end to end."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from expo_lite.config import DataConfig
 from expo_lite.errors import DataError
-from expo_lite.problems import draw_problems, load_problems, read_jsonl_problems, split_by_hash
+from expo_lite.problems import draw_problems, load_problems
+from expo_lite.problems.splits import split_by_hash
 from expo_lite.types import Problem
 
 
@@ -64,74 +67,13 @@ def test_no_problem_at_any_level_is_an_error() -> None:
         draw_problems(problems_of(l1=1, l2=1), {5: 1, 4: 1}, 0)
 
 
-def jsonl(path: Path, *rows: Any) -> Path:
-    lines = [row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row in rows]
-    path.write_bytes(b"\n".join(lines))
-    return path
-
-
-GOOD = {"question": "1+1?", "answer": "2"}
-
-
-def test_rows_are_read(tmp_path: Path) -> None:
-    path = jsonl(
-        tmp_path / "data.jsonl",
-        {"question": "1+1?", "answer": 2, "level": 3, "solution": "count"},
-        b"",
-        {"question": "½+½? ", "answer": "The sum.\n#### 1", "level": None, "source": "ignored"},
-    )
-    one, two = read_jsonl_problems(path)
-    assert (one.question, one.answer, one.level, one.solution) == ("1+1?", "2", 3, "count")
-    assert (two.question, two.answer, two.level, two.solution) == ("½+½? ", "1", 1, None)
-    assert one.id != two.id
-
-
-@pytest.mark.parametrize(
-    ("row", "complaint"),
-    [
-        (b'{"question": "1+1?", "answer": ', "not valid JSON"),
-        (b'{"question": "\xff", "answer": "1"}', r"not UTF-8 text \(byte 14\)"),
-        (["1+1?", "2"], "should be an object with question, answer, got list"),
-        ({"answer": "2"}, "question: should be non-empty text, got None"),
-        ({"question": " ", "answer": "2"}, "question: should be non-empty text"),
-        ({"question": "1+1?"}, "answer: should be text or a number, got None"),
-        ({"question": "1+1?", "answer": True}, "answer: should be text or a number, got True"),
-        ({"question": "1+1?", "answer": " "}, "answer: should be text or a number"),
-        ({**GOOD, "level": "hard"}, "level: should be a whole number, got 'hard'"),
-        ({**GOOD, "level": 1.5}, "level: should be a whole number, got 1.5"),
-        ({**GOOD, "level": True}, "level: should be a whole number, got True"),
-        ({**GOOD, "solution": ["1"]}, "solution: should be text"),
-    ],
-)
-def test_errors_name_file_and_line(tmp_path: Path, row: Any, complaint: str) -> None:
-    path = jsonl(tmp_path / "data.jsonl", GOOD, b"", row)
-    with pytest.raises(DataError, match=rf"data\.jsonl:3: {complaint}"):
-        read_jsonl_problems(path)
-
-
-@pytest.mark.parametrize("rows", [[], [b"", b"  "]])
-def test_an_empty_file_is_an_error(tmp_path: Path, rows: list) -> None:
-    with pytest.raises(DataError, match="holds no problems"):
-        read_jsonl_problems(jsonl(tmp_path / "data.jsonl", *rows))
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no file .*none\.jsonl"):
-        load_problems(DataConfig(source=str(tmp_path / "none.jsonl")))
-
-
-def test_repeated_questions_are_dropped(tmp_path: Path) -> None:
-    """Else the same question could be trained on and tested. The first one stays."""
-    path = jsonl(tmp_path / "data.jsonl", GOOD, {"question": "2+2?", "answer": "4"}, {**GOOD, "answer": "3"})
-    assert [(p.question, p.answer) for p in read_jsonl_problems(path)] == [("1+1?", "2"), ("2+2?", "4")]
-
-
 def test_a_file_is_split_by_question(tmp_path: Path) -> None:
     """Disjoint, complete, the same for any order of lines, levels held out alike and at most a quarter of each."""
     rows = [{"question": f"{i}+{i}?", "answer": 2 * i, "level": 1 + i % 2} for i in range(96)]
     splits = []
     for order in (rows, rows[::-1]):
-        path = jsonl(tmp_path / "data.jsonl", *order)
+        path = tmp_path / "data.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in order), encoding="utf-8")
         split = load_problems(DataConfig(source=str(path), validation_problems=4, test_problems=100))
         splits.append([[p.question for p in part] for part in (split.train, split.validation, split.test)])
         for part, count in ((split.validation, 4), (split.test, 6)):
@@ -146,9 +88,64 @@ def test_too_few_problems_to_hold_some_out() -> None:
         split_by_hash(problems_of(l1=7, l2=3), DataConfig())
 
 
+def test_given_test_problems_are_never_trained_on() -> None:
+    """They are thinned to the number asked for, and those left over are not trained on either."""
+    problems, test = problems_of(l1=20, l2=20), problems_of(l1=6, l2=1)
+    split = split_by_hash(problems, DataConfig(test_problems=4, validation_problems=2), test)
+    assert Counter(p.level for p in split.test) == {1: 4, 2: 1}
+    assert Counter(p.level for p in split.validation) == {1: 1, 2: 2}
+    assert {p.id for p in split.train + split.validation} == {p.id for p in problems} - {p.id for p in test}
+    assert split.notes == ("7 training problems that are also test problems are left out",)
+
+
+def test_levels_that_the_data_lacks_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"{i}?", "answer": i, "level": 2 + i % 2}) for i in range(32)))
+    with pytest.raises(DataError, match=r"^data\.levels: .* at levels \[5\]; the data has levels \[2, 3\]"):
+        load_problems(DataConfig(source=str(path), levels={5: 1, 2: 0}))
+    notes = load_problems(DataConfig(source=str(path), levels={2: 1})).notes
+    assert notes == ("levels [3] of the data are not in data.levels and so never trained on",)
+
+
 def test_the_tiny_world_has_as_many_as_asked_for() -> None:
     split = load_problems(DataConfig(validation_problems=3, test_problems=5))
     assert Counter(p.level for p in split.validation) == dict.fromkeys(range(1, 6), 3)
     assert Counter(p.level for p in split.test) == dict.fromkeys(range(1, 6), 5)
     ids = [p.id for part in (split.train, split.validation, split.test) for p in part]
     assert len(set(ids)) == len(ids)
+
+
+def test_the_tiny_world_has_no_columns() -> None:
+    """A setting that would change nothing is a mistake that should show."""
+    with pytest.raises(DataError, match=r"data\.columns, data\.split: without meaning for data\.source tiny"):
+        load_problems(DataConfig(columns={"question": "q"}, split="train"))
+
+
+@pytest.mark.slow
+def test_a_file_trains_from_end_to_end(tmp_path: Path) -> None:
+    rows = [{"problem": f"What is {i}+{i}?", "answer": 2 * i, "level": f"Level {1 + i % 2}"} for i in range(10, 42)]
+    path = tmp_path / "my.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    flags = {
+        "preset": "tiny",
+        "data.source": "my.jsonl",
+        "steps": "1",
+        "run": "out",
+        "evaluation.samples": "1",
+        "rollout.prompts-per-step": "2",
+        "rollout.group-size": "2",
+        "rollout.max-new-tokens": "6",
+    }
+    command = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "expo_lite.train", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert ended.returncode == 0, ended.stderr
+    samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    assert samples
+    assert all(any(row["problem"] in json.dumps(sample) for row in rows) for sample in samples)

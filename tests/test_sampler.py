@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, nf4_policy, save_base
+from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 
 from expo_lite import sampler as sampler_module
@@ -43,7 +43,7 @@ def together(policy: Policy) -> list[list[Completion]]:
 
 
 def sample(policy: Policy, requests: list[SampleRequest] = REQUESTS, alive: int = 64, **how: Any) -> Any:
-    return Sampler(policy, alive).sample(requests, TOKENS, TEMPERATURE, **how)
+    return Sampler(policy, live_units(alive)).sample(requests, TOKENS, TEMPERATURE, **how)
 
 
 def ids(completions: list[list[Completion]]) -> list[list[list[int]]]:
@@ -79,7 +79,7 @@ class TestGreedy:
 
     def test_with_dense_weights_too(self, policy: Policy) -> None:
         plain = sample(policy, greedy=True)
-        assert ids(Sampler(policy, 64, dense=True).sample(REQUESTS, TOKENS, greedy=True)) == ids(plain)
+        assert ids(Sampler(policy, live_units(64), dense=True).sample(REQUESTS, TOKENS, greedy=True)) == ids(plain)
 
 
 class TestWhatIsDecodedTogetherDoesNotMatter:
@@ -167,7 +167,7 @@ class TestCompletions:
     @pytest.mark.parametrize("limit", [1, 2, 6])
     def test_limit(self, qwen: Policy, limit: int) -> None:
         whole = sample(qwen)
-        cut = Sampler(qwen, 64).sample(REQUESTS, limit, TEMPERATURE)
+        cut = Sampler(qwen, live_units(64)).sample(REQUESTS, limit, TEMPERATURE)
         assert ids(cut) == [[c[:limit] for c in of_prompt] for of_prompt in ids(whole)]
         assert all(c.finished == (c.completion_ids[-1] == qwen.end_ids[0]) for of_prompt in cut for c in of_prompt)
 
@@ -264,7 +264,7 @@ def test_read_is_the_only_way_for_device_values(qwen: Policy, monkeypatch: pytes
         "nonzero",
     ):
         monkeypatch.setattr(Tensor, name, refused_to("expo_lite", getattr(Tensor, name)))
-    assert Sampler(qwen, 64, read=read).sample(REQUESTS, TOKENS, TEMPERATURE) == expected
+    assert Sampler(qwen, live_units(64), read=read).sample(REQUESTS, TOKENS, TEMPERATURE) == expected
     assert shapes[-2:] == [(13, TOKENS), (13, TOKENS)]  # tokens and log-probabilities, once for the whole wave
     assert all(len(shape) == 1 for shape in shapes[:-2])  # before that only who has finished
     assert len(shapes) - 2 <= -(-TOKENS // sampler_module.CHECK_EVERY)

@@ -35,9 +35,9 @@ def config_of(loss: str, **settings: object) -> Config:
 
 
 def gradient_of(policy: Policy, config: Config, sequences: list[TrainingSequence]) -> Tensor:
-    """What `Trainer.update` hands to the optimizer."""
+    """What `Updater.update` hands to the optimizer."""
     recorder = GradientRecorder(policy)
-    tiny_trainer(config, policy, optimizer=recorder).update(sequences)
+    tiny_trainer(config, policy, optimizer=recorder).updater.update(sequences)
     (gradient,) = recorder.gradients
     return gradient
 
@@ -55,7 +55,7 @@ def test_gradient_equals_the_formulas_for_any_micro_batch_cut(
     config = config_of(loss, memory__micro_batch_tokens=micro_batch_tokens)
     groups, explanations = random_step(policy, seed=0)
     sequences = training_sequences(groups, explanations, config)
-    cuts = cut_micro_batches(sequences, micro_batch_tokens, 0, policy.device)
+    cuts = list(cut_micro_batches(sequences, lambda: micro_batch_tokens))
     assert len(cuts) == {1: len(sequences), 10_000: 1}.get(micro_batch_tokens, len(cuts))
     assert_same(gradient_of(policy, config, sequences), naive_gradient(policy, config, groups, explanations))
 
@@ -180,7 +180,7 @@ def test_second_update_uses_the_log_probabilities_from_before_the_first() -> Non
 
     before, start = [x.detach() for x in logprobs()], adapter_vector(policy)
     recorder = GradientRecorder(policy, learning_rate=0.3)
-    tiny_trainer(config, policy, optimizer=recorder).update(training_sequences(groups, [], config))
+    tiny_trainer(config, policy, optimizer=recorder).updater.update(training_sequences(groups, [], config))
     first, second = recorder.gradients
 
     torch.nn.utils.vector_to_parameters(start - 0.3 * first, policy.trainable)
@@ -200,6 +200,6 @@ def test_micro_batches_stay_within_the_token_budget(policy: Policy) -> None:
     config = config_of("grpo")
     sequences = training_sequences(*random_step(policy, seed=7), config)
     for budget in (40, 90, 200):
-        batches = cut_micro_batches(sequences, budget, 0, policy.device)
-        assert all(batch.input_ids.numel() <= budget for batch in batches)
-        assert sorted(map(id, sequences)) == sorted(id(s) for batch in batches for s in batch.sequences)
+        batches = list(cut_micro_batches(sequences, lambda: budget))  # noqa: B023 - used within the turn
+        assert all(collate(rows, 0, policy.device).input_ids.numel() <= budget for rows in batches)
+        assert sorted(map(id, sequences)) == sorted(id(s) for rows in batches for s in rows)

@@ -49,13 +49,13 @@ class WatchedTrainer:
         config = tiny_config(explanation__samples=2, **settings)
         self.trainer: Trainer = tiny_trainer(config, policy, self.sampler, self.recorder)
         self.sequences: list[TrainingSequence] = []
-        update: Callable[[Any], dict[str, float]] = self.trainer.update
+        update: Callable[[Any], dict[str, float]] = self.trainer.updater.update
 
         def watched(sequences: list[TrainingSequence]) -> dict[str, float]:
             self.sequences = sequences
             return update(sequences)
 
-        self.trainer.update = watched  # type: ignore[method-assign]
+        self.trainer.updater.update = watched  # type: ignore[method-assign]
 
     def step(self, problems: list[Problem] = PROBLEMS) -> StepReport:
         return self.trainer.step(5, problems)
@@ -67,7 +67,7 @@ class WatchedTrainer:
         return self.texts(lambda s: s.explanation_weight > 0)
 
     def texts(self, which: Callable[[TrainingSequence], bool]) -> list[str]:
-        tokenizer = self.trainer.policy.tokenizer
+        tokenizer = self.trainer.prompts.tokenizer
         return [tokenizer.decode(s.completion_ids, skip_special_tokens=True) for s in self.sequences if which(s)]
 
     def explained(self) -> set[str]:
@@ -164,7 +164,7 @@ def test_a_step_without_signal_makes_no_update(policy: Policy) -> None:
     for parameter in policy.trainable:
         optimizer.state[parameter] = {k: torch.ones_like(parameter) for k in ("exp_avg", "exp_avg_sq")}
         optimizer.state[parameter]["step"] = torch.tensor(3.0)
-    watched.trainer.optimizer = optimizer
+    watched.trainer.updater.optimizer = optimizer
     before = adapter_vector(policy)
     report = watched.step([FAILED, SOLVED])
     assert torch.equal(adapter_vector(policy), before)
@@ -208,9 +208,9 @@ def test_every_step_moves_the_schedule(policy: Policy) -> None:
     """With or without an update, so that the learning rate is a function of the step; and torch does not complain."""
     watched = WatchedTrainer(policy, explanation__source="none")
     for problems in ([FAILED], PROBLEMS):
-        before = watched.trainer.scheduler.last_epoch
+        before = watched.trainer.updater.scheduler.last_epoch
         watched.step(problems)
-        assert watched.trainer.scheduler.last_epoch == before + 1
+        assert watched.trainer.updater.scheduler.last_epoch == before + 1
 
 
 def test_streams_name_seed_purpose_step_and_problem(policy: Policy) -> None:

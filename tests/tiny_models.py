@@ -20,12 +20,14 @@ from transformers import (
 
 from expo_lite.config import Config, PolicyConfig
 from expo_lite.explain import Explainer
+from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, add_adapter, load_policy
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import SampleRequest
 from expo_lite.tiny.tokenizer import build_tokenizer
 from expo_lite.trainer import Trainer
 from expo_lite.types import Completion
+from expo_lite.updater import Updater
 from expo_lite.verifier import Verifier
 
 CUT = " (cut)"
@@ -96,7 +98,15 @@ def tiny_trainer(
     prompts, verifier = Prompts(policy.tokenizer, config.prompt), Verifier()
     explainer = Explainer(config, sampler, prompts, verifier)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    return Trainer(config, policy, sampler, prompts, verifier, explainer, optimizer, scheduler)
+    memory = config.memory
+    sizes = live_units(tokens=memory.micro_batch_tokens or 8192, chunk=memory.logprob_chunk or 1024)
+    updater = Updater(config, policy, sizes, optimizer, scheduler)
+    return Trainer(config, sampler, prompts, verifier, explainer, updater)
+
+
+def live_units(rollouts: int = 64, tokens: int = 8192, chunk: int = 1024) -> LiveUnits:
+    """Sizes to work with."""
+    return LiveUnits(rollouts, tokens, chunk)
 
 
 def adapter_vector(policy: Policy) -> Tensor:
@@ -120,6 +130,7 @@ class ScriptedSampler:
 
     def __init__(self, policy: Policy, script: Mapping[tuple[str, str], Sequence[str]]) -> None:
         self.policy = policy
+        self.units = live_units()
         self.script = script
         self.requests: list[SampleRequest] = []
 

@@ -26,7 +26,7 @@ from expo_lite import entry
 from expo_lite.assemble import rate_factor
 from expo_lite.config import Config, OptimizerConfig
 from expo_lite.config_reader import read_config
-from expo_lite.policy import tiny_base
+from expo_lite.model_files import tiny_base
 from expo_lite.preset_files import preset_path
 from expo_lite.prompts import Prompts
 from expo_lite.tiny import world

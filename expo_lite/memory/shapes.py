@@ -1,0 +1,128 @@
+"""The sizes of a model that memory depends on; those of common models are known without a download."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expo_lite.errors import ConfigError
+from expo_lite.model_files import model_source
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A decoder with gated MLPs and grouped-query attention, as Qwen and Llama have it."""
+
+    name: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp: int
+    vocabulary: int
+    tied: bool
+    attention_bias: bool = False
+
+    @property
+    def query_width(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Width of all key (or value) heads together."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def layer_matrices(self) -> list[tuple[int, int]]:
+        """(in, out) of the linear layers of one block: q, k, v, o, gate, up, down."""
+        h, q, kv, m = self.hidden, self.query_width, self.kv_width, self.mlp
+        return [(h, q), (h, kv), (h, kv), (q, h), (h, m), (h, m), (m, h)]
+
+    @property
+    def linear_parameters(self) -> int:
+        """Parameters of all linear layers but the head: what is quantised."""
+        return self.layers * sum(rows * columns for rows, columns in self.layer_matrices)
+
+    @property
+    def other_parameters(self) -> int:
+        """Embedding, head if it is not tied, norms and biases: what stays in 16 bit."""
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        # Norms before attention, before the MLP and at the end; of queries and keys too, which not every family has.
+        norms = self.hidden * (2 * self.layers + 1) + 2 * self.head_dim * self.layers
+        biases = self.layers * (self.query_width + 2 * self.kv_width) if self.attention_bias else 0
+        return embeddings + norms + biases
+
+    def lora_parameters(self, rank: int) -> int:
+        """Parameters of LoRA matrices of `rank` on every linear layer but the head."""
+        return self.layers * sum(rank * (rows + columns) for rows, columns in self.layer_matrices)
+
+
+def _shape(name: str, *sizes: int, tied: bool = True, bias: bool = False) -> ModelShape:
+    return ModelShape(name, *sizes, tied=tied, attention_bias=bias)
+
+
+# Layers, hidden, heads, KV heads, head width, MLP width, vocabulary; from the models' public config.json.
+KNOWN = {
+    shape.name: shape
+    for shape in (
+        _shape("Qwen/Qwen2.5-0.5B-Instruct", 24, 896, 14, 2, 64, 4864, 151936, bias=True),
+        _shape("Qwen/Qwen2.5-1.5B-Instruct", 28, 1536, 12, 2, 128, 8960, 151936, bias=True),
+        _shape("Qwen/Qwen2.5-3B-Instruct", 36, 2048, 16, 2, 128, 11008, 151936, bias=True),
+        _shape("Qwen/Qwen2.5-7B-Instruct", 28, 3584, 28, 4, 128, 18944, 152064, tied=False, bias=True),
+        _shape("Qwen/Qwen3-4B", 36, 2560, 32, 8, 128, 9728, 151936),
+        _shape("Qwen/Qwen3-8B", 36, 4096, 32, 8, 128, 12288, 151936, tied=False),
+        _shape("meta-llama/Llama-3.2-1B-Instruct", 16, 2048, 32, 8, 64, 8192, 128256),
+        _shape("meta-llama/Llama-3.2-3B-Instruct", 28, 3072, 24, 8, 128, 8192, 128256),
+    )
+}
+
+
+def shape_from_config(name: str, config: dict[str, Any]) -> ModelShape:
+    """The shape that a model's config.json describes. Raises ConfigError for another kind of model."""
+    try:
+        heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        return ModelShape(
+            name=name,
+            layers=config["num_hidden_layers"],
+            hidden=hidden,
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or hidden // heads,
+            mlp=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            tied=config.get("tie_word_embeddings", True),
+            attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
+        )
+    except KeyError as missing:
+        raise ConfigError(
+            f"policy.model: {name}: its config.json has no {missing}; memory is planned for dense decoders only"
+        ) from None
+
+
+def find_shape(model: str) -> ModelShape:
+    """The shape of a common model, of one saved in a local folder, or of one whose config.json the Hub gives.
+
+    Raises ConfigError where it cannot be found out.
+    """
+    if model in KNOWN:
+        return KNOWN[model]
+    path = Path(model_source(model)) / "config.json"
+    if not path.is_file():
+        from huggingface_hub import hf_hub_download  # late: it is slow to import, and most models need no download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(model, "config.json"))
+        except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+            raise ConfigError(
+                f"policy.model: {model!r} is neither a folder with a config.json nor a model that the Hub gives here: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+    try:
+        return shape_from_config(model, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"policy.model: {path} cannot be read: {error}") from None

@@ -1,0 +1,93 @@
+"""What the configuration names -> training, validation and test problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expo_lite.config import DataConfig
+from expo_lite.errors import DataError
+from expo_lite.problems.columns import problems_of
+from expo_lite.problems.gym import PREFIX, Generate, read_gym
+from expo_lite.problems.hub import Loader
+from expo_lite.problems.sources import Source, find_source
+from expo_lite.problems.splits import ProblemSet, drawn_levels, split_by_hash
+from expo_lite.tiny import world
+from expo_lite.types import Problem
+
+TINY_TRAIN_PROBLEMS = 2000  # per level; more than a run of a few hundred steps draws
+
+Part = tuple[list[Problem], list[str]]
+"""Problems, and notes on what was left out of them."""
+
+
+def load_problems(
+    config: DataConfig, load_dataset: Loader | None = None, generate: Generate | None = None
+) -> ProblemSet:
+    """The problems that `config` names. `load_dataset` and `generate` can stand in for the Hub and reasoning-gym.
+
+    Raises:
+        DataError: for what cannot be used, naming file and line (or data set, split and row), with what to do.
+        ConfigError: for a procedural source that is not installed, or a setting that the source has no use for.
+    """
+    if config.source == "tiny":
+        _refuse_unused(config)
+        found = _tiny(config)
+    elif config.source.startswith(PREFIX):
+        _refuse_unused(config)
+        found = _made(config, generate)
+    else:
+        found = _read(config, load_dataset)
+    drawn_levels(found.train, config.levels)  # its error now, not after the model is loaded
+    return found
+
+
+def _tiny(config: DataConfig) -> ProblemSet:
+    return ProblemSet(
+        train=[p for level in world.LEVELS for p in world.problems("train", level, TINY_TRAIN_PROBLEMS)],
+        validation=[p for n in world.LEVELS for p in world.problems("validation", n, config.validation_problems)],
+        test=[p for level in world.LEVELS for p in world.problems("test", level, config.test_problems)],
+    )
+
+
+def _made(config: DataConfig, generate: Generate | None) -> ProblemSet:
+    levels = [level for level, weight in sorted(config.levels.items()) if weight > 0]
+    rows = read_gym(config.source.removeprefix(PREFIX), levels, generate)
+    return split_by_hash(problems_of(rows, {}, config.source)[0], config)
+
+
+def _read(config: DataConfig, load_dataset: Loader | None) -> ProblemSet:
+    source = find_source(config, "source")
+    train, notes = _part(source, source.train_split(config), config, load_dataset)
+    test_source = find_source(config, "test_source") if config.test_source else source
+    split = test_source.test_split(config)
+    if split is None and test_source is source:
+        test = None
+    else:
+        test, more_notes = _part(test_source, split, config, load_dataset)
+        notes += more_notes
+    return split_by_hash(train, config, test, [*notes, *_never_drawn(train, config)])
+
+
+def _part(source: Source, split: str | None, config: DataConfig, load_dataset: Loader | None) -> Part:
+    name = f"{source.name} ({split})" if split else source.name
+    bad_rows = source.known.bad_rows if config.bad_rows is None else config.bad_rows
+    problems, faults = problems_of(source.rows(split, load_dataset), source.columns, name, bad_rows)
+    return problems, [f"left out: {fault}" for fault in faults]
+
+
+def _never_drawn(problems: Sequence[Problem], config: DataConfig) -> list[str]:
+    unnamed = sorted({p.level for p in problems} - set(config.levels))
+    return [f"levels {unnamed} of the data are not in data.levels and so never trained on"] if unnamed else []
+
+
+def _refuse_unused(config: DataConfig) -> None:
+    given = {
+        "columns": config.columns,
+        "subset": config.subset,
+        "split": config.split,
+        "test_source": config.test_source,
+        "test_split": config.test_split,
+        "bad_rows": config.bad_rows,
+    }
+    if unused := [f"data.{name}" for name, value in given.items() if value not in (None, {})]:
+        raise DataError(f"{', '.join(unused)}: without meaning for data.source {config.source}; leave out.")

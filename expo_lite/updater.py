@@ -1,0 +1,134 @@
+"""Training sequences -> one update of the adapter, in micro-batches that fit the memory."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from expo_lite.batching import MicroBatch, collate, cut_micro_batches, per_sequence
+from expo_lite.config import Config
+from expo_lite.errors import DivergedError
+from expo_lite.memory.live import LiveUnits
+from expo_lite.memory.oom import in_halves
+from expo_lite.metrics import UpdateMeter
+from expo_lite.objectives import explanation_loss, kl_loss, policy_loss
+from expo_lite.policy import Policy
+from expo_lite.types import TrainingSequence
+
+Result = TypeVar("Result")
+
+
+class Updater:
+    """Owns the optimizer and its schedule. `read` is the only way device values reach Python."""
+
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        units: LiveUnits,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        read: Callable[[Tensor], Any] = torch.Tensor.tolist,
+    ) -> None:
+        self.config = config
+        self.policy = policy
+        self.units = units
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.read = read
+
+    def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
+        """Loss, backward and optimizer step; without sequences nothing is updated. Returns the update's metrics."""
+        meter = UpdateMeter(learning_rate=float(self.scheduler.get_last_lr()[0]))
+        if sequences:
+            if self.config.kl.coef > 0:
+                with self.policy.reference():
+                    sequences = self.with_logprobs(sequences, "reference_logprobs")
+            if self.config.objective.updates_per_batch > 1:
+                sequences = self.with_logprobs(sequences, "old_logprobs")
+            for _ in range(self.config.objective.updates_per_batch):
+                for sums in self.in_micro_batches(sequences, self.accumulate_gradients):
+                    meter.add(sums)
+                meter.gradient_norm = self.apply_gradients()
+                meter.updates += 1
+        self.advance_schedule()
+        return meter.metrics(self.read)
+
+    def in_micro_batches(
+        self, sequences: Sequence[TrainingSequence], work: Callable[[MicroBatch], Result]
+    ) -> Iterator[Result]:
+        """Do `work` on micro-batches under the token budget, on smaller ones where memory runs out."""
+
+        def on_rows(rows: Sequence[TrainingSequence]) -> Result:
+            return work(collate(rows, self.policy.pad_id, self.policy.device))
+
+        for rows in cut_micro_batches(sequences, lambda: self.units.micro_batch_tokens):
+            yield from in_halves(rows, on_rows, self.units.halve_micro_batch, "memory.micro_batch_tokens")
+
+    def accumulate_gradients(self, batch: MicroBatch) -> dict[str, Tensor]:
+        """Add the micro-batch's gradients to the step's; returns sums over its tokens for the metrics.
+
+        The gradients are computed apart and added at the end, so a failed attempt leaves nothing behind.
+        """
+        logprobs, entropy = self.logprobs(batch)
+        gradients = torch.autograd.grad(self.loss(batch, logprobs), self.policy.trainable)
+        for parameter, gradient in zip(self.policy.trainable, gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return UpdateMeter.sums_of(batch, logprobs.detach(), entropy)
+
+    def loss(self, batch: MicroBatch, logprobs: Tensor) -> Tensor:
+        """The micro-batch's share of the step's loss: policy term, explanation term and, if asked for, KL penalty."""
+        # Without old log-probabilities there is one update per batch, and the ratio is exactly 1.
+        old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        epsilon = self.config.objective.clip_epsilon
+        loss = policy_loss(logprobs, old, batch.advantages, batch.policy_weights, epsilon)
+        loss = loss + explanation_loss(logprobs, batch.explanation_weights)
+        if batch.reference_logprobs is not None:
+            loss = loss + self.config.kl.coef * kl_loss(logprobs, batch.reference_logprobs, batch.policy_weights)
+        return loss
+
+    def logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies (N,): rollout tokens at the sampling temperature, explanations at 1."""
+        temperature = torch.where(batch.is_policy, self.config.rollout.temperature, 1.0)
+        chunk = self.units.logprob_chunk
+        return self.policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
+
+    @torch.no_grad()
+    def with_logprobs(
+        self, sequences: Sequence[TrainingSequence], name: Literal["old_logprobs", "reference_logprobs"]
+    ) -> list[TrainingSequence]:
+        """The sequences, sorted by length, with the model's present log-probabilities of their tokens."""
+
+        def score(batch: MicroBatch) -> list[TrainingSequence]:
+            values = per_sequence(batch.sequences, self.read(self.logprobs(batch)[0]))
+            return [replace(row, **{name: own}) for row, own in zip(batch.sequences, values, strict=True)]
+
+        return [row for rows in self.in_micro_batches(sequences, score) for row in rows]
+
+    def apply_gradients(self) -> float:
+        """Clip, step, and forget the gradients; returns their norm before clipping.
+
+        Raises DivergedError, leaving the adapter as it was, if the norm is not finite.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable, self.config.optimizer.max_grad_norm)
+        value = float(self.read(norm))
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The gradient norm is {value}: training has diverged. The last checkpoint is sound; "
+                "resume from it with a lower optimizer.learning_rate."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return value
+
+    def advance_schedule(self) -> None:
+        """The learning rate follows the step, whether it updated or not; torch warns if the first one did not."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step")
+            self.scheduler.step()
