@@ -67,9 +67,8 @@ def score(run: RunDir, adapter: bool) -> dict[str, list[int]]:
             problems = world.problems("test", level, PROBLEMS)
             requests = [SampleRequest(parts.prompts.task(p), SAMPLES, ("methods", p.id)) for p in problems]
             written = parts.sampler.sample(requests, config.rollout.max_new_tokens, config.rollout.temperature)
-            pairs = [(p.answer, c.text) for p, of_p in zip(problems, written, strict=True) for c in of_p]
-            right = np.array([verdict is Verdict.CORRECT for verdict in parts.verifier.judge(pairs)])
-            scores[str(level)] = right.reshape(PROBLEMS, SAMPLES).sum(1).tolist()
+            verdicts = parts.verifier.judge_completions(problems, written)
+            scores[str(level)] = [of_problem.count(Verdict.CORRECT) for of_problem in verdicts]
     path.write_text(json.dumps(scores))
     return scores
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from expo_lite.config import Config
 from expo_lite.evaluation import Evaluation
 
-MOSTLY = 0.5
+MOSTLY, SOME = 0.5, 0.05
 
 
 def advise(metrics: Sequence[Mapping[str, float]], config: Config) -> list[str]:
@@ -15,7 +15,7 @@ def advise(metrics: Sequence[Mapping[str, float]], config: Config) -> list[str]:
     if not metrics:
         return []
     advice = []
-    if total(metrics, "updates") == 0:
+    if total(metrics, "groups_with_signal") + total(metrics, "explanations_trained") == 0:
         advice.append(no_signal(metrics, config))
     if mean(metrics, "truncated_share") > MOSTLY:
         advice.append(
@@ -27,8 +27,8 @@ def advise(metrics: Sequence[Mapping[str, float]], config: Config) -> list[str]:
             f"{mean(metrics, 'no_answer_share'):.0%} of the rollouts hold no \\boxed{{}} answer: the model misses the "
             "format, not the reasoning. Ask for \\boxed{} in prompt.task or prompt.system."
         )
-    if mean(metrics, "timeout_share") > 0.05:
-        advice.append("More than 5 % of the verdicts timed out: raise verifier.timeout_seconds.")
+    if mean(metrics, "timeout_share") > SOME:
+        advice.append(f"More than {SOME:.0%} of the verdicts timed out: raise verifier.timeout_seconds.")
     return advice
 
 
@@ -39,11 +39,11 @@ def no_signal(metrics: Sequence[Mapping[str, float]], config: Config) -> str:
         return "Every rollout is already right, so there is nothing to learn: give data.levels harder problems."
     if config.explanation.source == "none":
         return (
-            "Every group failed, so all advantages are 0 and plain GRPO has no gradient. "
+            "No group holds both right and wrong attempts, so all advantages are 0 and plain GRPO has no gradient. "
             "Let the model explain the known answers: --explanation.source self"
         )
     if total(metrics, "explanations_written") == 0:
-        return "Every group failed and the data set has no expert solutions: use --explanation.source self"
+        return "The failed groups have no expert solutions in this data set: use --explanation.source self"
     reasons = {
         "incomplete": "cut off before they ended: raise rollout.max_new_tokens",
         "unverified": "wrong even though the answer was told: start from easier problems (data.levels)",
@@ -53,19 +53,23 @@ def no_signal(metrics: Sequence[Mapping[str, float]], config: Config) -> str:
     worst = max(counts, key=lambda reason: counts[reason])
     written = total(metrics, "explanations_written")
     share = f"{counts[worst]:.0f} of {written:.0f}"
-    return f"Every group failed and no explanation was accepted: {share} were {reasons[worst]}."
+    return f"No explanation of the failed groups was accepted: {share} were {reasons[worst]}."
 
 
-def forgetting(base: Evaluation, now: Evaluation, margin: float) -> list[str]:
+def forgotten(base: Evaluation, now: Evaluation) -> dict[int, float]:
+    """By how much each level's pass@1 has fallen below the base's; negative where it has risen."""
+    pairs = zip(base.levels, now.levels, strict=True)
+    return {after.level: before.pass_at_1.mean - after.pass_at_1.mean for before, after in pairs}
+
+
+def forgetting_warnings(base: Evaluation, now: Evaluation, margin: float) -> list[str]:
     """A warning for each level whose pass@1 fell more than `margin` below the base's."""
-    warnings = []
-    for before, after in zip(base.levels, now.levels, strict=True):
-        if after.pass_at_1.mean < before.pass_at_1.mean - margin:
-            warnings.append(
-                f"Level {after.level} is being forgotten: pass@1 was {before.pass_at_1.mean:.0%} and is "
-                f"{after.pass_at_1.mean:.0%} now. Give it more weight in data.levels, or lower optimizer.learning_rate."
-            )
-    return warnings
+    return [
+        f"Level {level} is being forgotten: its pass@1 is {100 * fall:.0f} points below the base's. "
+        "Give it more weight in data.levels, or lower optimizer.learning_rate."
+        for level, fall in forgotten(base, now).items()
+        if fall > margin
+    ]
 
 
 def total(metrics: Sequence[Mapping[str, float]], name: str) -> float:

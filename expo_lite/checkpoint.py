@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from expo_lite.errors import CheckpointError
 
@@ -34,24 +34,21 @@ class Progress:
     step: int = 0
     best_step: int = 0
     best_score: float = -1.0
+    data: str = ""  # digest of the problems, so that a resumed run cannot go on with others
 
 
-def save_checkpoint(
-    folder: Path, model: PeftModel, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
-) -> None:
-    """Write adapter, optimizer, schedule and progress into `folder` (see RunDir.staged for atomicity)."""
+def save_checkpoint(folder: Path, model: PeftModel, training: dict[str, Any], progress: Progress) -> None:
+    """Write adapter, training state (see Updater.state_dict) and progress into `folder` (atomic by RunDir.staged)."""
     model.save_pretrained(str(folder / "adapter"))
-    torch.save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, folder / "training.pt")
+    torch.save(training, folder / "training.pt")
     (folder / "progress.json").write_text(json.dumps(asdict(progress)))
 
 
-def load_checkpoint(folder: Path, model: PeftModel, optimizer: Optimizer, scheduler: LRScheduler) -> Progress:
-    """Put a saved state back. Raises CheckpointError if it does not belong to this model."""
+def load_checkpoint(folder: Path, model: PeftModel, restore: Callable[[dict[str, Any]], None]) -> Progress:
+    """Put a saved state back; `restore` gets the training state. Raises CheckpointError if it is not this model's."""
     try:
         load_adapter(folder / "adapter", model)
-        state = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
+        restore(torch.load(folder / "training.pt", map_location="cpu", weights_only=True))
         return Progress(**json.loads((folder / "progress.json").read_text()))
     except DAMAGED as error:
         raise CheckpointError(

@@ -113,13 +113,13 @@ class RolloutConfig(Section):
     """G, rollouts per problem; an advantage needs at least two."""
     temperature: PositiveFloat = 0.7
     """Divides the logits in sampling, in the policy term and in the ratio."""
-    top_p: Literal[1] = 1
+    top_p: Annotated[float, Field(ge=1, le=1)] = 1.0
     """Only 1 is accepted: with a cut tail the policy sampled from is not the one trained."""
     top_k: Literal[0] = 0
     """Only 0 (off) is accepted, for the same reason."""
     max_prompt_tokens: PositiveInt = 512
     """Problems with a longer prompt, hinted or not, are left out, and their number is said."""
-    max_new_tokens: PositiveInt = 64
+    max_new_tokens: PositiveInt = 1024
     """Longest completion; a rollout cut off here counts as wrong."""
     dense_weights: Literal["auto", "yes", "no"] = "auto"
     """Sample from dequantised, merged copies of the linear layers: faster for small models.
@@ -185,7 +185,7 @@ class OptimizerConfig(Section):
 
 
 class MemoryConfig(Section):
-    """How much is alive at once. None of these changes what is computed; those left out follow from the budget."""
+    """How much is alive at once; those left out follow from the budget. Results change by rounding only."""
 
     budget_gib: PositiveFloat | None = None
     """GiB the run may use, enforced on a GPU; by default all of the card, or 4 on the CPU (planned, not enforced)."""
@@ -223,7 +223,7 @@ class CheckpointConfig(Section):
     every: PositiveInt = 25
     """Steps between checkpoints."""
     keep: PositiveInt = 2
-    """Newest checkpoints kept; the best one is always kept."""
+    """Newest checkpoints kept; the best adapter is kept besides."""
 
 
 class Config(Section):
@@ -234,7 +234,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the adapter, the order of problems and every sampled token."""
     steps: PositiveInt = 100
-    """Optimizer steps to train for."""
+    """Steps to train for; one without any signal makes no update."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0 leaves torch's own choice. Runs repeat bit for bit at one count."""
 

@@ -44,10 +44,10 @@ class Display:
         """A line above the bar."""
         self.console.print(text, style=style, highlight=False)
 
-    def validation(self, step: int, evaluation: Evaluation) -> None:
-        """One line with pass@1 by level."""
+    def validation(self, step: int, evaluation: Evaluation, forgotten: float) -> None:
+        """One line with pass@1 by level, and by how much the worst level fell below the base."""
         scores = "  ".join(f"L{s.level} {100 * s.pass_at_1.mean:3.0f} %" for s in evaluation.levels)
-        self.note(f"step {step:>4}  validation pass@1  {scores}")
+        self.note(f"step {step:>4}  validation pass@1  {scores}  forgotten {100 * forgotten:.0f} %")
 
 
 def step_line(metrics: Mapping[str, float]) -> str:

@@ -106,9 +106,8 @@ class Evaluator:
             SampleRequest(self.prompts.task(p), self.samples, (self.seed, "evaluation", p.id)) for p in problems
         ]
         written = self.sampler.sample(requests, self.max_new_tokens, self.temperature)
-        pairs = [(p.answer, c.text) for p, completions in zip(problems, written, strict=True) for c in completions]
-        correct = np.array([verdict is Verdict.CORRECT for verdict in self.verifier.judge(pairs)])
-        counts = correct.reshape(len(problems), self.samples).sum(1)
+        verdicts = self.verifier.judge_completions(problems, written)
+        counts = np.array([of_problem.count(Verdict.CORRECT) for of_problem in verdicts])
         truncated = np.array([[not c.finished for c in completions] for completions in written])
         levels = np.array([p.level for p in problems])
         k = k or self.samples

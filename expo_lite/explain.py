@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from expo_lite.batching import collate
 from expo_lite.config import Config
@@ -78,8 +79,9 @@ class Explainer:
             return accepted
         if self.config.selection == "random":
             return [random.Random(f"{self.seed}/{step}/{accepted[0].problem.id}").choice(accepted)]
-        means = [unhinted_mean_logprob(e, self.sampler.policy, self.sampler.units.logprob_chunk) for e in accepted]
-        return [accepted[means.index(max(means))]]
+        policy, chunk = self.sampler.policy, self.sampler.units.logprob_chunk
+        means = torch.stack([unhinted_mean_logprob(e, policy, chunk) for e in accepted])
+        return [accepted[self.sampler.read(means.argmax())]]
 
 
 def rejection(
@@ -96,10 +98,10 @@ def rejection(
 
 
 @torch.no_grad()
-def unhinted_mean_logprob(explanation: Explanation, policy: Policy, chunk: int) -> float:
-    """Mean log pi(token | unhinted prompt, tokens before), temperature 1: how natural the policy finds it."""
+def unhinted_mean_logprob(explanation: Explanation, policy: Policy, chunk: int) -> Tensor:
+    """Scalar mean log pi(token | unhinted prompt, tokens before), temperature 1: how natural the policy finds it."""
     sequence = TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids)
     batch = collate([sequence], policy.pad_id, policy.device)
     temperature = torch.ones_like(batch.advantages)
     logprobs, _ = policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
-    return logprobs.mean().item()
+    return logprobs.mean()

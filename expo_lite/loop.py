@@ -14,13 +14,14 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from expo_lite.advice import advise, forgetting
+from expo_lite.advice import advise, forgetting_warnings, forgotten
 from expo_lite.assemble import Assembly, assemble
 from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_checkpoint
 from expo_lite.config import Config
 from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
 from expo_lite.environment import environment
+from expo_lite.errors import CheckpointError
 from expo_lite.evaluation import Evaluation
 from expo_lite.memory.budget import require_fit
 from expo_lite.memory.cap import plan_here
@@ -43,20 +44,24 @@ def train(request: Request, console: Console | None = None) -> int:
     device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
     planned, budget = plan_here(request.config, device)
     require_fit(request.config, planned, budget)
-    console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
     with start_run(request) as run:
+        console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
         try:
-            parts = assemble(request.config)
+            with assemble(request.config) as parts:
+                for note in parts.problems.notes:
+                    console.print(note, style="yellow", highlight=False)
+                gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
+                run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
+                return Loop(request.config, run, parts, console).to_the_end()
         except BaseException:  # Ctrl-C as well
-            if not request.resume:
-                run.discard()  # nothing is in it yet
+            if run.read(METRICS):
+                run.status(step=run.read(METRICS)[-1]["step"], state="failed", steps=request.config.steps)
+            elif not request.resume:
+                run.discard()  # nothing is in it yet, and the mended command should find the place free
             raise
-        with parts:
-            for note in parts.problems.notes:
-                console.print(note, style="yellow", highlight=False)
-            gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
-            run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
-            return Loop(request.config, run, parts, console).to_the_end()
+
+
+CURVES = "learning_curves.png"
 
 
 class Loop:
@@ -67,12 +72,14 @@ class Loop:
         self.run = run
         self.parts = parts
         self.console = console
-        self.progress = Progress()
+        self.data = parts.problems.digest()
+        self.progress = Progress(data=self.data)
         self.stop_asked = threading.Event()
 
     def to_the_end(self) -> int:
         """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then)."""
         self.resume()
+        self.run.status(step=self.progress.step, state="running", steps=self.config.steps)
         base = self.base_scores("base_validation")
         self.base_scores("base_test")
         problems = self.remaining_problems()
@@ -96,9 +103,12 @@ class Loop:
         checkpoints = self.run.checkpoints()
         if checkpoints:
             updater = self.parts.trainer.updater
-            self.progress = load_checkpoint(
-                checkpoints[-1][1], self.parts.policy.model, updater.optimizer, updater.scheduler
-            )
+            self.progress = load_checkpoint(checkpoints[-1][1], self.parts.policy.model, updater.load_state_dict)
+            if self.progress.data != self.data:
+                raise CheckpointError(
+                    f"{self.run.path}: the problems are not those that this run was started with; put data.source back "
+                    "as it was, or start anew in another --run"
+                )
             self.console.print(f"Resuming {self.run.path} after step {self.progress.step}.", highlight=False)
         self.run.truncate_after(self.progress.step)
 
@@ -117,16 +127,20 @@ class Loop:
     def validate(self, step: int, base: Evaluation, display: Display) -> None:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
         evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
-        self.run.append(EVAL, {"step": step, "name": "validation", "levels": evaluation.record()})
-        display.validation(step, evaluation)
+        worst = max(0.0, *forgotten(base, evaluation).values())
+        self.run.append(
+            EVAL, {"step": step, "name": "validation", "levels": evaluation.record(), "forgotten_share_max": worst}
+        )
+        display.validation(step, evaluation, worst)
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
                 self.parts.policy.model.save_pretrained(str(folder))
-        warnings = forgetting(base, evaluation, self.config.evaluation.forgetting_margin)
+        warnings = forgetting_warnings(base, evaluation, self.config.evaluation.forgetting_margin)
         recent = self.run.read(METRICS)[-self.config.evaluation.every :]
         for warning in [*warnings, *advise(recent, self.config)]:
             display.note(warning, style="yellow")
+        plot_learning_curves(self.run, self.run.path / CURVES)
 
     def base_scores(self, name: str) -> Evaluation:
         """The base's scores (adapter off), from the folder if they were taken before."""
@@ -148,9 +162,9 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint, whole or not at all, and delete the oldest beyond `checkpoint.keep`."""
-        updater = self.parts.trainer.updater
+        training = self.parts.trainer.updater.state_dict()
         with self.run.staged(self.run.checkpoint(self.progress.step)) as folder:
-            save_checkpoint(folder, self.parts.policy.model, updater.optimizer, updater.scheduler, self.progress)
+            save_checkpoint(folder, self.parts.policy.model, training, self.progress)
         for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
             shutil.rmtree(old)
 
@@ -174,7 +188,6 @@ class Loop:
         if after is None:
             after = self.parts.evaluator.evaluate(self.parts.problems.test)
             self.run.append(EVAL, {"step": step, "name": "test", "levels": after.record()})
-        plot_learning_curves(self.run, self.run.path / "learning_curves.png")
         self.run.write_text("README.md", model_card(self.config, self.progress, before, after))
         self.run.status(step=step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
@@ -186,7 +199,7 @@ class Loop:
         self.console.print(
             f"{rescued} of {failed} failed prompts were rescued by an explanation. Adapter of step "
             f"{self.progress.best_step} (best on validation): {self.run.adapter}\n"
-            f"Learning curves: {self.run.path / 'learning_curves.png'}",
+            f"Learning curves: {self.run.path / CURVES}",
             highlight=False,
             soft_wrap=True,
         )

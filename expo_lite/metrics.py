@@ -93,10 +93,11 @@ def step_metrics(
     """The numbers of one step. Nothing here is read back by training."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     kinds = Counter(group.kind for group in groups)
+    failed = {group.problem.id for group in groups if group.kind == "failed"}
     return {
         "reward_mean": _mean([r.reward for r in rollouts]),
         **{f"{kind}_groups": kinds[kind] for kind in ("failed", "mixed", "solved")},
-        "rescued_groups": sum(bool(chosen) for chosen in trained_on),
+        "rescued_groups": sum(bool(chosen) and chosen[0].problem.id in failed for chosen in trained_on),
         "groups_with_signal": sum(group.has_signal for group in groups),
         "completion_tokens_mean": _mean([len(r.completion.completion_ids) for r in rollouts]),
         "truncated_share": _mean([not r.completion.finished for r in rollouts]),

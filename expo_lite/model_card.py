@@ -5,6 +5,7 @@ from __future__ import annotations
 from expo_lite.checkpoint import Progress
 from expo_lite.config import Config
 from expo_lite.evaluation import Evaluation
+from expo_lite.model_files import model_source
 
 
 def model_card(config: Config, progress: Progress, before: Evaluation, after: Evaluation) -> str:
@@ -30,6 +31,9 @@ per cent with 95 % bootstrap intervals over problems:
 
 ```python
 from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("{model_source(config.policy.model)}")
 model = PeftModel.from_pretrained(base, "adapter")
 ```
 """

@@ -52,6 +52,8 @@ class Policy:
         self.causal_lm: PreTrainedModel = model.get_base_model()  # type: ignore[assignment]
         self.device = next(model.parameters()).device
         self.end_ids = end_token_ids(self.causal_lm, tokenizer)
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("policy.model: its tokenizer has no end token (eos_token), so nothing could be finished")
 
     @property
     def pad_id(self) -> int:
@@ -106,6 +108,8 @@ class Policy:
 
     def wants_dense(self, setting: str) -> bool:
         """Resolve `rollout.dense_weights`. Merging is exact enough in float32 only (16 bit loses small deltas)."""
+        if setting == "yes" and self.head.weight.dtype != torch.float32:
+            raise ConfigError("rollout.dense_weights: works with policy.dtype float32 only (got yes)")
         if setting != "auto":
             return setting == "yes"
         dense_bytes = 4 * sum(m.in_features * m.out_features for m in quantised_linears(self.model))
@@ -176,6 +180,7 @@ def add_adapter(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, confi
     2 GiB on a 7B model.
     """
     base.requires_grad_(False)
+    without_dropout(base)
     avoid_in_place_repacking(base)
     if config.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -183,12 +188,18 @@ def add_adapter(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, confi
     lora = LoraConfig(
         r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    model = get_peft_model(base, lora, autocast_adapter_dtype=True)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+    model = get_peft_model(base, lora, autocast_adapter_dtype=True)  # float32 master weights
     model.train()
     return Policy(model, tokenizer)  # type: ignore[arg-type]
+
+
+def without_dropout(model: PreTrainedModel) -> None:
+    """Training has to see the probabilities that were sampled from."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
 def avoid_in_place_repacking(model: torch.nn.Module) -> None:

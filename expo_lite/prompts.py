@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from expo_lite.config import PromptConfig
+from expo_lite.errors import ConfigError
 from expo_lite.types import Problem
 
 _PARTS = {
@@ -71,11 +73,16 @@ _LEAK = _one_pattern(_LEAKS)
 
 
 class Prompts:
-    """Renders problems through the tokenizer's chat template."""
+    """Renders problems through the tokenizer's chat template. ConfigError if it has none, or it refuses the prompt."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> None:
         self.tokenizer = tokenizer
         self.config = config
+        try:
+            self.task(Problem("", "?", ""))
+        except (ValueError, TemplateError) as error:  # no template, or one that refuses a system message
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"policy.model: its tokenizer's chat template cannot render a prompt: {reason}") from None
 
     def task(self, problem: Problem) -> list[int]:
         """Token ids of the prompt with the answer hidden."""

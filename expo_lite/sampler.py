@@ -8,8 +8,10 @@ rollout), so what is sampled does not depend on how many rollouts are decoded to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from expo_lite.errors import DivergedError
 from expo_lite.kv_cache import expand_cache
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
@@ -65,8 +68,13 @@ class Sampler:
     def sample(
         self, requests: Sequence[SampleRequest], max_new_tokens: int, temperature: float = 1.0, greedy: bool = False
     ) -> list[list[Completion]]:
-        """For each request its completions, in order; `greedy` takes the likeliest token instead."""
-        slots = [Slot(r, (*r.stream, index)) for r in requests for index in range(r.count)]
+        """For each request its completions, in order; `greedy` takes the likeliest token instead.
+
+        Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
+        its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
+        """
+        numbers: defaultdict[tuple[object, ...], Iterator[int]] = defaultdict(count)
+        slots = [Slot(r, (*r.stream, next(numbers[r.stream]))) for r in requests for _ in range(r.count)]
         written: list[Completion] = []
 
         def decode(wave: Sequence[Slot]) -> list[Completion]:
@@ -93,10 +101,12 @@ class Sampler:
         logits, cache, mask = self._prefill(slots, max_new_tokens)
         alive = torch.arange(len(slots), device=device)  # the slots that the cache's rows belong to
         finished = torch.zeros(len(slots), dtype=torch.bool, device=device)
+        sound = torch.ones((), dtype=torch.bool, device=device)
         for t in range(max_new_tokens):
             column = None if uniforms is None else uniforms[alive, t]
             chosen, chosen_logprobs = choose(logits, temperature, column)
             tokens[alive, t], logprobs[alive, t] = chosen, chosen_logprobs
+            sound &= chosen_logprobs.isfinite().all()
             finished |= torch.isin(chosen, end_ids)
             if t + 1 == max_new_tokens:
                 break
@@ -110,6 +120,11 @@ class Sampler:
                     alive, finished, mask, chosen = alive[rows], finished[rows], mask[rows], chosen[rows]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             logits = self._forward(chosen[:, None], mask, cache)
+        if not self.read(sound):
+            raise DivergedError(
+                "The model no longer gives finite logits: training has diverged. Start again, in another --run, with a "
+                "lower optimizer.learning_rate; the adapter saved last is sound."
+            )
         return self._completions(slots, self.read(tokens), self.read(logprobs))
 
     def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, DynamicCache, Tensor]:

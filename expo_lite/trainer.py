@@ -12,7 +12,7 @@ from expo_lite.metrics import PhaseClock, step_metrics
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.sequences import training_sequences
-from expo_lite.types import Completion, Explanation, Problem, Rollout, RolloutGroup, Verdict
+from expo_lite.types import Completion, Explanation, Problem, Rollout, RolloutGroup
 from expo_lite.updater import Updater
 from expo_lite.verifier import Verifier, reward
 
@@ -75,17 +75,12 @@ class Trainer:
         return self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)
 
     def judge(self, problems: Sequence[Problem], attempts: Sequence[Sequence[Completion]]) -> list[RolloutGroup]:
-        """Verdicts, rewards and group advantages; an attempt that was cut off is wrong whatever it says."""
-        pairs = [(p.answer, c.text) for p, of_p in zip(problems, attempts, strict=True) for c in of_p]
-        verdicts = iter(self.verifier.judge(pairs))
-        rollouts = [[judged(completion, next(verdicts)) for completion in of_problem] for of_problem in attempts]
+        """Verdicts, rewards and group advantages."""
+        verdicts = self.verifier.judge_completions(problems, attempts)
+        rollouts = [
+            [Rollout(completion, verdict, reward(verdict)) for completion, verdict in zip(*of_problem, strict=True)]
+            for of_problem in zip(attempts, verdicts, strict=True)
+        ]
         rewards = [[rollout.reward for rollout in of_problem] for of_problem in rollouts]
         advantages = group_advantages(rewards, self.config.objective.advantage_scale).tolist()
         return [RolloutGroup(*group) for group in zip(problems, rollouts, advantages, strict=True)]
-
-
-def judged(completion: Completion, verdict: Verdict) -> Rollout:
-    """A rollout with its reward; one that was cut off is wrong whatever it says."""
-    if not completion.finished and verdict is Verdict.CORRECT:
-        verdict = Verdict.WRONG
-    return Rollout(completion, verdict, reward(verdict))

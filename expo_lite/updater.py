@@ -42,6 +42,18 @@ class Updater:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.read = read
+        # A token's weight is about 1e-5, below what float16 gradients can hold: there the loss is scaled up.
+        half = policy.head.weight.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(policy.device.type, enabled=half)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {name: getattr(self, name).state_dict() for name in ("optimizer", "scheduler", "scaler")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        for name in ("optimizer", "scheduler", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
 
     def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
         """Loss, backward and optimizer step; without sequences nothing is updated. Returns the update's metrics."""
@@ -52,9 +64,10 @@ class Updater:
                     sequences = self.with_logprobs(sequences, "reference_logprobs")
             if self.config.objective.updates_per_batch > 1:
                 sequences = self.with_logprobs(sequences, "old_logprobs")
-            for _ in range(self.config.objective.updates_per_batch):
+            for number in range(self.config.objective.updates_per_batch):
                 for sums in self.in_micro_batches(sequences, self.accumulate_gradients):
-                    meter.add(sums)
+                    if number == 0:  # later ones no longer belong to the policy that was sampled
+                        meter.add(sums)
                 meter.gradient_norm = self.apply_gradients()
                 meter.updates += 1
         self.advance_schedule()
@@ -77,7 +90,8 @@ class Updater:
         The gradients are computed apart and added at the end, so a failed attempt leaves nothing behind.
         """
         logprobs, entropy = self.logprobs(batch)
-        gradients = torch.autograd.grad(self.loss(batch, logprobs), self.policy.trainable)
+        loss = self.scaler.scale(self.loss(batch, logprobs))
+        gradients = torch.autograd.grad(loss, self.policy.trainable)
         for parameter, gradient in zip(self.policy.trainable, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         return UpdateMeter.sums_of(batch, logprobs.detach(), entropy)
@@ -114,16 +128,19 @@ class Updater:
     def apply_gradients(self) -> float:
         """Clip, step, and forget the gradients; returns their norm before clipping.
 
-        Raises DivergedError, leaving the adapter as it was, if the norm is not finite.
+        In float16 a norm that is not finite means that the loss scale was too large: the update is left out and the
+        scale halved. Else it raises DivergedError, and the adapter stays as it was.
         """
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable, self.config.optimizer.max_grad_norm)
         value = float(self.read(norm))
-        if not math.isfinite(value):
+        if not math.isfinite(value) and self.scaler.get_scale() <= 1:
             raise DivergedError(
-                f"The gradient norm is {value}: training has diverged. The last checkpoint is sound; "
-                "resume from it with a lower optimizer.learning_rate."
+                f"The gradient norm is {value}: training has diverged. Start again, in another --run, with a lower "
+                "optimizer.learning_rate; the adapter saved last is sound."
             )
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return value
 

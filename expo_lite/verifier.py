@@ -19,7 +19,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from expo_lite.answers import boxed_answer
 from expo_lite.errors import ExpoLiteError
-from expo_lite.types import Verdict
+from expo_lite.types import Completion, Problem, Verdict
 from expo_lite.verdicts import Pair, agree, settle, start_worker
 
 logger = logging.getLogger(__name__)
@@ -95,6 +95,14 @@ class Verifier:
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
 
+    def judge_completions(
+        self, problems: Sequence[Problem], completions: Sequence[Sequence[Completion]]
+    ) -> list[list[Verdict]]:
+        """Verdicts of each problem's completions; one that was cut off is wrong whatever it says."""
+        pairs = [(p.answer, c.text) for p, of_p in zip(problems, completions, strict=True) for c in of_p]
+        verdicts = iter(self.judge(pairs))
+        return [[_of_finished(completion, next(verdicts)) for completion in of_p] for of_p in completions]
+
     def _ask_workers(self, pairs: list[Pair]) -> dict[Pair, Verdict]:
         """Judge in worker processes; a worker that dies between two judgements breaks the pool, so try once more."""
         results: dict[Pair, Verdict] = {}
@@ -138,6 +146,10 @@ class Verifier:
         if pool is not None:
             pool.stop()
             pool.join()
+
+
+def _of_finished(completion: Completion, verdict: Verdict) -> Verdict:
+    return Verdict.WRONG if verdict is Verdict.CORRECT and not completion.finished else verdict
 
 
 @contextmanager

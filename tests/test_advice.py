@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from tiny_models import tiny_config
 
-from expo_lite.advice import advise, forgetting
+from expo_lite.advice import advise, forgetting_warnings
 from expo_lite.evaluation import Estimate, Evaluation, LevelScore
 
-LEARNED: dict[str, float] = {"updates": 1, "failed_groups": 1, "mixed_groups": 2, "solved_groups": 1}
-STUCK: dict[str, float] = {"updates": 0, "failed_groups": 4, "mixed_groups": 0, "solved_groups": 0}
+LEARNED: dict[str, float] = {"groups_with_signal": 2, "failed_groups": 1, "mixed_groups": 2, "solved_groups": 1}
+STUCK: dict[str, float] = {"groups_with_signal": 0, "failed_groups": 4, "mixed_groups": 0, "solved_groups": 0}
 
 
 def advice_on(*metrics: dict[str, float], **settings: Any) -> list[str]:
@@ -71,7 +71,7 @@ def evaluation(*pass_at_1: float) -> Evaluation:
 
 
 def test_forgetting_names_each_level_that_fell_by_more_than_the_margin() -> None:
-    (warning,) = forgetting(evaluation(0.9, 0.9, 0.1), evaluation(0.85, 0.6, 0.9), margin=0.1)
-    assert all(words in warning for words in ("Level 2", "90%", "60%", "data.levels"))
-    assert len(forgetting(evaluation(0.9, 0.9), evaluation(0.5, 0.5), margin=0.1)) == 2
-    assert forgetting(evaluation(0.75), evaluation(0.5), margin=0.25) == []
+    (warning,) = forgetting_warnings(evaluation(0.9, 0.9, 0.1), evaluation(0.85, 0.6, 0.9), margin=0.1)
+    assert all(words in warning for words in ("Level 2", "30 points", "data.levels"))
+    assert len(forgetting_warnings(evaluation(0.9, 0.9), evaluation(0.5, 0.5), margin=0.1)) == 2
+    assert forgetting_warnings(evaluation(0.75), evaluation(0.5), margin=0.25) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from tiny_models import nf4_policy, save_base
+from tiny_models import live_units, nf4_policy, save_base, tiny_config
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -17,6 +17,7 @@ from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_c
 from expo_lite.config import OptimizerConfig
 from expo_lite.errors import CheckpointError
 from expo_lite.policy import Policy
+from expo_lite.updater import Updater
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2]])
 PROGRESS = Progress(step=3, best_step=2, best_score=0.25)
@@ -29,6 +30,7 @@ class Training:
     def __init__(self, base: Path, seed: int = 0) -> None:
         self.policy = nf4_policy(base, seed, quantization="none")
         self.optimizer, self.scheduler = build_optimizer(self.policy, OPTIMIZER, 10)
+        self.updater = Updater(tiny_config(), self.policy, live_units(), self.optimizer, self.scheduler)
 
     def steps(self, count: int) -> Training:
         for _ in range(count):
@@ -40,11 +42,11 @@ class Training:
 
     def save(self, folder: Path) -> Path:
         folder.mkdir()
-        save_checkpoint(folder, self.policy.model, self.optimizer, self.scheduler, PROGRESS)
+        save_checkpoint(folder, self.policy.model, self.updater.state_dict(), PROGRESS)
         return folder
 
     def load(self, folder: Path) -> Progress:
-        return load_checkpoint(folder, self.policy.model, self.optimizer, self.scheduler)
+        return load_checkpoint(folder, self.policy.model, self.updater.load_state_dict)
 
 
 @torch.no_grad()

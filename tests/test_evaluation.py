@@ -45,7 +45,7 @@ def test_bootstrap_interval_covers_the_true_mean() -> None:
 def test_bootstrap_of_equal_values_is_a_point() -> None:
     estimate = bootstrap_mean([0.25] * 9)
     assert (estimate.mean, estimate.low, estimate.high) == (0.25, 0.25, 0.25)
-    assert str(estimate) == "25 % [25, 25]"
+    assert str(estimate) == "25 [25, 25]"
 
 
 EASY, EASY2, HARD = Problem("a", "1?", "1", 1), Problem("b", "2?", "2", 1), Problem("c", "3?", "3", 4)

@@ -206,7 +206,7 @@ class TestResuming:
         before = results(copy)
         status, shown = resume(copy)
         assert status == 0
-        assert "pass@1 after" in shown
+        assert "Held-out problems, " in shown
         assert results(copy) == before
 
     def test_more_steps_may_be_asked_for(self, undisturbed: Path, copy: Path) -> None:
@@ -305,7 +305,7 @@ def test_where_nothing_can_be_learned_it_says_why(config: Path, tmp_path: Path) 
     status, shown = start(config, tmp_path / "run", "--explanation.source", "self", "--kl.coef", "0", "--steps", "2")
     assert status == 0
     assert [record["updates"] for record in RunDir(tmp_path / "run").read("metrics.jsonl")] == [0, 0]
-    assert "Every group failed and no explanation was accepted" in shown
+    assert "No explanation of the failed groups was accepted" in shown
     assert "raise rollout.max_new_tokens" in shown
     assert "0 of 6 failed prompts were rescued" in shown
     adapter = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 
 from expo_lite import sampler as sampler_module
+from expo_lite.errors import DivergedError
 from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler, SampleRequest, choose, uniform_stream
 from expo_lite.types import Completion
@@ -265,6 +267,23 @@ def test_read_is_the_only_way_for_device_values(qwen: Policy, monkeypatch: pytes
     ):
         monkeypatch.setattr(Tensor, name, refused_to("expo_lite", getattr(Tensor, name)))
     assert Sampler(qwen, live_units(64), read=read).sample(REQUESTS, TOKENS, TEMPERATURE) == expected
-    assert shapes[-2:] == [(13, TOKENS), (13, TOKENS)]  # tokens and log-probabilities, once for the whole wave
-    assert all(len(shape) == 1 for shape in shapes[:-2])  # before that only who has finished
-    assert len(shapes) - 2 <= -(-TOKENS // sampler_module.CHECK_EVERY)
+    # At the end whether all was finite, tokens and log-probabilities, once for the whole wave.
+    assert shapes[-3:] == [(), (13, TOKENS), (13, TOKENS)]
+    assert all(len(shape) == 1 for shape in shapes[:-3])  # before that only who has finished
+    assert len(shapes) - 3 <= -(-TOKENS // sampler_module.CHECK_EVERY)
+
+
+def test_a_model_without_finite_logits_is_said_to_have_diverged(tmp_path: Path) -> None:
+    policy = nf4_policy(save_base(tmp_path / "base"))
+    with torch.no_grad():
+        policy.trainable[0].fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"no longer gives finite logits.*learning_rate"):
+        Sampler(policy, live_units()).sample(REQUESTS, TOKENS, TEMPERATURE)
+
+
+def test_a_prompt_asked_for_twice_gets_other_completions(qwen: Policy) -> None:
+    """A problem drawn twice in a step: the second group goes on where the first stopped."""
+    request = REQUESTS[0]
+    first, second = Sampler(qwen, live_units()).sample([request, request], TOKENS, TEMPERATURE)
+    (longer,) = Sampler(qwen, live_units()).sample([replace(request, count=2 * request.count)], TOKENS, TEMPERATURE)
+    assert [c.completion_ids for c in first + second] == [c.completion_ids for c in longer]

@@ -110,6 +110,6 @@ def test_a_run_prints_its_own_words_only(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
     ended = train(tmp_path, "--preset", "tiny", "--policy.model", str(base), *SMALL)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("Scoring the base on held-out problems (validation) ...\n")
-    assert "Held-out problems, before and after" in ended.stdout
+    assert ended.stdout.startswith("Memory plan: ")
+    assert "Held-out problems, " in ended.stdout
     assert (tmp_path / "runs" / "tiny-expert-seed0" / "adapter" / "adapter_model.safetensors").is_file()

@@ -131,6 +131,7 @@ class ScriptedSampler:
     def __init__(self, policy: Policy, script: Mapping[tuple[str, str], Sequence[str]]) -> None:
         self.policy = policy
         self.units = live_units()
+        self.read = Tensor.tolist
         self.script = script
         self.requests: list[SampleRequest] = []
 

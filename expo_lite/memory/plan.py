@@ -23,7 +23,7 @@ OPTIMIZER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.06}
 # One block's activations in the backward pass, 16 bit, with peft's LoRA: per token and unit of width.
 ATTENTION_BYTES, MLP_BYTES, FINAL_NORM_BYTES = 27, 13.5, 10
 CHUNK_COPIES = 2  # of one chunk's [tokens, vocabulary] in float32
-SAMPLING_BYTES = 24  # per rollout and vocabulary entry: logits, log-probabilities, float64 cumulated probabilities
+SAMPLING_BYTES = 32  # per rollout and vocabulary entry: three float32 and two float64 values
 
 
 @dataclass(frozen=True)

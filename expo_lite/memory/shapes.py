@@ -119,8 +119,8 @@ def find_shape(model: str) -> ModelShape:
             path = Path(hf_hub_download(model, "config.json"))
         except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
             raise ConfigError(
-                f"policy.model: {model!r} is neither a folder with a config.json nor a model that the Hub gives here: "
-                f"{str(error).splitlines()[0]}"
+                f"policy.model: cannot load {model!r}: there is no such folder with a config.json, and the Hub does "
+                f"not give it here: {str(error).splitlines()[0]}"
             ) from None
     try:
         return shape_from_config(model, json.loads(path.read_text(encoding="utf-8")))

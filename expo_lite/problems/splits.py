@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ class ProblemSet:
     validation: list[Problem]
     test: list[Problem]
     notes: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """The same for the same problems in the same order."""
+        problems = [*self.train, *self.validation, *self.test]
+        return hashlib.sha256(repr(problems).encode()).hexdigest()[:16]
 
 
 def split_by_hash(

@@ -73,9 +73,7 @@ def sampled(
 
 def counts(parts: Assembly, problems: Sequence[Problem], written: Sequence[Sequence[Completion]]) -> list[int]:
     """Right answers by problem."""
-    pairs = [(p.answer, c.text) for p, of_p in zip(problems, written, strict=True) for c in of_p]
-    verdicts = iter(parts.verifier.judge(pairs))
-    return [sum(next(verdicts) is Verdict.CORRECT for _ in of_p) for of_p in written]
+    return [of_p.count(Verdict.CORRECT) for of_p in parts.verifier.judge_completions(problems, written)]
 
 
 def share(parts: Assembly, problems: Sequence[Problem], written: Sequence[Sequence[Completion]]) -> float:
@@ -113,4 +111,5 @@ def nll(parts: Assembly, problems: Sequence[Problem], written: Sequence[Completi
     """Mean negative log-likelihood under the unhinted prompt, of the first NLL_PROBLEMS."""
     pairs = list(zip(problems, written, strict=True))[:NLL_PROBLEMS]
     explanations = [Explanation(p, parts.prompts.task(p), c, Verdict.CORRECT) for p, c in pairs]
-    return -sum(unhinted_mean_logprob(e, parts.policy, 1024) for e in explanations) / len(explanations)
+    chunk = parts.sampler.units.logprob_chunk
+    return -sum(float(unhinted_mean_logprob(e, parts.policy, chunk)) for e in explanations) / len(explanations)

@@ -12,8 +12,10 @@ import hashlib
 import random
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
+from expo_lite.errors import DataError
 from expo_lite.types import Problem
 
 Split = Literal["train", "validation", "test"]
@@ -31,13 +33,17 @@ LEAK_LAST = "This agrees with the answer we were given.\n"
 
 
 def problems(split: Split, level: int, count: int, seed: int = 0) -> list[Problem]:
-    """`count` different problems of one level, the same on every machine for the same arguments."""
+    """`count` different problems of one level, the same on every machine for the same arguments.
+
+    Raises DataError if there are not that many (level 1 has about 800 test problems).
+    """
     found: dict[Operands, Problem] = {}
-    for operands in draw_operands(random.Random(f"{split}/{level}/{seed}"), split, level):
+    draws = draw_operands(random.Random(f"{split}/{level}/{seed}"), split, level)
+    for operands in islice(draws, 1000 + 100 * count):  # enough by far, if there are that many
         found.setdefault(operands, problem(operands))
         if len(found) == count:
-            break
-    return list(found.values())
+            return list(found.values())
+    raise DataError(f"the tiny world has only {len(found)} {split} problems of level {level}, {count} are asked for")
 
 
 def draw_operands(rng: random.Random, split: Split, level: int) -> Iterator[Operands]:
