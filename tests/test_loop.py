@@ -236,6 +236,14 @@ class TestResuming:
         with pytest.raises(CheckpointError, match="step_000004: cannot be resumed"):
             resume(copy)
 
+    def test_other_problems_are_refused(self, copy: Path) -> None:
+        """As where the data file was edited between start and resumption."""
+        progress = copy / "checkpoints" / "step_000004" / "progress.json"
+        values = json.loads(progress.read_text())
+        progress.write_text(json.dumps(values | {"data": "another"}))
+        with pytest.raises(CheckpointError, match=r"the problems are not those .* put data\.source back"):
+            resume(copy)
+
     def test_a_folder_in_use(self, copy: Path) -> None:
         with RunDir.open(copy), pytest.raises(CheckpointError, match="is in use"):
             resume(copy)

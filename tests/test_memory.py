@@ -22,7 +22,7 @@ from tiny_models import (
 
 from expo_lite.config import Config
 from expo_lite.errors import ConfigError, MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, require_fit, workload_of
+from expo_lite.memory.budget import LARGEST_MICRO_BATCH, BudgetedPlan, budgeted_plan, require_fit, workload_of
 from expo_lite.memory.plan import GIB, Workload, activation_bytes, kv_bytes_per_token, logprob_bytes, weight_bytes
 from expo_lite.memory.shapes import KNOWN, find_shape, shape_from_config
 from expo_lite.policy import quantised_linears
@@ -82,14 +82,18 @@ def card(budget: float, model: str, **settings: Any) -> tuple[Config, BudgetedPl
 
 @pytest.mark.parametrize(
     ("budget", "model"),
-    [(8, "Qwen/Qwen2.5-1.5B-Instruct"), (12, "Qwen/Qwen2.5-3B-Instruct"), (24, "Qwen/Qwen2.5-7B-Instruct")],
+    [(4, "Qwen/Qwen2.5-1.5B-Instruct"), (12, "Qwen/Qwen2.5-3B-Instruct"), (14, "Qwen/Qwen2.5-7B-Instruct")],
 )
 def test_the_budget_is_kept_and_used(budget: float, model: str) -> None:
     config, planned = card(budget, model)
     require_fit(config, planned, budget)
     assert planned.plan.peak <= 0.9 * budget * GIB
     one_more = planned.units.micro_batch_tokens + 1
-    assert not card(budget, model, memory__micro_batch_tokens=one_more)[1].fits
+    assert one_more > LARGEST_MICRO_BATCH or not card(budget, model, memory__micro_batch_tokens=one_more)[1].fits
+    assert (
+        planned.units.rollouts_alive == 64
+        or not card(budget, model, memory__rollouts_alive=planned.units.rollouts_alive + 1)[1].fits
+    )
 
 
 @pytest.mark.parametrize("settings", [{"rollout__prompts_per_step": 800}, {"explanation__samples": 500}])

@@ -10,7 +10,7 @@ from expo_lite.memory.plan import GIB, USABLE_SHARE, MemoryPlan, Units, Workload
 from expo_lite.memory.shapes import ModelShape
 
 CHUNKS = (256, 64)  # tokens of logits at once; smaller only where 256 do not fit
-LONGEST = 2**17  # tokens: no setting is searched beyond
+LARGEST_MICRO_BATCH = 2**14  # tokens, unless set by hand or a sequence is longer: room is left free for surprises
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def budgeted_plan(config: Config, shape: ModelShape, budget_gib: float, on_gpu: 
     )
     rollouts = memory.rollouts_alive or largest(lambda n: peak(rollouts_alive=n).generation_peak <= limit, wanted)
     tokens = memory.micro_batch_tokens or largest(
-        lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LONGEST
+        lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LARGEST_MICRO_BATCH
     )
     units = Units(max(1, rollouts), sequence, max(sequence, tokens), chunk)
     return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), limit)

@@ -1,0 +1,83 @@
+"""What is refused, left out or switched off while a run is put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import nf4_policy, save_base, tiny_base, tiny_config
+
+from expo_lite.assemble import with_short_prompts
+from expo_lite.config import PolicyConfig, PromptConfig
+from expo_lite.errors import ConfigError, DataError
+from expo_lite.policy import add_adapter
+from expo_lite.problems import ProblemSet
+from expo_lite.prompts import Prompts
+from expo_lite.tiny import world
+from expo_lite.tiny.tokenizer import build_tokenizer
+
+SHORT, LONG = world.problem((10, 20)), world.problem((10, 20, 30, 40, 50, 60))
+
+
+def prompts() -> Prompts:
+    return Prompts(build_tokenizer(), tiny_config().prompt)
+
+
+def test_problems_with_long_prompts_are_left_out_and_counted() -> None:
+    problems = ProblemSet([SHORT, LONG], [SHORT], [LONG, SHORT, LONG], notes=("before",))
+    limit = len(prompts().hinted(SHORT))
+    kept = with_short_prompts(problems, prompts(), limit)
+    assert (kept.train, kept.validation, kept.test) == ([SHORT], [SHORT], [SHORT])
+    assert kept.notes == ("before", f"3 problems with prompts of more than {limit} tokens are left out.")
+    assert with_short_prompts(problems, prompts(), 100) == problems
+
+
+def test_the_hinted_prompt_has_to_fit_too() -> None:
+    limit = len(prompts().task(SHORT))
+    with pytest.raises(DataError, match=rf"rollout\.max_prompt_tokens: no train problem .* at most {limit} tokens"):
+        with_short_prompts(ProblemSet([SHORT], [SHORT], [SHORT]), prompts(), limit)
+
+
+@pytest.mark.parametrize("template", [None, "{{ raise_exception('no system message here') }}"])
+def test_a_chat_template_that_cannot_render(template: str | None) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(ConfigError, match=r"policy\.model: its tokenizer's chat template cannot render a prompt: "):
+        Prompts(tokenizer, PromptConfig())
+
+
+def test_a_tokenizer_without_an_end_token() -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(ConfigError, match=r"policy\.model: its tokenizer has no end token"):
+        add_adapter(tiny_base(), tokenizer, PolicyConfig(quantization="none"), 0)
+
+
+def test_dense_weights_are_for_float32(tmp_path: Path) -> None:
+    policy = nf4_policy(save_base(tmp_path / "base"), dtype="bfloat16")
+    assert policy.wants_dense("auto") is False
+    with pytest.raises(ConfigError, match=r"rollout\.dense_weights: works with policy\.dtype float32 only"):
+        policy.wants_dense("yes")
+
+
+def test_dropout_is_off() -> None:
+    """Else a training forward would not see the probabilities that were sampled from."""
+    base = tiny_base()
+    base.config.attention_dropout = 0.5
+    for layer in base.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    policy = add_adapter(base, build_tokenizer(), PolicyConfig(quantization="none"), 0)
+    ids = torch.tensor([[3, 20, 6, 7, 15, 8, 9, 18, 4]])
+    assert policy.model.training
+    assert torch.equal(policy.hidden_states(ids), policy.hidden_states(ids))
+
+
+def test_the_tiny_world_says_how_many_problems_it_has() -> None:
+    with pytest.raises(DataError, match=r"has only \d+ test problems of level 1, 5000 are asked for"):
+        world.problems("test", 1, 5000)
+
+
+def test_the_digest_tells_other_problems() -> None:
+    same, other = ProblemSet([SHORT], [], []), ProblemSet([LONG], [], [])
+    assert same.digest() == ProblemSet([SHORT], [], [], notes=("x",)).digest() != other.digest()
