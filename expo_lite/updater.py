@@ -71,7 +71,7 @@ class Updater:
                 meter.gradient_norm = self.apply_gradients()
                 meter.updates += 1
         self.advance_schedule()
-        return meter.metrics(self.read)
+        return {**meter.metrics(self.read), "out_of_memory_halvings": self.units.halvings}
 
     def in_micro_batches(
         self, sequences: Sequence[TrainingSequence], work: Callable[[MicroBatch], Result]
