@@ -145,7 +145,7 @@ def plot(runs: dict[str, list[RunDir]], results: dict[str, dict], path: Path) ->
         xticklabels=[f"level {n}" for n in world.LEVELS],
         ylim=(0, 105),
     )
-    right.legend(frameon=False, loc="lower left")
+    right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4)
     figure.savefig(path, dpi=120)
 
 

@@ -16,7 +16,7 @@ from expo_lite.run_dir import EVAL, METRICS, RunDir
 def plot_learning_curves(run: RunDir, path: Path) -> None:
     """Validation pass@1 by level, and failed and rescued groups, against steps."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    plot_levels(left, [record for record in run.read(EVAL) if record["name"] == "validation"])
+    plot_levels(left, [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")])
     plot_groups(right, run.read(METRICS))
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -40,7 +40,12 @@ def plot_levels(axes: Axes, records: list[dict]) -> None:
 def plot_groups(axes: Axes, records: list[dict]) -> None:
     """What became of each step's prompts."""
     steps = [record["step"] for record in records]
-    for name, color in (("failed_groups", "tab:red"), ("rescued_groups", "tab:green"), ("mixed_groups", "tab:blue")):
-        axes.plot(steps, [record[name] for record in records], color=color, label=name.replace("_", " "))
+    for name, color, width in (
+        ("failed_groups", "tab:red", 3),  # wide, to be seen behind the line of those that were rescued
+        ("rescued_groups", "tab:green", 1.5),
+        ("mixed_groups", "tab:blue", 1),
+    ):
+        values = [record[name] for record in records]
+        axes.plot(steps, values, color=color, linewidth=width, label=name.replace("_", " "))
     axes.set(title="Prompts per step", xlabel="step")
     axes.legend(frameon=False)
