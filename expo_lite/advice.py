@@ -65,11 +65,24 @@ def forgotten(base: Evaluation, now: Evaluation) -> dict[int, float]:
 def forgetting_warnings(base: Evaluation, now: Evaluation, margin: float) -> list[str]:
     """A warning for each level whose pass@1 fell more than `margin` below the base's."""
     return [
-        f"Level {level} is being forgotten: its pass@1 is {100 * fall:.0f} points below the base's. "
-        "Give it more weight in data.levels, or lower optimizer.learning_rate."
-        for level, fall in forgotten(base, now).items()
-        if fall > margin
+        f"Level {before.level} has fallen from {before.pass_at_1.mean:.0%} to {after.pass_at_1.mean:.0%}. "
+        "If it stays down, give it more weight in data.levels, or lower optimizer.learning_rate."
+        for before, after in zip(base.levels, now.levels, strict=True)
+        if before.pass_at_1.mean - after.pass_at_1.mean > margin
     ]
+
+
+def rescue_line(metrics: Sequence[Mapping[str, float]], source: str) -> str:
+    """What became of the problems all of whose attempts failed; empty if there were none."""
+    failed, rescued = total(metrics, "failed_groups"), total(metrics, "rescued_groups")
+    if not failed:
+        return ""
+    if source == "none":
+        return f"{failed:.0f} times all attempts at a problem failed, and nothing was learned from them. "
+    lesson = "an explanation" if source == "self" else "the data set's solution"
+    return (
+        f"{failed:.0f} times all attempts at a problem failed; {rescued:.0f} times {lesson} was learned from instead. "
+    )
 
 
 def total(metrics: Sequence[Mapping[str, float]], name: str) -> float:

@@ -47,6 +47,8 @@ def assemble(config: Config) -> Assembly:
     if config.threads:
         torch.set_num_threads(config.threads)
     problems = load_problems(config.data)
+    if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
+        raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
     units = apply_budget(config, resolve_device(config.policy.device))
     policy = load_policy(config.policy, config.seed)
     rollout = config.rollout

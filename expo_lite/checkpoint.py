@@ -39,7 +39,7 @@ class Progress:
 
 def save_checkpoint(folder: Path, model: PeftModel, training: dict[str, Any], progress: Progress) -> None:
     """Write adapter, training state (see Updater.state_dict) and progress into `folder` (atomic by RunDir.staged)."""
-    model.save_pretrained(str(folder / "adapter"))
+    save_adapter(folder / "adapter", model)
     torch.save(training, folder / "training.pt")
     (folder / "progress.json").write_text(json.dumps(asdict(progress)))
 
@@ -54,6 +54,12 @@ def load_checkpoint(folder: Path, model: PeftModel, restore: Callable[[dict[str,
         raise CheckpointError(
             f"{folder}: cannot be resumed: {error}\nDelete this folder to resume from the checkpoint before it."
         ) from error
+
+
+def save_adapter(folder: Path, model: PeftModel) -> None:
+    """Write a plain PEFT adapter, without PEFT's empty model card."""
+    model.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def load_adapter(folder: Path, model: PeftModel) -> None:

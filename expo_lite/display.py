@@ -12,6 +12,8 @@ from rich.table import Table
 from expo_lite.evaluation import Evaluation
 from expo_lite.metrics import PHASES
 
+WIDE = 140  # columns
+
 
 class Display:
     """Use it as a context around the loop. Without a terminal only notes and tables are printed."""
@@ -21,7 +23,7 @@ class Display:
         self.progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=8),
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),
             console=console,
@@ -38,7 +40,8 @@ class Display:
 
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         """Advance the bar to a finished step."""
-        self.progress.update(self.task, completed=number, description=step_line(metrics))
+        wide = self.console.width >= WIDE
+        self.progress.update(self.task, completed=number, description=step_line(metrics, wide))
 
     def note(self, text: str, style: str = "") -> None:
         """A line above the bar."""
@@ -47,18 +50,19 @@ class Display:
     def validation(self, step: int, evaluation: Evaluation, forgotten: float) -> None:
         """One line with pass@1 by level, and by how much the worst level fell below the base."""
         scores = "  ".join(f"L{s.level} {100 * s.pass_at_1.mean:3.0f} %" for s in evaluation.levels)
-        self.note(f"step {step:>4}  validation pass@1  {scores}  forgotten {100 * forgotten:.0f} %")
+        fallen = f"  (a level fell by {100 * forgotten:.0f})" if forgotten > 0.005 else ""
+        self.note(f"step {step:>4}  validation pass@1  {scores}{'  (base)' if step == 0 else fallen}")
 
 
-def step_line(metrics: Mapping[str, float]) -> str:
-    """Reward, groups, rescued and seconds by phase of one step."""
-    groups = "/".join(f"{metrics[f'{kind}_groups']:.0f}" for kind in ("failed", "mixed", "solved"))
-    seconds = " ".join(f"{phase} {metrics[f'{phase}_seconds']:.2f}" for phase in PHASES)
-    idle = "" if metrics["updates"] else "  [yellow]no signal[/yellow]"
-    return (
-        f"reward {metrics['reward_mean']:.2f}  failed/mixed/solved {groups}  "
-        f"rescued {metrics['rescued_groups']:.0f}{idle}  [dim]s: {seconds}[/dim]"
-    )
+def step_line(metrics: Mapping[str, float], wide: bool) -> str:
+    """Reward, groups and rescued, and if there is room the seconds by phase, of one step."""
+    groups = " ".join(f"{kind} {metrics[f'{kind}_groups']:.0f}" for kind in ("failed", "mixed", "solved"))
+    line = f"reward {metrics['reward_mean']:.2f}  {groups}  rescued {metrics['rescued_groups']:.0f}"
+    if not metrics["updates"]:
+        line += "  [yellow]no signal[/yellow]"
+    if wide:
+        line += "  [dim]seconds: " + " ".join(f"{p} {metrics[f'{p}_seconds']:.2f}" for p in PHASES) + "[/dim]"
+    return line
 
 
 def comparison_table(before: Evaluation, after: Evaluation) -> Table:

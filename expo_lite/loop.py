@@ -14,9 +14,9 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from expo_lite.advice import advise, forgetting_warnings, forgotten
+from expo_lite.advice import advise, forgetting_warnings, forgotten, rescue_line
 from expo_lite.assemble import Assembly, assemble
-from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_checkpoint
+from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
 from expo_lite.config import Config
 from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
@@ -84,6 +84,7 @@ class Loop:
         self.base_scores("base_test")
         problems = self.remaining_problems()
         with Display(self.console, self.config.steps, self.progress.step) as display, self.stop_on_signal(display):
+            display.validation(0, base, 0.0)
             for number in range(self.progress.step + 1, self.config.steps + 1):
                 report = self.parts.trainer.step(number, list(islice(problems, self.config.rollout.prompts_per_step)))
                 self.record(report)
@@ -93,8 +94,10 @@ class Loop:
                     self.validate(number, base, display)
                 if last or number % self.config.checkpoint.every == 0 or self.stop_asked.is_set():
                     self.save()
-                if self.stop_asked.is_set() and not last:
-                    return self.stopped(number)
+                if self.stop_asked.is_set():
+                    break
+        if self.progress.step < self.config.steps:
+            return self.stopped(self.progress.step)
         self.finish()
         return 0
 
@@ -135,7 +138,7 @@ class Loop:
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
-                self.parts.policy.model.save_pretrained(str(folder))
+                save_adapter(folder, self.parts.policy.model)
         warnings = forgetting_warnings(base, evaluation, self.config.evaluation.forgetting_margin)
         recent = self.run.read(METRICS)[-self.config.evaluation.every :]
         for warning in [*warnings, *advise(recent, self.config)]:
@@ -188,18 +191,19 @@ class Loop:
         if after is None:
             after = self.parts.evaluator.evaluate(self.parts.problems.test)
             self.run.append(EVAL, {"step": step, "name": "test", "levels": after.record()})
-        self.run.write_text("README.md", model_card(self.config, self.progress, before, after))
+        card = model_card(self.config, self.progress, before, after)
+        for path in (self.run.readme, self.run.adapter / "README.md"):  # the adapter may travel alone
+            self.run.write_text(path.relative_to(self.run.path), card)
         self.run.status(step=step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
         metrics = self.run.read(METRICS)
         for sentence in advise(metrics, self.config):
             self.console.print(sentence, style="yellow", highlight=False)
-        rescued = sum(record["rescued_groups"] for record in metrics)
-        failed = sum(record["failed_groups"] for record in metrics)
+        for sentence in forgetting_warnings(before, after, self.config.evaluation.forgetting_margin):
+            self.console.print(sentence, style="yellow", highlight=False)
         self.console.print(
-            f"{rescued} of {failed} failed prompts were rescued by an explanation. Adapter of step "
-            f"{self.progress.best_step} (best on validation): {self.run.adapter}\n"
-            f"Learning curves: {self.run.path / CURVES}",
+            f"{rescue_line(metrics, self.config.explanation.source)}Adapter of step {self.progress.best_step} (best on "
+            f"validation): {self.run.adapter}\nLearning curves: {self.run.path / CURVES}",
             highlight=False,
             soft_wrap=True,
         )

@@ -30,10 +30,17 @@ per cent with 95 % bootstrap intervals over problems:
 {rows}
 
 ```python
+# run this in the run's folder
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = AutoModelForCausalLM.from_pretrained("{model_source(config.policy.model)}")
-model = PeftModel.from_pretrained(base, "adapter")
+base = "{model_source(config.policy.model)}"
+tokenizer = AutoTokenizer.from_pretrained(base)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "adapter")
+task = {config.prompt.task!r}
+messages = [{{"role": "user", "content": task.replace("{{question}}", "What is 12+34?")}}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens})
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```
 """

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from expo_lite import entry
+from expo_lite.config import Config
 from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, require_fit
@@ -35,12 +36,8 @@ def _plan(argv: list[str]) -> int:
     own.add_argument("--card")
     given, rest = own.parse_known_args(argv)
     config = read_request([*rest, *(["--policy.model", given.model] if given.model else [])], own.prog).config
-    if given.card and given.card not in CARDS:
-        raise ConfigError(f"--card: there is no {given.card!r} (available: {', '.join(CARDS)})")
     on_gpu = config.policy.device != "cpu"
-    budget = config.memory.budget_gib
-    if budget is None:
-        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
+    budget = budget_of(config, given.card)
     planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
     console = Console()
     console.print(plan_table(planned, budget))
@@ -49,14 +46,28 @@ def _plan(argv: list[str]) -> int:
         seconds = forecast(config, planned, given.card)
         hours = config.steps * seconds.step / 3600
         console.print(
-            f"On a {given.card}, by assumed efficiency (expect a factor of two): {seconds.generate:.0f} s generating "
-            f"and {seconds.train:.0f} s training per step, {hours:.1f} h for {config.steps} steps.",
+            f"{given.card}: about {seconds.generate:.0f} s generating and {seconds.train:.0f} s training per step, "
+            f"{hours:.1f} h for {config.steps} steps; an estimate that may be off by a factor of two.",
             highlight=False,
             soft_wrap=True,
         )
     require_fit(config, planned, budget)
     console.print("It fits.")
     return 0
+
+
+def budget_of(config: Config, card: str | None) -> float:
+    """GiB to plan for: the configured budget, else all of the named card. Raises ConfigError if the card has less."""
+    if card is not None and card not in CARDS:
+        raise ConfigError(f"--card: there is no {card!r} (available: {', '.join(CARDS)})")
+    budget = config.memory.budget_gib
+    if budget is None and card is None:
+        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
+    if budget is None or card is None:
+        return budget or CARDS[str(card)][0]
+    if budget > CARDS[card][0]:
+        raise ConfigError(f"--card: the {card} has {CARDS[card][0]} GiB, memory.budget_gib is {budget:g}; lower that")
+    return budget
 
 
 def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:

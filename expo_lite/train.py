@@ -6,6 +6,9 @@ import sys
 
 from expo_lite import entry
 from expo_lite.config_reader import dump_yaml, read_request
+from expo_lite.errors import ConfigError
+
+NAMES_A_MODEL = ("--preset", "--config", "--policy.model", "--resume")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,6 +21,8 @@ def _train(argv: list[str]) -> int | None:
     if request.dry_run:
         print(dump_yaml(request.config), end="")
         return 0
+    if not any(token.split("=")[0] in NAMES_A_MODEL for token in argv):
+        raise ConfigError("preset: name one; `--preset tiny` runs on a CPU, `expo-lite presets` lists all")
     from expo_lite import loop  # late: --help and --dry-run answer without loading torch
 
     return loop.train(request)

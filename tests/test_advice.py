@@ -72,6 +72,6 @@ def evaluation(*pass_at_1: float) -> Evaluation:
 
 def test_forgetting_names_each_level_that_fell_by_more_than_the_margin() -> None:
     (warning,) = forgetting_warnings(evaluation(0.9, 0.9, 0.1), evaluation(0.85, 0.6, 0.9), margin=0.1)
-    assert all(words in warning for words in ("Level 2", "30 points", "data.levels"))
+    assert all(words in warning for words in ("Level 2", "90%", "60%", "data.levels"))
     assert len(forgetting_warnings(evaluation(0.9, 0.9), evaluation(0.5, 0.5), margin=0.1)) == 2
     assert forgetting_warnings(evaluation(0.75), evaluation(0.5), margin=0.25) == []

@@ -315,7 +315,7 @@ def test_where_nothing_can_be_learned_it_says_why(config: Path, tmp_path: Path) 
     assert [record["updates"] for record in RunDir(tmp_path / "run").read("metrics.jsonl")] == [0, 0]
     assert "No explanation of the failed groups was accepted" in shown
     assert "raise rollout.max_new_tokens" in shown
-    assert "0 of 6 failed prompts were rescued" in shown
+    assert "6 times all attempts at a problem failed; 0 times an explanation was learned from instead." in shown
     adapter = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
     assert all(tensor.abs().max() == 0 for name, tensor in adapter.items() if "lora_B" in name)
 
@@ -339,7 +339,7 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
     assert [kept == weights for weights in of_step] == [False, True, False]
     assert "Adapter of step 2 (best on validation)" in shown
     assert "step 2 was best" in (tmp_path / "run" / "README.md").read_text()
-    assert shown.count("Level 1 is being forgotten") == 2  # at steps 1 and 3
+    assert shown.count("Level 1 has fallen from ") == 2  # at steps 1 and 3
 
 
 def test_each_step_takes_new_problems(undisturbed: Path) -> None:

@@ -36,7 +36,7 @@ def test_what_does_not_fit_ends_with_the_setting_to_change(capsys: pytest.Captur
 
 def test_a_forecast_for_a_card(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = shown(capsys, "--preset", "24gb", "--card", "RTX 4090")
-    assert "On a RTX 4090, by assumed efficiency (expect a factor of two)" in out
+    assert "RTX 4090: about " in out and "an estimate that may be off by a factor of two" in out
     status, _, error = shown(capsys, "--preset", "24gb", "--card", "RTX 1")
     assert status == 2 and "available: T4" in error
 
@@ -48,3 +48,15 @@ def test_a_model_nobody_knows_and_no_network(
     status, _, error = shown(capsys, "--preset", "24gb", "--model", "some/unknown-model")
     assert status == 2 and error.startswith("policy.model: cannot load 'some/unknown-model'")
     assert "Traceback" not in error
+
+
+def test_a_card_that_is_too_small_for_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, error = shown(capsys, "--preset", "24gb", "--card", "RTX 3060 12GB")
+    assert (status, out) == (2, "")
+    assert error == "--card: the RTX 3060 12GB has 12 GiB, memory.budget_gib is 24; lower that\n"
+
+
+def test_a_card_alone_is_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("--model", "Qwen/Qwen2.5-3B-Instruct", "--policy.gradient-checkpointing", "true")
+    status, out, _ = shown(capsys, "--card", "RTX 4070", *settings)
+    assert status == 0 and "on a GPU with 12 GiB" in out

@@ -113,3 +113,9 @@ def test_a_run_prints_its_own_words_only(tmp_path: Path) -> None:
     assert ended.stdout.startswith("Memory plan: ")
     assert "Held-out problems, " in ended.stdout
     assert (tmp_path / "runs" / "tiny-expert-seed0" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_neither_preset_nor_file_nor_model(refused_here: Callable[..., list[str]]) -> None:
+    """The defaults alone would train a tiny model with the settings of a large one."""
+    (line,) = refused_here("--steps", "2")
+    assert line == "preset: name one; `--preset tiny` runs on a CPU, `expo-lite presets` lists all"

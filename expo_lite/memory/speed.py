@@ -13,20 +13,20 @@ from expo_lite.config import Config
 from expo_lite.memory.budget import BudgetedPlan
 from expo_lite.memory.plan import kv_bytes_per_token
 
-# GB/s of memory, and 16-bit TFLOP/s with 32-bit accumulation; from the makers' data sheets.
+# GiB, GB/s of memory, and 16-bit TFLOP/s with 32-bit accumulation; from the makers' data sheets.
 CARDS = {
-    "T4": (320, 65),
-    "RTX 3060": (360, 25),
-    "RTX 3090": (936, 71),
-    "RTX 4060 Ti": (288, 44),
-    "RTX 4070": (504, 58),
-    "RTX 4080": (717, 97),
-    "RTX 4090": (1008, 165),
-    "RTX 5090": (1792, 209),
-    "L4": (300, 121),
-    "A10": (600, 125),
-    "A100": (2039, 312),
-    "H100": (3350, 989),
+    "T4": (16, 320, 65),
+    "RTX 3060 12GB": (12, 360, 25),
+    "RTX 3090": (24, 936, 71),
+    "RTX 4060 Ti 16GB": (16, 288, 44),
+    "RTX 4070": (12, 504, 58),
+    "RTX 4080": (16, 717, 97),
+    "RTX 4090": (24, 1008, 165),
+    "RTX 5090": (32, 1792, 209),
+    "L4": (24, 300, 121),
+    "A10": (24, 600, 125),
+    "A100 80GB": (80, 2039, 312),
+    "H100": (80, 3350, 989),
 }
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.5, 0.35  # assumed
 DECODED_BYTES = 4.5  # per 4-bit parameter and token: read it, write it as 16 bit, read that
@@ -51,7 +51,7 @@ class Forecast:
 
 def forecast(config: Config, planned: BudgetedPlan, card: str) -> Forecast:
     """Seconds per step on `card`, a key of CARDS."""
-    bandwidth, arithmetic = CARDS[card]
+    _, bandwidth, arithmetic = CARDS[card]
     shape, rollout = planned.shape, config.rollout
     explained = FAILED_SHARE * config.explanation.samples if config.explanation.source == "self" else 0.0
     completions = rollout.prompts_per_step * (rollout.group_size + explained)
