@@ -22,11 +22,13 @@ from expo_lite.evaluation import Evaluation
 from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.memory.budget import require_fit
 from expo_lite.memory.cap import plan_here
+from expo_lite.memory.measure import gpu_peak
 from expo_lite.memory.oom import how_to_go_on, is_out_of_memory, reason_of
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
 from expo_lite.problems import draw_problems
+from expo_lite.rehearsal import expected, rehearse
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
 from expo_lite.start import start_run
@@ -52,9 +54,14 @@ def train(request: Request, console: Console | None = None) -> int:
                     console.print(note, style="yellow", highlight=False)
                 gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
+                trainer = parts.trainer
+                pace = rehearse(request.config, trainer.sampler, trainer.updater, planned.plan.optimizer)
+                console.print(
+                    f"Dry pass: {expected(request.config, planned, pace)}", style="dim", highlight=False, soft_wrap=True
+                )
                 return Loop(request.config, run, parts, console).to_the_end()
         except BaseException as error:  # Ctrl-C as well
-            if run.checkpoints() or run.read(METRICS) or isinstance(error, MemoryBudgetError):
+            if run.checkpoints() or run.read(METRICS):
                 step = max([0, *(record["step"] for record in run.read(METRICS))])
                 run.status(step=step, state="failed", steps=request.config.steps)
             elif not request.resume:
@@ -147,7 +154,8 @@ class Loop:
     def record(self, report: StepReport) -> None:
         """Write a step's metrics and samples, and give a sign of life."""
         self.progress = replace(self.progress, step=report.step)
-        self.run.append(METRICS, {"step": report.step, **report.metrics})
+        memory = gpu_peak(self.parts.policy.device)
+        self.run.append(METRICS, {"step": report.step, **report.metrics, **memory})
         self.run.append_many(SAMPLES, sample_records(report))
         self.run.status(step=report.step, state="running", steps=self.config.steps)
 

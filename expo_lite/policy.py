@@ -87,7 +87,7 @@ class Policy:
             yield
             return
         names = ["default" if on else "__base__" for on in rows]
-        with self.model.base_model._enable_peft_forward_hooks(adapter_names=names):
+        with self.model.base_model._enable_peft_forward_hooks(adapter_names=names):  # type: ignore[operator]
             yield
 
     @contextmanager

@@ -12,8 +12,9 @@ from contextlib import suppress
 import torch
 
 from expo_lite.config import Config
+from expo_lite.memory.budget import BudgetedPlan
 from expo_lite.memory.oom import free_memory
-from expo_lite.memory.speed import Pace
+from expo_lite.memory.speed import Pace, forecast
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import TrainingSequence
 from expo_lite.updater import Updater
@@ -36,6 +37,15 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     del averages
     free_memory()
     return pace
+
+
+def expected(config: Config, planned: BudgetedPlan, pace: Pace) -> str:
+    """What the pace means for a step and for the run, in words; no completion is longer, so it is rather too much."""
+    seconds = forecast(config, planned, pace)
+    hours = config.steps * seconds.step / 3600
+    run = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    parts = f"{seconds.generate:.1f} s generating and {seconds.train:.1f} s training"
+    return f"the longest shapes fit; at most about {parts} per step, {run} for {config.steps} steps."
 
 
 def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:

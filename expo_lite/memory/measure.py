@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from expo_lite.memory.plan import GIB
+
 
 def peak_on_cpu(work: Callable[[], object]) -> int:
     """Bytes that `work` holds at its peak above what there was before, from every event of torch's CPU allocator."""
@@ -18,13 +20,22 @@ def peak_on_cpu(work: Callable[[], object]) -> int:
     while nodes:
         node = nodes.pop()
         if node.tag.name == "Allocation":
-            changes.append((node.start_time_ns, node.extra_fields.alloc_size))
+            changes.append((node.start_time_ns, node.extra_fields.alloc_size))  # type: ignore[union-attr]
         nodes.extend(node.children)
     held = peak = 0
     for _, change in sorted(changes, key=lambda event: event[0]):
         held += change
         peak = max(peak, held)
     return peak
+
+
+def gpu_peak(device: torch.device) -> dict[str, float]:
+    """The most that this process had reserved on a GPU since it was last asked, as a metric; nothing on the CPU."""
+    if device.type != "cuda":
+        return {}
+    peak = torch.cuda.max_memory_reserved(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return {"peak_reserved_gib": peak / GIB}
 
 
 def stored_bytes(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
