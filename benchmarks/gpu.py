@@ -25,15 +25,16 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Co
 from expo_lite.assemble import build_optimizer
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request
-from expo_lite.memory.budget import budgeted_plan
+from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.cap import apply_budget
+from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import free_memory
 from expo_lite.memory.plan import GIB
-from expo_lite.memory.shapes import KNOWN, ModelShape, find_shape
+from expo_lite.memory.shapes import KNOWN, ModelShape
 from expo_lite.policy import load_policy, resolve_device
-from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.rehearsal import longest_requests, longest_sequences, seconds_per_decoded_token, without_end
+from expo_lite.sampler import Sampler
 from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import TrainingSequence
 from expo_lite.updater import Updater
 
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "colab-t4")
@@ -86,6 +87,14 @@ def peak(device: torch.device, kind: str) -> float:
     return getattr(torch.cuda, f"max_memory_{kind}")(device) / GIB
 
 
+def in_use(device: torch.device) -> float:
+    """GiB in use on the GPU beside what torch has reserved: the context, and whatever other programs hold."""
+    if device.type != "cuda":
+        return 0.0
+    free, total = torch.cuda.mem_get_info(device)
+    return (total - free - torch.cuda.memory_reserved(device)) / GIB
+
+
 def reset_peak(device: torch.device) -> None:
     """Start a new peak."""
     free_memory()
@@ -103,29 +112,24 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
     """All figures of one preset on the model in a folder."""
     device = resolve_device(config.policy.device)
     config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": model})})
-    units = apply_budget(config, device)
+    planned = apply_budget(config, device)
+    units = LiveUnits.planned(planned.units)
     policy = load_policy(config.policy, config.seed, config.sequence_tokens)
-    policy.end_ids = []
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
     updater = Updater(config, policy, units, optimizer, scheduler)
     sampler = Sampler(policy, units)
-    budget = config.memory.budget_gib or torch.cuda.get_device_properties(device).total_memory / GIB
-    plan = budgeted_plan(config, find_shape(model), budget, on_gpu=device.type == "cuda").plan
-    rollout, activities = config.rollout, [ProfilerActivity.CPU]
-    if device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
+    before = in_use(device)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
 
     def trained(rows: int) -> float:
-        ids = [5] * rollout.max_prompt_tokens, [6] * rollout.max_new_tokens
         start = time.perf_counter()
-        updater.update([TrainingSequence(*ids, 1.0, 1e-6, 0.0, [0.0] * rollout.max_new_tokens)] * rows)
+        updater.update(longest_sequences(config, rows))
         return time.perf_counter() - start
 
     def decoded(tokens: int) -> float:
-        prompt = [5] * (config.sequence_tokens - tokens)
-        requests = [SampleRequest(prompt, 1, ("gpu", row)) for row in range(units.rollouts_alive)]
         start = time.perf_counter()
-        sampler.sample(requests, tokens)
+        with without_end(policy):
+            sampler.sample(longest_requests(config, units.rollouts_alive, rollouts_per_prompt(config)), tokens)
         return time.perf_counter() - start
 
     trained(1)  # the optimizer's averages exist from here on
@@ -136,16 +140,14 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
     with profile(activities=activities) as record:
         trained(1)
     kernels = {"training": attention_kernels(record)}
-    reset_peak(device)
-    prefill_seconds, decode_seconds = decoded(1), decoded(DECODED)
-    generation = peak(device, "reserved")
+    prefill_seconds, decode_seconds = decoded(1), decoded(1 + DECODED)
     with profile(activities=activities) as record:
         decoded(2)
     kernels["generation"] = attention_kernels(record)
-    context = 0.0
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        context = (total - free - torch.cuda.memory_reserved(device)) / GIB
+    reset_peak(device)
+    seconds_per_decoded_token(config, sampler)  # the cache has its whole length there
+    generation = peak(device, "reserved")
+    plan = planned.plan
     return {
         "preset": preset,
         "model": config.policy.model,
@@ -153,13 +155,13 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
         "halvings": units.halvings,
         "rollouts_alive": units.rollouts_alive,
         "micro_batch_tokens": units.micro_batch_tokens,
-        "generation_gib": generation + context,
+        "generation_gib": generation + before,
         "generation_plan": plan.generation_peak / GIB,
-        "training_gib": training + context,
+        "training_gib": training + before,
         "training_plan": plan.training_peak / GIB,
         "fragmentation": fragmentation,
-        "context_gib": context,
-        "decoded_tokens_per_s": (DECODED - 1) * units.rollouts_alive / max(1e-9, decode_seconds - prefill_seconds),
+        "context_gib": before,
+        "decoded_tokens_per_s": DECODED * units.rollouts_alive / max(1e-9, decode_seconds - prefill_seconds),
         "trained_tokens_per_s": rows * config.sequence_tokens / train_seconds,
         "attention": kernels,
     }

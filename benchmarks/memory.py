@@ -8,7 +8,6 @@ allocator is counted. A second table multiplies prompts per step and group size.
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 from dataclasses import dataclass
 from itertools import islice
@@ -24,11 +23,11 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.measure import peak_on_cpu, stored_bytes
 from expo_lite.memory.plan import Units, plan_memory
 from expo_lite.memory.shapes import find_shape
-from expo_lite.policy import Policy, load_policy
+from expo_lite.policy import load_policy
 from expo_lite.problems import draw_problems
-from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.rehearsal import longest_requests, longest_sequences, without_end
+from expo_lite.sampler import Sampler
 from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import TrainingSequence
 from expo_lite.updater import Updater
 
 ARCHITECTURES = {
@@ -44,9 +43,11 @@ SHAPES = {
     "24gb": (320, 5, 1, 64, 1728, 3, 4096),
     "colab-t4": (128, 4, 2, 32, 704, 8, 1024),
     "tiny": (128, 4, 2, 32, 384, 4, 64),
+    "wide heads": (128, 16, 8, 16, 384, 4, 2048),  # the proportions of Qwen3-0.6B, in the 8gb preset
 }
 SHORTER = 8  # what a preset's lengths are divided by; the tiny preset's are short enough
 WRITTEN = 4  # tokens of a completion that are really decoded
+ROWS, CHUNK = 4, 64  # sequences in a micro-batch, and tokens of logits at once
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def saved_model(folder: str, architecture: str, preset: str) -> str:
 
 def shortened(preset: str, model: str, flags: list[str]) -> Config:
     """The preset for this model on the CPU, with shorter prompts and completions."""
-    given = ["--preset", preset, "--policy.model", model, "--policy.device", "cpu", *flags]
+    name = "8gb" if preset == "wide heads" else preset
+    given = ["--preset", name, "--policy.model", model, "--policy.device", "cpu", *flags]
     config = read_request(given, "benchmarks/memory.py").config
     rollout = config.rollout
     divisor = 1 if preset == "tiny" else SHORTER
@@ -93,44 +95,37 @@ def shortened(preset: str, model: str, flags: list[str]) -> Config:
 
 
 def measure(
-    preset: str, architecture: str, dtype: str = "float32", rollouts: int = 12, rows: int = 4, chunk: int = 64
+    preset: str,
+    architecture: str,
+    dtype: str = "float32",
+    rollouts: int = 12,
+    per_prompt: int = 1,
+    flags: tuple[str, ...] = (),
 ) -> Peaks:
-    """One worst-case wave of `rollouts`, each with its own prompt, and one step of two micro-batches of `rows` rows."""
+    """A worst-case wave of `rollouts`, `per_prompt` of them with the same prompt, and a step of two micro-batches."""
     # What a GPU would do; only the tiny preset is for the CPU, and samples from dense weights there.
-    flags = ["--policy.dtype", dtype, *([] if preset == "tiny" else ["--rollout.dense-weights", "no"])]
+    given = ["--policy.dtype", dtype, *([] if preset == "tiny" else ["--rollout.dense-weights", "no"]), *flags]
     with tempfile.TemporaryDirectory() as folder:
-        config = shortened(preset, saved_model(folder, architecture, preset), flags)
+        config = shortened(preset, saved_model(folder, architecture, preset), given)
         policy, shape = load_policy(config.policy, config.seed), find_shape(folder)
-    policy.end_ids = []  # every completion runs to its limit
-    prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
-    workload = workload_of(config, shape, on_gpu=False)
-    units = LiveUnits(rollouts, rows * (prompt + new), chunk)
-    planned = plan_memory(shape, workload, Units(rollouts, prompt, new, units.micro_batch_tokens, chunk))
+    workload, tokens = workload_of(config, shape, on_gpu=False), ROWS * config.sequence_tokens
+    units = LiveUnits(rollouts, tokens, CHUNK)
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
     updater = Updater(config, policy, units, optimizer, scheduler)
-    updater.update(sequences(policy, 1, prompt, new))  # the optimizer's averages exist from the first step on
+    updater.update(longest_sequences(config, 1))  # the optimizer's averages exist from the first step on
     training = stored_bytes(policy.model, optimizer)
-    training += peak_on_cpu(lambda: updater.update(sequences(policy, 2 * rows, prompt, new)))
+    training += peak_on_cpu(lambda: updater.update(longest_sequences(config, 2 * ROWS)))
     # The cache has its whole length from the first token on: long prompts with few tokens show the same peak, sooner.
-    prompt, new = prompt + new - WRITTEN, WRITTEN
-    in_generation = plan_memory(shape, workload, Units(rollouts, prompt, new, units.micro_batch_tokens, chunk))
-    sampler = Sampler(policy, units, policy.wants_dense(config.rollout.dense_weights))
-    requests = [SampleRequest(token_ids(policy, prompt, row), 1, ("memory", row)) for row in range(rollouts)]
-    generation = stored_bytes(policy.model, optimizer) + peak_on_cpu(lambda: sampler.sample(requests, new))
-    return Peaks(generation, in_generation.generation_peak, training, planned.training_peak)
-
-
-def sequences(policy: Policy, count: int, prompt: int, new: int) -> list[TrainingSequence]:
-    """The longest rollouts there can be."""
-    return [
-        TrainingSequence(token_ids(policy, prompt, row), token_ids(policy, new, row), 1.0, 1e-3, 0.0, [-1.0] * new)
-        for row in range(count)
-    ]
-
-
-def token_ids(policy: Policy, count: int, seed: int) -> list[int]:
-    """Random tokens."""
-    return random.Random(seed).choices(range(5, len(policy.tokenizer)), k=count)
+    longer = {"max_prompt_tokens": config.sequence_tokens - WRITTEN, "max_new_tokens": WRITTEN}
+    config = config.model_copy(update={"rollout": config.rollout.model_copy(update=longer)})
+    sampler = Sampler(policy, units, workload.dense)
+    requests = longest_requests(config, rollouts, per_prompt)
+    with without_end(policy):
+        generation = peak_on_cpu(lambda: sampler.sample(requests, WRITTEN))
+    generation += stored_bytes(policy.model, optimizer)
+    planned = Units(rollouts, len(requests), longer["max_prompt_tokens"], WRITTEN, tokens, CHUNK)
+    plan = plan_memory(shape, workload, planned)
+    return Peaks(generation, plan.generation_peak, training, plan.training_peak)
 
 
 def step_peak(prompts: int, group_size: int) -> tuple[int, int]:

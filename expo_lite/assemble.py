@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from bitsandbytes.optim.adamw import AdamW8bit
@@ -13,6 +13,7 @@ from expo_lite.errors import DataError
 from expo_lite.evaluation import Evaluator
 from expo_lite.explain import Explainer
 from expo_lite.memory.cap import apply_budget
+from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, load_policy, resolve_device
 from expo_lite.problems import ProblemSet, load_problems
 from expo_lite.prompts import Prompts
@@ -49,12 +50,15 @@ def assemble(config: Config) -> Assembly:
     problems = load_problems(config.data)
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
-    units = apply_budget(config, resolve_device(config.policy.device))
+    planned = apply_budget(config, resolve_device(config.policy.device))
+    units = LiveUnits.planned(planned.units)
     policy = load_policy(config.policy, config.seed, config.sequence_tokens)
     rollout = config.rollout
-    sampler = Sampler(policy, units, policy.wants_dense(rollout.dense_weights))
+    sampler = Sampler(policy, units, planned.workload.dense)
     prompts = Prompts(policy.tokenizer, config.prompt)
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
+    if config.explanation.source == "expert":
+        problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
     verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
     explainer = Explainer(config, sampler, prompts, verifier)
     evaluator = Evaluator(
@@ -82,6 +86,24 @@ def with_short_prompts(problems: ProblemSet, prompts: Prompts, limit: int) -> Pr
     left_out = sum(len(getattr(problems, name)) - len(kept) for name, kept in sets.items())
     note = f"{left_out} problems with prompts of more than {limit} tokens are left out."
     return ProblemSet(**sets, notes=(*problems.notes, note) if left_out else problems.notes)
+
+
+def with_short_solutions(problems: ProblemSet, prompts: Prompts, limit: int) -> ProblemSet:
+    """Training problems keep their solutions of at most `limit` tokens; a note says how many are longer.
+
+    Raises DataError if no solution is left.
+    """
+
+    def short(problem: Problem) -> Problem:
+        fits = problem.solution is None or len(prompts.completion(problem.solution)) <= limit
+        return problem if fits else replace(problem, solution=None)
+
+    train = [short(problem) for problem in problems.train]
+    if not any(problem.solution for problem in train):
+        raise DataError(f"rollout.max_new_tokens: no problem has a solution of at most {limit} tokens to learn from")
+    longer = sum(before != after for before, after in zip(problems.train, train, strict=True))
+    note = f"{longer} solutions of more than {limit} tokens are not trained on."
+    return replace(problems, train=train, notes=(*problems.notes, note) if longer else problems.notes)
 
 
 def build_optimizer(

@@ -18,6 +18,8 @@ from expo_lite.preset_files import preset_path
 from expo_lite.run_dir import RunDir
 from expo_lite.yaml_file import KeyPath, Layer, read_yaml
 
+NAMES_A_MODEL = ("--preset", "--config", "--policy.model", "--resume")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -52,6 +54,15 @@ def read_request(argv: list[str], prog: str = "python -m expo_lite.train") -> Re
     flags = read_flags(argv, prog)
     config = resolve(_layers(flags))
     return Request(config, flags.preset, flags.resume, flags.dry_run)
+
+
+def require_a_model(argv: list[str]) -> None:
+    """Raises ConfigError where a command line names nothing that settles the model.
+
+    The defaults alone would be a tiny model with the settings of a large one.
+    """
+    if not any(token.split("=")[0] in NAMES_A_MODEL for token in argv):
+        raise ConfigError("preset: name one; `--preset tiny` runs on a CPU, `expo-lite presets` lists all")
 
 
 def resolve(layers: Iterable[Layer]) -> Config:

@@ -89,7 +89,7 @@ class Explainer:
         def score(one: Sequence[Explanation]) -> Tensor:
             return unhinted_mean_logprob(one[0], policy, units.logprob_chunk)
 
-        # training takes more memory for the same sequences: where scoring runs out, that should take fewer of them
+        # nothing to halve, but each gets its second attempt
         attempts = (in_halves([e], score, units.halve_micro_batch, "memory.micro_batch_tokens") for e in explanations)
         return [mean for attempt in attempts for mean in attempt]
 

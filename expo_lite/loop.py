@@ -20,10 +20,11 @@ from expo_lite.environment import environment
 from expo_lite.errors import CheckpointError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
 from expo_lite.hub_access import hub_names, offline_if_unreachable
-from expo_lite.memory.budget import require_fit
+from expo_lite.memory.budget import BudgetedPlan, lowered
 from expo_lite.memory.cap import plan_here
 from expo_lite.memory.measure import gpu_peak
-from expo_lite.memory.oom import how_to_go_on, is_out_of_memory, reason_of
+from expo_lite.memory.oom import how_to_begin, how_to_go_on, is_out_of_memory
+from expo_lite.memory.remedies import require_fit
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
@@ -50,15 +51,12 @@ def train(request: Request, console: Console | None = None) -> int:
         console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
         try:
             with assemble(request.config) as parts:
-                for note in parts.problems.notes:
+                for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
                     console.print(note, style="yellow", highlight=False)
                 gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
-                trainer = parts.trainer
-                pace = rehearse(request.config, trainer.sampler, trainer.updater, planned.plan.optimizer)
-                console.print(
-                    f"Dry pass: {expected(request.config, planned, pace)}", style="dim", highlight=False, soft_wrap=True
-                )
+                pace = dry_pass(request.config, parts, planned)
+                console.print(f"Dry pass: {pace}", style="dim", highlight=False, soft_wrap=True)
                 return Loop(request.config, run, parts, console).to_the_end()
         except BaseException as error:  # Ctrl-C as well
             out_of_memory_later = isinstance(error, MemoryBudgetError) and run.read(EVAL)
@@ -68,11 +66,17 @@ def train(request: Request, console: Console | None = None) -> int:
             elif not request.resume:
                 run.discard()  # nothing is in it yet, and the mended command should find the place free
             if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
-                raise MemoryBudgetError(
-                    f"memory.budget_gib: out of GPU memory before training began ({reason_of(error)}); end other "
-                    "programs that use the GPU, or choose a smaller policy.model."
-                ) from None
+                raise MemoryBudgetError(how_to_begin(error)) from None
             raise
+
+
+def dry_pass(config: Config, parts: Assembly, planned: BudgetedPlan) -> str:
+    """The pace of the longest shapes, in words. Raises MemoryBudgetError, with what helps, where one does not fit."""
+    try:
+        pace = rehearse(config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
+    except MemoryBudgetError as error:
+        raise MemoryBudgetError(how_to_begin(error)) from None
+    return expected(config, planned, pace)
 
 
 CURVES = "learning_curves.png"

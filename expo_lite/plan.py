@@ -7,6 +7,7 @@ weights, and for the models in `expo_lite.memory.shapes` no network.
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 
 from rich.console import Console
@@ -14,27 +15,17 @@ from rich.table import Table
 
 from expo_lite import entry
 from expo_lite.config import Config
-from expo_lite.config_reader import read_request
+from expo_lite.config_reader import read_request, require_a_model
 from expo_lite.errors import ConfigError
 from expo_lite.flags import Parser
 from expo_lite.hub_access import offline_if_unreachable
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, require_fit
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, lowered
 from expo_lite.memory.plan import GIB
+from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.memory.speed import CARDS, forecast, pace_of
+from expo_lite.memory.speed import CARDS, forecast, in_words, pace_of
 
-PARTS = (
-    "weights",
-    "adapters",
-    "optimizer",
-    "kv_cache",
-    "dense_copies",
-    "decoding",
-    "gradients",
-    "activations",
-    "logprobs",
-)
-IN_GENERATION, IN_TRAINING = {"kv_cache", "dense_copies", "decoding"}, {"gradients", "activations", "logprobs"}
+LABELS = {"kv_cache": "KV cache", "decoding": "prompts and sampling", "logprobs": "log-probabilities"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,24 +38,19 @@ def _plan(argv: list[str]) -> int:
     given, settings = own.parse_known_args(argv)
     for name, value in {"--preset": given.preset, "--config": given.config, "--policy.model": given.model}.items():
         settings += [name, value] if value else []
+    require_a_model(settings)
     config = read_request(settings, own.prog).config
     if config.policy.model not in KNOWN:
         offline_if_unreachable([config.policy.model])
     on_gpu = config.policy.device != "cpu"
-    budget = budget_of(config, given.card)
+    card = named_card(given.card) if given.card else None
+    budget = budget_of(config, card)
     planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
     console = Console()
     console.print(plan_table(planned, budget))
-    console.print(f"{planned.units}.", highlight=False, soft_wrap=True)
-    if given.card:
-        seconds = forecast(config, planned, pace_of(planned, given.card))
-        hours = config.steps * seconds.step / 3600
-        console.print(
-            f"{given.card}: about {seconds.generate:.0f} s generating and {seconds.train:.0f} s training per step, "
-            f"{hours:.1f} h for {config.steps} steps; an estimate that may be off by a factor of two.",
-            highlight=False,
-            soft_wrap=True,
-        )
+    for line in (lowered(config, budget), f"{planned.units}.", card and hours_on(card, config, planned)):
+        if line:
+            console.print(line, highlight=False, soft_wrap=True)
     require_fit(config, planned, budget)
     console.print("It fits.")
     return 0
@@ -88,21 +74,35 @@ def _parser() -> argparse.ArgumentParser:
 
 def cards() -> str:
     """The cards that a forecast is made for, with their memory."""
-    return ", ".join(f"{name} ({gib} GiB)" for name, (gib, _, _) in CARDS.items())
+    return ", ".join(f"{name} ({gib:g} GiB)" for name, (gib, _, _) in CARDS.items())
+
+
+def named_card(name: str) -> str:
+    """The key of CARDS, written in any case. Raises ConfigError, with near ones, where there is none."""
+    known = {card.lower(): card for card in CARDS}
+    if name.lower() not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {known[near[0]]}? " if near else ""
+        raise ConfigError(f"--card: there is no {name!r} ({hint}available: {cards()})")
+    return known[name.lower()]
 
 
 def budget_of(config: Config, card: str | None) -> float:
-    """GiB to plan for: the configured budget, else all of the named card. Raises ConfigError if the card has less."""
-    if card is not None and card not in CARDS:
-        raise ConfigError(f"--card: there is no {card!r} (available: {cards()})")
-    budget = config.memory.budget_gib
-    if budget is None and card is None:
+    """GiB to plan for: the configured budget, but no more than the named card has."""
+    budgets = [config.memory.budget_gib, CARDS[card][0] if card else None]
+    if not any(budgets):
         raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
-    if budget is None or card is None:
-        return budget or CARDS[str(card)][0]
-    if budget > CARDS[card][0]:
-        raise ConfigError(f"--card: the {card} has {CARDS[card][0]} GiB, memory.budget_gib is {budget:g}; lower that")
-    return budget
+    return min(budget for budget in budgets if budget)
+
+
+def hours_on(card: str, config: Config, planned: BudgetedPlan) -> str:
+    """The forecast for a card, as a sentence."""
+    seconds = forecast(config, planned, pace_of(planned, card))
+    return (
+        f"{card}: about {in_words(seconds.generate)} generating and {in_words(seconds.train)} training per step, "
+        f"{in_words(config.steps * seconds.step)} for {config.steps} steps; an estimate that may be off by a factor of "
+        "two."
+    )
 
 
 def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:
@@ -112,11 +112,10 @@ def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:
     table = Table(title=title, min_width=len(title))
     for name in ("GiB", "generation", "training"):
         table.add_column(name, justify="left" if name == "GiB" else "right")
-    for part in PARTS:
-        size = f"{getattr(planned.plan, part) / GIB:.2f}"
-        table.add_row(
-            part.replace("_", " "), "" if part in IN_TRAINING else size, "" if part in IN_GENERATION else size
-        )
+    generating, updating = planned.plan.generation_parts, planned.plan.training_parts
+    for part in {**generating, **updating}:
+        sizes = (f"{parts[part] / GIB:.2f}" if part in parts else "" for parts in (generating, updating))
+        table.add_row(LABELS.get(part, part.replace("_", " ")), *sizes)
     generation, training = planned.plan.generation_peak, planned.plan.training_peak
     table.add_section()
     table.add_row("peak, with context and fragmentation", f"{generation / GIB:.2f}", f"{training / GIB:.2f}")

@@ -18,7 +18,6 @@ from expo_lite.base_model import (
     freeze,
     load_base,
     no_bars_for,
-    quantised_linears,
     refuse_changed_logits,
     refuse_replacement,
 )
@@ -27,7 +26,6 @@ from expo_lite.config import PolicyConfig
 from expo_lite.dense import dense_linears
 from expo_lite.errors import ConfigError, first_line
 from expo_lite.logprobs import token_logprobs
-from expo_lite.memory.plan import DENSE_LIMIT_BYTES
 from expo_lite.model_files import model_source
 from expo_lite.saved_adapter import SavedAdapter, find_adapter
 
@@ -104,17 +102,6 @@ class Policy:
                     yield
         finally:
             self.model.train(was_training)
-
-    def wants_dense(self, setting: str) -> bool:
-        """Resolve `rollout.dense_weights`. Merging is exact enough in float32 only (16 bit loses small deltas)."""
-        if setting == "yes" and self.head.weight.dtype != torch.float32:
-            raise ConfigError("rollout.dense_weights: works with policy.dtype float32 only (got yes)")
-        if setting != "auto":
-            return setting == "yes"
-        dense_bytes = 4 * sum(m.in_features * m.out_features for m in quantised_linears(self.model))
-        return (
-            self.device.type == "cpu" and self.head.weight.dtype == torch.float32 and dense_bytes <= DENSE_LIMIT_BYTES
-        )
 
 
 def load_policy(config: PolicyConfig, seed: int, sequence_tokens: int | None = None) -> Policy:

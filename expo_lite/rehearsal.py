@@ -1,4 +1,4 @@
-"""The worst case first: one wave and one micro-batch at the longest shapes, before step 1, and thrown away.
+"""The worst case first: one wave and two micro-batches at the longest shapes, before step 1, and thrown away.
 
 What runs out of memory does so in the first minute and not after 120 steps, and the time of a step can be told.
 Nothing of it stays: no random number is drawn, and the gradients are dropped.
@@ -7,14 +7,16 @@ Nothing of it stays: no random number is drawn, and the gradients are dropped.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 
 from expo_lite.config import Config
-from expo_lite.memory.budget import BudgetedPlan
+from expo_lite.memory.budget import BudgetedPlan, rollouts_per_prompt
 from expo_lite.memory.oom import free_memory
-from expo_lite.memory.speed import Pace, forecast
+from expo_lite.memory.speed import Pace, forecast, in_words
+from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import TrainingSequence
 from expo_lite.updater import Updater
@@ -30,7 +32,7 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     """Sample and train at the longest shapes that the run can meet, and take the time.
 
     `optimizer_bytes` are held meanwhile, as the optimizer will from its first step on. Where memory runs out, sizes
-    are halved as in any step. Raises MemoryBudgetError, naming the setting, if a single sequence does not fit.
+    are halved as in any step. Raises MemoryBudgetError if a single sequence does not fit.
     """
     averages = torch.empty(optimizer_bytes, dtype=torch.uint8, device=updater.policy.device)
     pace = Pace(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
@@ -40,22 +42,17 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
 
 
 def expected(config: Config, planned: BudgetedPlan, pace: Pace) -> str:
-    """What the pace means for a step and for the run, in words; no completion is longer, so it is rather too much."""
+    """What the pace means for a step and for all steps, in words."""
     seconds = forecast(config, planned, pace)
-    hours = config.steps * seconds.step / 3600
-    run = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
-    parts = f"{seconds.generate:.1f} s generating and {seconds.train:.1f} s training"
-    return f"the longest shapes fit; at most about {parts} per step, {run} for {config.steps} steps."
+    return (
+        f"the longest shapes fit; about {in_words(seconds.generate)} generating and {in_words(seconds.train)} training "
+        f"per step, {in_words(config.steps * seconds.step)} for {config.steps} steps (without validation and tests)."
+    )
 
 
 def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
     """Begin one wave of the longest prompts; the time of one more token for all of its rollouts."""
-    rollout = config.rollout
-    each = min(rollout.group_size, config.explanation.samples, config.evaluation.samples)
-    prompt = [sampler.policy.pad_id] * rollout.max_prompt_tokens
-    alive = sampler.units.rollouts_alive
-    sizes = [min(each, alive - first) for first in range(0, alive, each)]
-    requests = [SampleRequest(prompt, size, ("rehearsal", row)) for row, size in enumerate(sizes)]
+    requests = longest_requests(config, sampler.units.rollouts_alive, rollouts_per_prompt(config))
     times: dict[int, float] = {}
 
     def watch(stream: tuple[object, ...], t: int, token: int) -> None:
@@ -63,22 +60,45 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
         if t == DECODED:
             raise _Enough
 
-    with suppress(_Enough):
-        sampler.sample(requests, rollout.max_new_tokens, watch=watch)
+    with without_end(sampler.policy), suppress(_Enough):
+        sampler.sample(requests, config.rollout.max_new_tokens, watch=watch)
     first, last = min(1, max(times)), max(times)  # the very first one took the prompts as well
     return (times[last] - times[first]) / max(1, last - first)
 
 
 def seconds_per_trained_token(config: Config, updater: Updater) -> float:
-    """Train on one full micro-batch of the longest sequences, without a step; seconds per token."""
-    rollout = config.rollout
-    pad = updater.policy.pad_id
-    prompt, completion = [pad] * rollout.max_prompt_tokens, [pad] * rollout.max_new_tokens
-    longest = TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion))
-    in_a_step = rollout.prompts_per_step * (rollout.group_size + config.explanation.samples)
-    rows = min(in_a_step, max(1, updater.units.micro_batch_tokens // longest.length))
+    """Train on two full micro-batches of the longest sequences, without a step; seconds per token."""
+    rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
+    in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
+    sequences = longest_sequences(config, min(in_a_step, rows))
     start = time.perf_counter()
-    for sums in updater.in_micro_batches([longest] * rows, updater.accumulate_gradients):
+    for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
         updater.read(sums["entropy"])  # waits for the device
     updater.optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - start) / (rows * longest.length)
+    return (time.perf_counter() - start) / (len(sequences) * config.sequence_tokens)
+
+
+def longest_requests(config: Config, rollouts: int, per_prompt: int) -> list[SampleRequest]:
+    """Requests for so many completions of the longest prompts; no two prompts are the same."""
+    first = range(0, rollouts, per_prompt)
+    prompts = [[row % 2, *[0] * (config.rollout.max_prompt_tokens - 1)] for row in range(len(first))]
+    return [
+        SampleRequest(prompt, min(per_prompt, rollouts - begun), ("rehearsal", begun))
+        for prompt, begun in zip(prompts, first, strict=True)
+    ]
+
+
+def longest_sequences(config: Config, count: int) -> list[TrainingSequence]:
+    """Rollouts of the longest prompt and completion, with weights too small to matter."""
+    prompt, completion = [0] * config.rollout.max_prompt_tokens, [0] * config.rollout.max_new_tokens
+    return [TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion))] * count
+
+
+@contextmanager
+def without_end(policy: Policy) -> Iterator[None]:
+    """Within it no token ends a completion."""
+    end_ids, policy.end_ids = policy.end_ids, []
+    try:
+        yield
+    finally:
+        policy.end_ids = end_ids

@@ -13,7 +13,7 @@ from typing import Any
 
 from expo_lite.config import PolicyConfig
 from expo_lite.errors import ConfigError, first_line
-from expo_lite.model_files import model_source
+from expo_lite.hub_access import may_be_on_hub
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What may stand in adapter_config.json for an adapter that is low-rank matrices on linear layers and nothing more.
@@ -58,12 +58,12 @@ def find_adapter(config: PolicyConfig) -> SavedAdapter | None:
 
 
 def adapter_folder(adapter: str) -> Path:
-    """The folder with the adapter's two files: a local one, or the Hub's. Raises ConfigError where there is none."""
+    """The folder with the adapter's two files: a local one, a run's, or the Hub's. ConfigError where there is none."""
     folder = Path(adapter).expanduser()
     if not folder.is_dir():
         folder = from_hub(adapter)
-    elif not (folder / SETTINGS).is_file() and (folder / "adapter" / SETTINGS).is_file():  # a run, or a checkpoint
-        raise ConfigError(f"policy.adapter: {adapter} holds its adapter in a folder; give {folder / 'adapter'}")
+    elif not (folder / SETTINGS).is_file() and (folder / "adapter").is_dir():  # a run's folder, or a checkpoint
+        folder = folder / "adapter"
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise ConfigError(f"policy.adapter: {adapter} is not a folder that PEFT has saved: it has no {name}")
@@ -129,19 +129,21 @@ def require_agreement(config: PolicyConfig, values: dict[str, Any]) -> None:
 
 
 def require_base(config: PolicyConfig, folder: Path, values: dict[str, Any]) -> None:
-    """Raises ConfigError where the adapter says that it belongs to a model of another name.
+    """Raises ConfigError where the adapter says that it belongs to a model that has another name on the Hub.
 
-    Names are compared without owner, folder and the suffix of a 4-bit upload: a local copy is the same model.
+    A local folder may hold any model; loading tells whether the adapter's matrices fit it.
     """
-    named = values.get("base_model_name_or_path")
-    if named and bare_name(named) != bare_name(model_source(config.model)):
+    named = values.get("base_model_name_or_path") or ""
+    there, here = hub_name(named), hub_name(config.model)
+    if there and here and there != here:
         raise ConfigError(
             f"policy.model: the adapter {config.adapter} was trained on {named} (got {config.model}); set policy.model "
             f"to that. If it is the same model by another name, correct base_model_name_or_path in {folder / SETTINGS}."
         )
 
 
-def bare_name(model: str) -> str:
-    """A model's own name, as in "Qwen/Qwen3-4B" and "unsloth/qwen3-4b-unsloth-bnb-4bit": "qwen3-4b"."""
-    last = re.split(r"[/\\]", model.rstrip("/\\"))[-1].lower()
-    return re.sub(r"(-unsloth)?-bnb-4bit$", "", last)
+def hub_name(model: str) -> str | None:
+    """A Hub model's name without owner and the suffix of a 4-bit upload, in small letters; None for a local folder."""
+    if not may_be_on_hub(model):
+        return None
+    return re.sub(r"(-unsloth)?-bnb-4bit$", "", model.lower().partition("/")[2])

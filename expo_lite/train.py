@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 from expo_lite import entry
-from expo_lite.config_reader import dump_yaml, read_request
-from expo_lite.errors import ConfigError
+from expo_lite.config import Config
+from expo_lite.config_reader import dump_yaml, read_request, require_a_model
+from expo_lite.memory.budget import budgeted_plan
+from expo_lite.memory.shapes import find_shape, is_here
 from expo_lite.unsloth_backend import import_early
-
-NAMES_A_MODEL = ("--preset", "--config", "--policy.model", "--resume")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,14 +20,22 @@ def main(argv: list[str] | None = None) -> int:
 def _train(argv: list[str]) -> int | None:
     request = read_request(argv)
     if request.dry_run:
-        print(dump_yaml(request.config), end="")
+        print(dump_yaml(request.config) + plan_comment(request.config), end="")
         return 0
-    if not any(token.split("=")[0] in NAMES_A_MODEL for token in argv):
-        raise ConfigError("preset: name one; `--preset tiny` runs on a CPU, `expo-lite presets` lists all")
+    require_a_model(argv)
     import_early(request.config.policy)
     from expo_lite import loop  # late: --help and --dry-run answer without loading torch
 
     return loop.train(request)
+
+
+def plan_comment(config: Config) -> str:
+    """The memory plan as a comment in YAML; nothing where it takes the network, or a GPU to know the budget."""
+    budget, on_gpu = config.memory.budget_gib, config.policy.device != "cpu"
+    if budget is None or not is_here(config.policy.model):
+        return ""
+    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
+    return f"# memory plan: {'it fits' if planned.fits else 'it does not fit'}; {planned}\n"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class Trainer:
 
     def step(self, number: int, problems: Sequence[Problem]) -> StepReport:
         """One step on P problems: rollouts, rewards, explanations of what failed, one update."""
-        clock = PhaseClock()
+        clock, units = PhaseClock(), self.updater.units
+        halvings_before = units.halvings  # in the dry pass, in earlier steps and in validation
         with clock("generate"):
             attempts = self.attempt(number, problems)
         with clock("verify"):
@@ -63,6 +64,7 @@ class Trainer:
             sequences = training_sequences(groups, trained_on, self.config)
             update = self.updater.update(sequences)
         metrics = step_metrics(groups, explanations, trained_on, update, clock)
+        metrics["out_of_memory_halvings"] = units.halvings - halvings_before
         return StepReport(number, metrics, groups, explanations, trained_on)
 
     def attempt(self, step: int, problems: Sequence[Problem]) -> list[list[Completion]]:

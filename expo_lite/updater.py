@@ -75,9 +75,9 @@ class Updater:
                     if number == 0:  # later ones no longer belong to the policy that was sampled
                         meter.add(sums)
                 meter.gradient_norm = self.apply_gradients()
-                meter.updates += 1
+                meter.updates += math.isfinite(meter.gradient_norm)  # else float16's scaler has left it out
         self.advance_schedule()
-        return {**meter.metrics(self.read), "out_of_memory_halvings": self.units.halvings}
+        return meter.metrics(self.read)
 
     def in_micro_batches(
         self, sequences: Sequence[TrainingSequence], work: Callable[[MicroBatch], Result]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 STEPS = 4
 SMALL = {
     "policy.device": "cpu", "policy.lora-rank": 4, "threads": 1, "steps": STEPS,
-    "rollout.prompts-per-step": 2, "rollout.group-size": 2, "rollout.max-new-tokens": 8,
+    "rollout.prompts-per-step": 2, "rollout.group-size": 2, "rollout.max-new-tokens": 17, "data.levels": "1=1",
     "data.validation-problems": 1, "data.test-problems": 1, "evaluation.samples": 1, "evaluation.every": 3,
     "checkpoint.every": 2, "optimizer.learning-rate": 0.01, "optimizer.warmup-steps": 1,
     "explanation.source": "expert", "kl.coef": 0.1,  # a random model explains nothing and is never right

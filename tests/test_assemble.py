@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import nf4_policy, save_base, tiny_base, tiny_config
+from tiny_models import tiny_base, tiny_config
 
-from expo_lite.assemble import with_short_prompts
+from expo_lite.assemble import assemble, with_short_prompts, with_short_solutions
 from expo_lite.config import PolicyConfig, PromptConfig
+from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError, DataError
 from expo_lite.policy import add_adapter
 from expo_lite.problems import ProblemSet
@@ -39,6 +40,26 @@ def test_the_hinted_prompt_has_to_fit_too() -> None:
         with_short_prompts(ProblemSet([SHORT], [SHORT], [SHORT]), prompts(), limit)
 
 
+def test_long_solutions_are_not_trained_on_and_counted() -> None:
+    unsolved = replace(SHORT, solution=None)
+    problems = ProblemSet([SHORT, LONG, unsolved], [LONG], [LONG], notes=("before",))
+    limit = len(prompts().completion(SHORT.solution or ""))
+    kept = with_short_solutions(problems, prompts(), limit)
+    assert kept.train == [SHORT, replace(LONG, solution=None), unsolved] and kept.test == [LONG]
+    assert kept.notes == ("before", f"1 solutions of more than {limit} tokens are not trained on.")
+    assert with_short_solutions(problems, prompts(), 100) == problems
+    with pytest.raises(DataError, match=rf"rollout\.max_new_tokens: .*at most {limit - 1} tokens"):
+        with_short_solutions(problems, prompts(), limit - 1)
+
+
+def test_only_a_run_on_solutions_minds_their_length() -> None:
+    short = ["--preset", "tiny", "--rollout.max-new-tokens", "6"]
+    with assemble(read_request(short, "test").config) as parts:
+        assert all(problem.solution for problem in parts.problems.train)
+    with pytest.raises(DataError, match=r"rollout\.max_new_tokens: no problem has a solution of at most 6 tokens"):
+        assemble(read_request([*short, "--explanation.source", "expert"], "test").config)
+
+
 @pytest.mark.parametrize("template", [None, "{{ raise_exception('no system message here') }}"])
 def test_a_chat_template_that_cannot_render(template: str | None) -> None:
     tokenizer = build_tokenizer()
@@ -54,11 +75,10 @@ def test_a_tokenizer_without_an_end_token() -> None:
         add_adapter(tiny_base(), tokenizer, PolicyConfig(quantization="none"), 0)
 
 
-def test_dense_weights_are_for_float32(tmp_path: Path) -> None:
-    policy = nf4_policy(save_base(tmp_path / "base"), dtype="bfloat16")
-    assert policy.wants_dense("auto") is False
+def test_dense_weights_are_for_float32() -> None:
+    settings = ["--preset", "tiny", "--policy.dtype", "bfloat16", "--rollout.dense-weights", "yes"]
     with pytest.raises(ConfigError, match=r"rollout\.dense_weights: works with policy\.dtype float32 only"):
-        policy.wants_dense("yes")
+        assemble(read_request(settings, "test").config)
 
 
 def test_dropout_is_off() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
-from tiny_models import ARCHITECTURES, nf4_policy, save_base
+from tiny_models import ARCHITECTURES, nf4_policy, save_base, tiny_config
 from torch import Tensor
 
+from expo_lite.assemble import assemble
+from expo_lite.base_model import quantised_linears
+from expo_lite.config_reader import read_request
 from expo_lite.dense import dense_linears
-from expo_lite.policy import Policy, quantised_linears
+from expo_lite.memory.budget import workload_of
+from expo_lite.memory.shapes import KNOWN
+from expo_lite.policy import Policy
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2], [3, 11, 5, 4, 9, 2, 6, 1]])
 
@@ -74,14 +79,23 @@ def test_everything_is_back_afterwards(policy: Policy, failing: bool) -> None:
     assert all(torch.equal(after[name], value) for name, value in state.items())
 
 
-def test_only_where_it_is_exact_and_fits(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert policy.wants_dense("auto")
-    assert (policy.wants_dense("yes"), policy.wants_dense("no")) == (True, False)
-    monkeypatch.setattr("expo_lite.policy.DENSE_LIMIT_BYTES", 4 * 2 * 64 * (64 + 32 + 32 + 64 + 3 * 128))
-    assert policy.wants_dense("auto")  # exactly all linear layers
-    monkeypatch.setattr("expo_lite.policy.DENSE_LIMIT_BYTES", 4 * 2 * 64 * (64 + 32 + 32 + 64 + 3 * 128) - 1)
-    assert not policy.wants_dense("auto")
+@pytest.mark.parametrize(
+    ("settings", "on_gpu", "dense"),
+    [
+        ({}, False, True),
+        ({"policy__quantization": "none"}, False, True),
+        ({"rollout__dense_weights": "no"}, False, False),
+        ({"policy__dtype": "bfloat16"}, False, False),  # merging loses small adapters
+        ({}, True, False),
+    ],
+)
+def test_only_where_it_is_exact_and_helps(settings: dict[str, str], on_gpu: bool, dense: bool) -> None:
+    shape = KNOWN["Qwen/Qwen2.5-0.5B-Instruct"]  # 1.4 GiB in float32: too large
+    assert not workload_of(tiny_config(**settings), shape, on_gpu).dense
+    assert workload_of(tiny_config(**settings), replace(shape, layers=12), on_gpu).dense == dense
 
 
-def test_not_under_a_16_bit_base(tmp_path: Path) -> None:
-    assert not nf4_policy(save_base(tmp_path / "base"), dtype="bfloat16").wants_dense("auto")
+def test_a_sampler_is_as_dense_as_the_plan_says() -> None:
+    for dense in ("yes", "no"):
+        with assemble(read_request(["--preset", "tiny", "--rollout.dense-weights", dense], "test").config) as parts:
+            assert parts.sampler.dense == (dense == "yes")

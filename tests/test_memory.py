@@ -20,12 +20,13 @@ from tiny_models import (
     tiny_trainer,
 )
 
+from expo_lite.base_model import quantised_linears
 from expo_lite.config import Config
 from expo_lite.errors import ConfigError, MemoryBudgetError
-from expo_lite.memory.budget import LARGEST_MICRO_BATCH, BudgetedPlan, budgeted_plan, require_fit, workload_of
+from expo_lite.memory.budget import LARGEST_MICRO_BATCH, BudgetedPlan, budgeted_plan, workload_of
 from expo_lite.memory.plan import GIB, Workload, activation_bytes, kv_bytes_per_token, logprob_bytes, weight_bytes
+from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, find_shape, shape_from_config
-from expo_lite.policy import quantised_linears
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.sequences import training_sequences
 
@@ -113,13 +114,13 @@ def test_what_is_set_by_hand_is_kept() -> None:
 
 def test_too_large_by_hand_names_the_setting() -> None:
     config, planned = card(8, "Qwen/Qwen2.5-3B-Instruct", memory__rollouts_alive=4000)
-    with pytest.raises(MemoryBudgetError, match=r"memory\.budget_gib: .*memory\.rollouts_alive.*lower"):
+    with pytest.raises(MemoryBudgetError, match=r"memory\.budget_gib: .* it fits with memory\.rollouts_alive null$"):
         require_fit(config, planned, 8)
 
 
 def test_the_largest_completion_that_fits_is_named_and_fits() -> None:
     config, planned = card(8, "Qwen/Qwen2.5-3B-Instruct", rollout__max_new_tokens=50_000)
-    with pytest.raises(MemoryBudgetError, match=r"largest rollout\.max_new_tokens that fits is (\d+)") as caught:
+    with pytest.raises(MemoryBudgetError, match=r"it fits with rollout\.max_new_tokens \d+$") as caught:
         require_fit(config, planned, 8)
     tokens = int(str(caught.value).rsplit(" ", 1)[1])
     assert card(8, "Qwen/Qwen2.5-3B-Instruct", rollout__max_new_tokens=tokens)[1].fits
@@ -128,7 +129,7 @@ def test_the_largest_completion_that_fits_is_named_and_fits() -> None:
 
 def test_a_model_that_is_too_large_is_said_to_be() -> None:
     config, planned = card(4, "Qwen/Qwen2.5-7B-Instruct")
-    with pytest.raises(MemoryBudgetError, match=r"choose a smaller policy\.model"):
+    with pytest.raises(MemoryBudgetError, match=r"it fits with policy\.model \S+; or with memory\.budget_gib"):
         require_fit(config, planned, 4)
 
 
@@ -140,6 +141,20 @@ def test_log_probabilities_count_where_the_chunk_is_large() -> None:
 def test_another_kind_of_model_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"policy\.model: some/model: its config\.json has no 'intermediate_size'"):
         shape_from_config("some/model", {"num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 1})
+
+
+@pytest.mark.parametrize("key", ["num_experts", "num_local_experts", "n_routed_experts"])
+def test_mixtures_of_experts_are_refused(key: str) -> None:
+    dense = {
+        "num_attention_heads": 2,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "intermediate_size": 8,
+        "vocab_size": 9,
+    }
+    assert shape_from_config("some/model", {**dense, key: 0}).layers == 1
+    with pytest.raises(ConfigError, match=rf"its config\.json has {key}; memory is planned for dense decoders only"):
+        shape_from_config("some/model", {**dense, key: 8})
 
 
 def failing_above(size: int, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -190,7 +205,7 @@ def test_out_of_memory_in_a_micro_batch_changes_no_gradient() -> None:
     metrics = updater.update(sequences)
     (gradient,) = recorder.gradients
     expected = naive_gradient(policy, config, groups, explanations)
-    assert max(calls) > 2 and metrics["out_of_memory_halvings"] > 0 and metrics["updates"] == 1
+    assert max(calls) > 2 and updater.units.halvings > 0 and metrics["updates"] == 1
     assert (gradient - expected).norm() < 1e-5 * expected.norm()
 
 

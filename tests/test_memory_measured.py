@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -19,9 +21,9 @@ def test_the_peak_of_known_work() -> None:
     assert peak_on_cpu(work) == pytest.approx(2_000_000, abs=100)  # a few bytes for the 2
 
 
-def holds(preset: str, architecture: str, dtype: str, above: float, below: float = 0.0) -> None:
+def holds(preset: str, architecture: str, dtype: str, above: float, below: float = 0.0, **wave: Any) -> None:
     """The plan of both peaks is within a share of what was measured."""
-    peaks = measure(preset, architecture, dtype)
+    peaks = measure(preset, architecture, dtype, **wave)
     for planned, measured in (
         (peaks.planned_generation, peaks.generation),
         (peaks.planned_training, peaks.training),
@@ -32,6 +34,16 @@ def holds(preset: str, architecture: str, dtype: str, above: float, below: float
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_never_below_and_hardly_above(architecture: str) -> None:
     holds("24gb", architecture, "float32", above=0.15)
+
+
+@pytest.mark.parametrize(("rollouts", "per_prompt"), [(1, 1), (16, 8), (40, 4)])
+def test_waves_of_other_sizes(rollouts: int, per_prompt: int) -> None:
+    holds("8gb", "qwen2", "float32", above=0.15, rollouts=rollouts, per_prompt=per_prompt)
+
+
+def test_without_quantisation() -> None:
+    for preset in ("8gb", "tiny"):  # the latter samples from dense weights
+        holds(preset, "llama", "float32", above=0.15, flags=("--policy.quantization", "none"))
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
-"""Where a run does not fit, the plan says what would: here that advice is followed, over budgets and models."""
+"""Where a run does not fit, the plan says what would: here that advice is followed, over settings and models."""
 
 from __future__ import annotations
 
-import re
+import shlex
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,78 +12,105 @@ from hypothesis import strategies as st
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request
 from expo_lite.errors import MemoryBudgetError
-from expo_lite.memory.budget import budgeted_plan, require_fit, with_completion
+from expo_lite.memory.budget import budgeted_plan
+from expo_lite.memory.remedies import LEAST, changed, require_fit
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.preset_files import presets
 
-TOKENS = re.compile(r"rollout\.max_new_tokens (?:that fits is|to at most) (\d+)")
 PRESETS = {name: read_request(["--preset", name]).config for name in presets()}
+VALUES = {"null": None, "true": True}
 
 
-def with_checkpointing(config: Config, on: bool) -> Config:
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"gradient_checkpointing": on})})
-
-
-def tokens_in(advice: str) -> int | None:
-    """The `rollout.max_new_tokens` that a piece of advice names."""
-    found = TOKENS.search(advice)
-    return int(found[1]) if found else None
-
-
-def refusal(config: Config, model: str, budget: float) -> str | None:
+def refusal(config: Config) -> str | None:
     """What is said where the run does not fit a GPU; None where it does."""
-    planned = budgeted_plan(config, KNOWN[model], budget, on_gpu=True)
+    budget = config.memory.budget_gib or 0.0
     try:
-        require_fit(config, planned, budget)
+        require_fit(config, budgeted_plan(config, KNOWN[config.policy.model], budget, on_gpu=True), budget)
     except MemoryBudgetError as error:
         return str(error)
     return None
 
 
-@settings(max_examples=150, deadline=None)
+def advised(said: str) -> list[dict[str, Any]]:
+    """The changes that a refusal names, as new values by setting."""
+    choices = said.partition("; it fits with ")[2].split("; or with ")
+    return [dict(parsed(change) for change in choice.split(" and ")) for choice in choices]
+
+
+def parsed(change: str) -> tuple[str, Any]:
+    """ "policy.lora_rank 8" as setting and value."""
+    name, word = change.split(" ")
+    number = float(word) if name == "memory.budget_gib" else int(word) if word.isdigit() else word
+    return name, VALUES.get(word, number)
+
+
+def hand_set(most: int) -> st.SearchStrategy[int | None]:
+    return st.none() | st.integers(1, most)
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     preset=st.sampled_from(sorted(PRESETS)),
-    model=st.sampled_from(sorted(KNOWN)),
-    budget=st.floats(1, 80) | st.floats(1, 12),  # where most of the refusals are
-    checkpointing=st.booleans(),
-    tokens=st.none() | st.integers(1, 200_000),
+    changes=st.fixed_dictionaries(
+        {
+            "policy.model": st.sampled_from(sorted(KNOWN)),
+            "memory.budget_gib": st.floats(0.3, 80) | st.floats(1, 12),  # where most of the refusals are
+        },
+        optional={
+            "memory.rollouts_alive": hand_set(5000),
+            "memory.micro_batch_tokens": hand_set(100_000),
+            "memory.logprob_chunk": hand_set(50_000),
+            "policy.gradient_checkpointing": st.booleans(),
+            "policy.quantization": st.sampled_from(["nf4", "none"]),
+            "policy.lora_rank": st.integers(1, 1024),
+            "policy.adapter": st.just("a/b"),
+            "optimizer.name": st.sampled_from(["adamw", "adamw_8bit"]),
+            "rollout.max_new_tokens": st.integers(1, 200_000),
+            "rollout.max_prompt_tokens": st.integers(1, 50_000),
+        },
+    ),
 )
-def test_what_is_advised_does_fit(
-    preset: str, model: str, budget: float, checkpointing: bool, tokens: int | None
-) -> None:
-    config = with_checkpointing(PRESETS[preset], checkpointing)
-    config = with_completion(config, tokens) if tokens else config
-    said = refusal(config, model, budget)
+def test_what_is_advised_does_fit(preset: str, changes: dict[str, Any]) -> None:
+    config = changed(PRESETS[preset], changes)
+    said = refusal(config)
     if said is None:
         return
-    assert "\n" not in said and said.startswith(f"memory.budget_gib: {model} does not fit: ")
-    advice = said.rpartition(" usable; ")[2].split("; without it ")
-    for one in advice:
-        tried, fitting = config, tokens_in(one)
-        if "policy.gradient_checkpointing to true" in one:
-            assert not checkpointing
-            tried = with_checkpointing(config, True)
-        if fitting:
-            assert refusal(with_completion(tried, fitting + 1), model, budget) is not None
-            tried = with_completion(tried, fitting)
-        if one == "choose a smaller policy.model":
-            tried = with_checkpointing(with_completion(tried, 1), True)
-            assert refusal(tried, model, budget) is not None  # no setting helps
-        else:
-            assert tried != config and refusal(tried, model, budget) is None
+    assert "\n" not in said and said.startswith(f"memory.budget_gib: {config.policy.model} does not fit: ")
+    for advice in advised(said):
+        assert changed(config, advice) != config and refusal(changed(config, advice)) is None
+        if config.policy.adapter:
+            assert not {"policy.model", "policy.lora_rank"} & advice.keys()
+        if (tokens := advice.get("rollout.max_new_tokens")) is not None:
+            assert LEAST["rollout.max_new_tokens"] <= tokens < config.rollout.max_new_tokens
+            assert refusal(changed(config, {**advice, "rollout.max_new_tokens": tokens + 1})) is not None
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        ("24gb --memory.budget-gib 3 --memory.rollouts-alive 1", ["policy.model", "memory.budget_gib"]),
+        ("24gb --memory.budget-gib 6 --memory.logprob-chunk 32", ["policy.model", "memory.budget_gib"]),
+        (
+            "8gb --memory.micro-batch-tokens 60000 --rollout.max-new-tokens 60000",
+            ["memory.micro_batch_tokens rollout.max_new_tokens"],
+        ),
+        ("8gb --policy.quantization none", ["policy.quantization"]),
+        ("8gb --rollout.max-prompt-tokens 20000 --rollout.max-new-tokens 16", ["rollout.max_prompt_tokens"]),
+        ("8gb --policy.lora-rank 512 --optimizer.name adamw", ["optimizer.name policy.lora_rank"]),
+        ("24gb --memory.budget-gib 0.5", ["memory.budget_gib"]),
+        ("24gb --policy.gradient-checkpointing false", ["policy.gradient_checkpointing", "rollout.max_new_tokens"]),
+    ],
+)
+def test_what_helps_is_named(asked: str, advice: list[str]) -> None:
+    said = refusal(read_request(["--preset", *shlex.split(asked)]).config)
+    assert said is not None and [" ".join(choice) for choice in advised(said)] == advice
 
 
 @pytest.mark.parametrize("model", KNOWN)
-def test_every_kind_of_advice_occurs(model: str) -> None:
-    """From hardly any memory to enough of it, for each model."""
-    config = with_checkpointing(PRESETS["24gb"], False)
-    said = [refusal(config, model, tenths / 10) for tenths in range(5, 800, 2)]
-    kinds = [
-        "fits" if text is None else re.sub(r"\d+", "N", text.rpartition(" usable; ")[2])
-        for text in said
-    ]  # fmt: skip
-    checkpoint, shorter = "set policy.gradient_checkpointing to true", "rollout.max_new_tokens"
-    seen = list(dict.fromkeys(kinds))
-    assert seen[0] == "choose a smaller policy.model" and seen[-1] == "fits"
-    assert f"{checkpoint} and {shorter} to at most N" in seen
-    assert f"{checkpoint}; without it the largest {shorter} that fits is N" in seen
+def test_from_hardly_any_memory_to_enough_of_it(model: str) -> None:
+    config = changed(PRESETS["24gb"], {"policy.model": model, "policy.gradient_checkpointing": False})
+    said = [refusal(changed(config, {"memory.budget_gib": tenths / 10})) for tenths in range(3, 800, 2)]
+    first = ["fits" if text is None else " ".join(advised(text)[0]) for text in said]
+    assert (first[0], first[-1]) == ("policy.gradient_checkpointing memory.budget_gib", "fits")
+    kinds = ("policy.gradient_checkpointing", "policy.gradient_checkpointing rollout.max_new_tokens")
+    assert all(kind in first for kind in kinds)

@@ -55,10 +55,32 @@ def test_a_model_nobody_knows_and_no_network(
     assert "Traceback" not in error
 
 
-def test_a_card_that_is_too_small_for_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, error = shown(capsys, "--preset", "24gb", "--card", "RTX 3060 12GB")
-    assert (status, out) == (2, "")
-    assert error == "--card: the RTX 3060 12GB has 12 GiB, memory.budget_gib is 24; lower that\n"
+def test_a_card_with_less_than_the_budget_is_planned_for_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = shown(capsys, "--preset", "24gb", "--card", "T4")
+    assert status == 0 and "on a GPU with 14.6 GiB, 13.1 of them usable" in out
+    assert "memory.budget_gib is 24, but the GPU has 14.6 GiB only." in out
+    _, out, _ = shown(capsys, "--preset", "colab-t4", "--card", "T4")
+    assert "on a GPU with 14 GiB" in out and "but the GPU has" not in out
+
+
+def test_card_names(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "--preset", "24gb", "--card", "rtx 4090")
+    assert "RTX 4090: about " in out
+    status, _, error = shown(capsys, "--preset", "24gb", "--card", "rtx4090")
+    assert status == 2 and error.startswith("--card: there is no 'rtx4090' (did you mean RTX 4090? available: T4 ")
+
+
+@pytest.mark.parametrize("settings", [(), ("--steps", "3"), ("--card", "T4")])
+def test_something_has_to_name_a_model(capsys: pytest.CaptureFixture[str], settings: tuple[str, ...]) -> None:
+    status, out, error = shown(capsys, *settings)
+    assert (status, out) == (2, "") and error.startswith("preset: name one; ")
+
+
+def test_what_takes_nothing_has_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, "--preset", "24gb")
+    assert "KV cache" in out and "prompts and sampling" in out
+    assert "dense copies" not in out
+    assert "dense copies" in shown(capsys, "--preset", "tiny")[1]
 
 
 def test_a_card_alone_is_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +95,7 @@ def test_help_names_the_cards_with_their_memory(capsys: pytest.CaptureFixture[st
     text = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
     assert all(word in text for word in ("--preset NAME", "--config FILE", "--model ID", "--card NAME"))
-    assert "RTX 4090 (24 GiB)" in text and "T4 (16 GiB)" in text
+    assert "RTX 4090 (24 GiB)" in text and "T4 (14.6 GiB)" in text
 
 
 def test_a_flag_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,8 @@ def test_a_scale_that_is_too_large_leaves_the_update_out() -> None:
     updater = tiny_trainer(tiny_config(), policy, optimizer=recorder).updater
     rollout = TrainingSequence(IDS, [8, 15, 2], advantage=1.0, policy_weight=0.3)
     updater.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
-    updater.update([rollout])
+    metrics = updater.update([rollout])
+    assert metrics["updates"] == 0
     assert recorder.gradients == [] and updater.scaler.get_scale() == 2.0**39
     assert all(parameter.isfinite().all() for parameter in policy.trainable)
 

@@ -50,7 +50,7 @@ def test_the_longest_shapes_are_run(parts: tuple[Config, Assembly]) -> None:
     prompts, longest = 2, 32 + 64  # six rollouts, four of a prompt
     assert seen[0] == (prompts, 32)
     assert seen[1] == (6, 1)
-    assert seen[-1] == (3, longest)  # as many rows as 300 tokens hold
+    assert seen[-2:] == [(3, longest), (3, longest)]  # as many rows as 300 tokens hold
     assert pace.decoded_token > 0
     assert pace.trained_token > 0
 
@@ -87,5 +87,7 @@ def test_what_never_fits_ends_before_the_first_step(
     monkeypatch.setattr("expo_lite.loop.rehearse", never)
     run = tmp_path / "run"
     assert train.main([*FLAGS, *SIZES, "--run", str(run)]) == 2
-    assert "single sequence" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert message.startswith("memory.rollouts_alive: out of GPU memory with a single sequence (CUDA out of memory); ")
+    assert "end other programs" in message and "lower rollout.max_new_tokens or a smaller policy.model." in message
     assert not run.exists()

@@ -13,7 +13,7 @@ from tiny_models import tiny_base
 
 from expo_lite.config import PolicyConfig
 from expo_lite.errors import ConfigError
-from expo_lite.saved_adapter import SETTINGS, WEIGHTS, bare_name, find_adapter
+from expo_lite.saved_adapter import SETTINGS, WEIGHTS, find_adapter, hub_name
 from expo_lite.train import main
 
 TARGETS = ["q_proj", "v_proj"]
@@ -89,6 +89,11 @@ def test_rank_and_alpha_must_be_the_configured_ones(adapter: Path) -> None:
     ]
 
 
+def test_a_runs_folder_stands_for_the_adapter_in_it(adapter: Path) -> None:
+    found = find_adapter(config(adapter.parent))
+    assert found is not None and found.folder == adapter
+
+
 class TestBase:
     def test_another_one_is_refused(self, adapter: Path) -> None:
         change(adapter, base_model_name_or_path="Qwen/Qwen3-4B")
@@ -96,16 +101,24 @@ class TestBase:
         assert message.startswith(f"policy.model: the adapter {adapter} was trained on Qwen/Qwen3-4B (got Qwen/Qwen3-4")
         assert "correct base_model_name_or_path in" in message
 
-    @pytest.mark.parametrize("model", ["Qwen/Qwen3-4B", "/models/Qwen3-4B/", "unsloth/qwen3-4b-unsloth-bnb-4bit"])
-    def test_the_same_one_elsewhere_is_not(self, adapter: Path, model: str) -> None:
+    @pytest.mark.parametrize(
+        "model", ["Qwen/Qwen3-4B", "unsloth/qwen3-4b-unsloth-bnb-4bit", "/models/Qwen3-4B/", "./my-copy", "tiny"]
+    )
+    def test_the_same_one_elsewhere_or_any_folder_is_not(self, adapter: Path, model: str) -> None:
         change(adapter, base_model_name_or_path="Qwen/Qwen3-4B")
         assert find_adapter(config(adapter, model=model))
 
     @pytest.mark.parametrize(
-        ("model", "name"), [("a/B-4bit", "b-4bit"), ("./x/base", "base"), ("C:\\m\\Base", "base"), ("tiny", "tiny")]
+        ("model", "name"), [("a/B-4bit", "b-4bit"), ("./x/base", None), ("C:\\m\\Base", None), ("/m/base", None)]
     )
-    def test_bare_names(self, model: str, name: str) -> None:
-        assert bare_name(model) == name
+    def test_hub_names(self, model: str, name: str | None) -> None:
+        assert hub_name(model) == name
+
+    def test_a_folder_that_is_here_is_no_hub_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "models" / "base").mkdir(parents=True)
+        assert hub_name("models/base") == "base"
+        monkeypatch.chdir(tmp_path)
+        assert hub_name("models/base") is None
 
     def test_the_shipped_one_is_the_same_wherever_it_is_installed(self, adapter: Path) -> None:
         change(adapter, base_model_name_or_path="/elsewhere/site-packages/expo_lite/tiny/base")
@@ -118,9 +131,6 @@ class TestMissing:
         assert refusal(config(adapter)).endswith(f"is not a folder that PEFT has saved: it has no {WEIGHTS}")
         (adapter / SETTINGS).unlink()
         assert refusal(config(adapter)).endswith(f"is not a folder that PEFT has saved: it has no {SETTINGS}")
-
-    def test_a_runs_folder_is_given_instead_of_its_adapter(self, adapter: Path) -> None:
-        assert refusal(config(adapter.parent)).endswith(f"holds its adapter in a folder; give {adapter}")
 
     @pytest.mark.parametrize("text", ["{", "[]", '"x"'])
     def test_settings_that_are_none(self, adapter: Path, text: str) -> None:

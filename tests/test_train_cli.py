@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny_models import save_base
 
 from expo_lite.config_reader import dump_yaml, read_request
@@ -17,8 +18,8 @@ from expo_lite.train import main
 
 SMALL = [
     *("--steps", "1", "--policy.lora-rank", "4", "--rollout.prompts-per-step", "2", "--rollout.group-size", "2"),
-    *("--rollout.max-new-tokens", "6", "--data.validation-problems", "1", "--data.test-problems", "1"),
-    *("--evaluation.samples", "1", "--explanation.source", "expert"),
+    *("--rollout.max-new-tokens", "17", "--data.validation-problems", "1", "--data.test-problems", "1"),
+    *("--evaluation.samples", "1", "--explanation.source", "expert", "--data.levels", "1=1"),
 ]
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -132,3 +133,22 @@ def test_neither_preset_nor_file_nor_model(refused_here: Callable[..., list[str]
     """The defaults alone would train a tiny model with the settings of a large one."""
     (line,) = refused_here("--steps", "2")
     assert line == "preset: name one; `--preset tiny` runs on a CPU, `expo-lite presets` lists all"
+
+
+@pytest.mark.parametrize(
+    ("flags", "start"),
+    [
+        (["tiny"], "# memory plan: it fits; "),
+        (["24gb", "--memory.budget-gib", "6"], "# memory plan: it does not fit; "),
+        (["24gb", "--policy.model", "some/model"], None),  # only the Hub knows its sizes
+        (["24gb", "--memory.budget-gib", "null"], None),  # only the card knows its memory
+    ],
+)
+def test_a_dry_run_ends_with_the_memory_plan(
+    flags: list[str], start: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--preset", *flags, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    plans = [line for line in text.splitlines() if line.startswith("#")]
+    assert all(line.startswith(start or "-") for line in plans) and len(plans) == (start is not None)
+    assert yaml.safe_load(text) == yaml.safe_load(dump_yaml(read_request(["--preset", *flags]).config))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from expo_lite.config import Config
-from expo_lite.errors import MemoryBudgetError
+from expo_lite.errors import ConfigError
 from expo_lite.memory.plan import (
     DENSE_LIMIT_BYTES,
     GIB,
@@ -44,10 +45,15 @@ class BudgetedPlan:
 
 
 def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
-    """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto"."""
+    """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto".
+
+    Raises ConfigError for dense weights in 16 bit, where merging loses small adapters.
+    """
     wide = config.policy.dtype == "float32" or (config.policy.dtype == "auto" and not on_gpu)
-    small = config.policy.quantization == "nf4" and 4 * shape.linear_parameters <= DENSE_LIMIT_BYTES
+    small = 4 * shape.linear_parameters <= DENSE_LIMIT_BYTES
     dense = config.rollout.dense_weights
+    if dense == "yes" and not wide:
+        raise ConfigError("rollout.dense_weights: works with policy.dtype float32 only (got yes)")
     return Workload(
         rank=config.policy.lora_rank,
         quantised=config.policy.quantization == "nf4",
@@ -62,74 +68,42 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
 def budgeted_plan(config: Config, shape: ModelShape, budget_gib: float, on_gpu: bool) -> BudgetedPlan:
     """The largest units that fit the budget, unless they are set by hand; the smallest ones where none fit.
 
-    Nothing here depends on how many prompts a step has or how many of them fail, so neither does the peak.
+    A step with more prompts or rollouts may fill more of the budget, but never exceeds it.
     """
     workload, limit = workload_of(config, shape, on_gpu), int(USABLE_SHARE * budget_gib * GIB)
     memory, sequence = config.memory, config.sequence_tokens
     wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
-    least = Units(1, prompt, new, sequence, memory.logprob_chunk or CHUNKS[-1])
+    least = Units(1, 1, prompt, new, sequence, memory.logprob_chunk or CHUNKS[-1])
 
     def peak(**units: int) -> MemoryPlan:
         return plan_memory(shape, workload, replace(least, **units))
 
+    def alive(rollouts: int) -> dict[str, int]:
+        return {"rollouts_alive": rollouts, "prompts_alive": prompts_alive(config, rollouts)}
+
     chunk = memory.logprob_chunk or next(
         (c for c in CHUNKS if peak(logprob_chunk=c).training_peak <= limit), CHUNKS[-1]
     )
-    rollouts = memory.rollouts_alive or largest(lambda n: peak(rollouts_alive=n).generation_peak <= limit, wanted)
+    rollouts = memory.rollouts_alive or largest(lambda n: peak(**alive(n)).generation_peak <= limit, wanted)
     tokens = memory.micro_batch_tokens or largest(
         lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LARGEST_MICRO_BATCH
     )
-    units = Units(max(1, rollouts), prompt, new, max(sequence, tokens), chunk)
+    units = replace(least, **alive(max(1, rollouts)), micro_batch_tokens=max(sequence, tokens), logprob_chunk=chunk)
     return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), limit)
 
 
-def longest_completion_that_fits(config: Config, shape: ModelShape, budget_gib: float, on_gpu: bool) -> int:
-    """The largest `rollout.max_new_tokens` with which one rollout and one training sequence fit; 0 if none does."""
-
-    def fits(tokens: int) -> bool:
-        return budgeted_plan(with_completion(config, tokens), shape, budget_gib, on_gpu).fits
-
-    return largest(fits, config.rollout.max_new_tokens)
+def rollouts_per_prompt(config: Config) -> int:
+    """The fewest completions that any prompt is asked for: rollouts, explanations, or those of an evaluation."""
+    return min(config.rollout.group_size, config.explanation.samples, config.evaluation.samples)
 
 
-def with_completion(config: Config, tokens: int) -> Config:
-    """The configuration with another `rollout.max_new_tokens`."""
-    return config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_new_tokens": tokens})})
+def prompts_alive(config: Config, rollouts: int) -> int:
+    """The most different prompts among so many consecutive completions; the first may be of a prompt begun before."""
+    return min(rollouts, ceil(rollouts / rollouts_per_prompt(config)) + 1)
 
 
-def with_checkpointing(config: Config) -> Config:
-    """The configuration with `policy.gradient_checkpointing`."""
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"gradient_checkpointing": True})})
-
-
-def what_fits(config: Config, planned: BudgetedPlan, budget_gib: float) -> list[str]:
-    """The settings with which the run would fit, the one that costs least first; none where the model is too large."""
-
-    def longest(config: Config) -> int:
-        return longest_completion_that_fits(config, planned.shape, budget_gib, planned.workload.on_gpu)
-
-    options = []
-    if not planned.workload.checkpointing and (tokens := longest(with_checkpointing(config))):
-        shorter = "" if tokens == config.rollout.max_new_tokens else f" and rollout.max_new_tokens to at most {tokens}"
-        options.append(f"set policy.gradient_checkpointing to true{shorter}")
-    if tokens := longest(config):
-        options.append(f"the largest rollout.max_new_tokens that fits is {tokens}")
-    return options
-
-
-def require_fit(config: Config, planned: BudgetedPlan, budget_gib: float) -> None:
-    """Raises MemoryBudgetError that names the setting to change, where the plan exceeds the budget."""
-    if planned.fits:
-        return
-    by_hand = [
-        name
-        for name in ("rollouts_alive", "micro_batch_tokens", "logprob_chunk")
-        if getattr(config.memory, name) is not None
-    ]
-    need = f"{planned.plan.peak / GIB:.1f} GiB are needed, {planned.limit / GIB:.1f} of {budget_gib:g} GiB are usable"
-    if by_hand:
-        advice = f"leave {' and '.join(f'memory.{name}' for name in by_hand)} to the program, or set it lower"
-    else:
-        advice = "; without it ".join(what_fits(config, planned, budget_gib)) or "choose a smaller policy.model"
-    raise MemoryBudgetError(f"memory.budget_gib: {planned.shape.name} does not fit: {need}; {advice}")
+def lowered(config: Config, budget_gib: float) -> str:
+    """What is said where a card has less memory than `memory.budget_gib`; nothing where it has as much."""
+    asked = config.memory.budget_gib or 0
+    return f"memory.budget_gib is {asked:g}, but the GPU has {budget_gib:.1f} GiB only." if asked > budget_gib else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from expo_lite.memory.plan import Units
+
 
 @dataclass
 class LiveUnits:
@@ -13,6 +15,11 @@ class LiveUnits:
     micro_batch_tokens: int
     logprob_chunk: int
     halvings: int = 0
+
+    @classmethod
+    def planned(cls, units: Units) -> LiveUnits:
+        """As the plan has them."""
+        return cls(units.rollouts_alive, units.micro_batch_tokens, units.logprob_chunk)
 
     def halve_rollouts(self) -> None:
         """Decode half as many rollouts together from now on."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,19 +15,26 @@ from expo_lite.memory.plan import GIB
 
 def peak_on_cpu(work: Callable[[], object]) -> int:
     """Bytes that `work` holds at its peak above what there was before, from every event of torch's CPU allocator."""
+    gc.collect()  # what is garbage now should not be taken for memory that the work gave back
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         work()
     nodes = list(record.profiler.kineto_results.experimental_event_tree())  # type: ignore[union-attr]
-    changes: list[tuple[int, int]] = []
+    changes: list[tuple[int, int, int]] = []
     while nodes:
         node = nodes.pop()
         if node.tag.name == "Allocation":
-            changes.append((node.start_time_ns, node.extra_fields.alloc_size))  # type: ignore[union-attr]
+            event: Any = node.extra_fields
+            changes.append((node.start_time_ns, event.ptr, event.alloc_size))
         nodes.extend(node.children)
-    held = peak = 0
-    for _, change in sorted(changes, key=lambda event: event[0]):
-        held += change
-        peak = max(peak, held)
+    held, peak = dict[int, int](), 0
+    total = 0
+    for _, address, size in sorted(changes):
+        if size > 0:
+            held[address] = size
+            total += size
+            peak = max(peak, total)
+        else:
+            total -= held.pop(address, 0)  # 0: it was there before
     return peak
 
 

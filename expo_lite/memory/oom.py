@@ -23,8 +23,8 @@ def in_halves(
 ) -> Iterator[Result]:
     """Results of `work` on all items; where it runs out of memory, on half as many at a time, and so on.
 
-    `work` must leave nothing behind when it fails. `halve` is told each time, to keep the smaller size. A single item
-    gets a second attempt, for other programs' use of the device comes and goes.
+    `work` must leave nothing behind when it fails. `halve` is told of each halving, to keep the smaller size. A single
+    item gets a second attempt, for other programs' use of the device comes and goes.
     Raises MemoryBudgetError, naming `setting`, if it does not fit then either.
     """
     done, size, second_attempt = 0, len(items), False
@@ -38,8 +38,10 @@ def in_halves(
             raise MemoryBudgetError(f"{setting}: out of GPU memory with a single sequence ({reason})")
         else:
             free_memory()
-            halve()
-            size, second_attempt = max(1, len(part) // 2), len(part) == 1
+            second_attempt = len(part) == 1
+            if not second_attempt:
+                size = len(part) // 2
+                halve()
 
 
 def attempt(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> tuple[list[Result], str]:
@@ -64,6 +66,15 @@ def reason_of(error: BaseException) -> str:
     """The device's own words, without the advice that follows them: "CUDA out of memory. Tried to allocate 2 GiB"."""
     words = (str(error).splitlines() or ["out of memory"])[0]
     return ". ".join(words.split(". ")[:2]).rstrip(".")
+
+
+def how_to_begin(error: BaseException) -> str:
+    """One sentence: why memory ran out before the first step, and what helps."""
+    early = f"memory.budget_gib: out of GPU memory before training began ({reason_of(error)})"
+    return (
+        f"{error if isinstance(error, MemoryBudgetError) else early}; end other programs that use the GPU, or set a "
+        "lower rollout.max_new_tokens or a smaller policy.model."
+    )
 
 
 def how_to_go_on(error: BaseException, saved_after: int, run: Path, logprob_chunk: int) -> str:

@@ -46,6 +46,7 @@ class Units:
     """What is alive at once: rollouts, each of prompt and new tokens, training tokens, and tokens of logits."""
 
     rollouts_alive: int
+    prompts_alive: int  # the most different prompts that a wave's rollouts belong to
     prompt_tokens: int
     new_tokens: int
     micro_batch_tokens: int
@@ -76,27 +77,38 @@ class MemoryPlan:
     gradients: int
     activations: int
     logprobs: int
+    updating: int
     on_gpu: bool
 
     @property
-    def steady(self) -> int:
-        """What is always there."""
-        return self.weights + self.adapters + self.optimizer
+    def generation_parts(self) -> dict[str, int]:
+        """What is alive at the peak while rollouts or explanations are written."""
+        return self._steady_and(kv_cache=self.kv_cache, dense_copies=self.dense_copies, decoding=self.decoding)
+
+    @property
+    def training_parts(self) -> dict[str, int]:
+        """What is alive at the peak while a micro-batch is trained on: in its blocks, its logits or the update."""
+        largest = max(("activations", "logprobs", "updating"), key=lambda part: getattr(self, part))
+        return self._steady_and(gradients=self.gradients, **{largest: getattr(self, largest)})
 
     @property
     def generation_peak(self) -> int:
-        """While rollouts or explanations are written."""
-        return self._reserved(self.steady + self.kv_cache + self.dense_copies + self.decoding)
+        """Bytes at most while generating, as the device counts them."""
+        return self._reserved(sum(self.generation_parts.values()))
 
     @property
     def training_peak(self) -> int:
-        """While a micro-batch is trained on."""
-        return self._reserved(self.steady + self.gradients + max(self.activations, self.logprobs))
+        """Bytes at most while training, as the device counts them."""
+        return self._reserved(sum(self.training_parts.values()))
 
     @property
     def peak(self) -> int:
         """The larger of the two."""
         return max(self.generation_peak, self.training_peak)
+
+    def _steady_and(self, **parts: int) -> dict[str, int]:
+        always = {"weights": self.weights, "adapters": self.adapters, "optimizer": self.optimizer}
+        return {name: size for name, size in {**always, **parts}.items() if size}
 
     def _reserved(self, allocated: int) -> int:
         return int(allocated * FRAGMENTATION) + CONTEXT_BYTES if self.on_gpu else allocated
@@ -115,6 +127,7 @@ def plan_memory(shape: ModelShape, workload: Workload, units: Units) -> MemoryPl
         gradients=LORA_BYTES * lora,
         activations=activation_bytes(shape, workload, units.micro_batch_tokens),
         logprobs=logprob_bytes(shape, workload, units.micro_batch_tokens, units.logprob_chunk),
+        updating=8 * lora if workload.optimizer == "adamw" else 0,  # torch updates all matrices at once
         on_gpu=workload.on_gpu,
     )
 
@@ -146,29 +159,39 @@ def kv_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
 def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     """Peak of generation above steady and the KV cache: while tokens are chosen, or while prompts are run before that.
 
-    In the worst case each rollout has a prompt of its own. Prompts are run in groups; the first group's cache comes
-    before the room for all rollouts, those of the others beside it.
+    Prompts are run in groups: the first before there is room for the rollouts' cache, the others beside it.
     """
-    rollouts, prompt = units.rollouts_alive, units.prompt_tokens
+    rollouts, prompts, length = units.rollouts_alive, units.prompts_alive, units.prompt_tokens
     kv = kv_bytes_per_token(shape, workload)
+
+    def run(group: int) -> int:
+        tokens = group * length
+        cached = kv + kv // shape.layers
+        return forward_bytes(shape, workload, tokens) + tokens * (cached + index_bytes(shape) + length)  # the mask
+
+    first = min(prompts, max(1, PREFILL_TOKENS // length))
+    room = rollouts * units.sequence_tokens * kv
     one_token = max(rollouts * SAMPLING_BYTES * shape.vocabulary, forward_bytes(shape, workload, rollouts))
-    group = prompt * min(rollouts, max(1, PREFILL_TOKENS // prompt))
-    first = forward_bytes(shape, workload, group) + group * (kv + 3 * kv // shape.layers)
-    before = units.sequence_tokens * kv * (0 if group < rollouts * prompt else rollouts)
+    # Rows are copied from their prompts, and kept where others have finished, half a layer at a time.
+    moving = 4 * rollouts * shape.vocabulary + (first * length * kv + room // 2) // shape.layers
     decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES
-    return decoded + max(one_token + group * kv // shape.layers, first - before)
+    return decoded + max(one_token, moving, run(first) - room, run(min(first, prompts - first)))
 
 
 def forward_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
-    """Peak of one block without gradient: in its MLP, with what LoRA adds, or while a weight is written out."""
-    values = 3 if workload.dense or workload.value_bytes == 2 else 4
-    block = 4 * values * tokens * (shape.hidden + shape.mlp)
-    return block if workload.dense else max(block, block // 2 + dequantised_bytes(shape, workload))
+    """Peak of one block without gradient: in its MLP, its rotation or its output, or while a weight is written out."""
+    h, q, kv, m, value = shape.hidden, shape.query_width, shape.kv_width, shape.mlp, workload.value_bytes
+    wide = value == 4
+    mlp = (12 if workload.dense or not wide else 16) * (h + m)
+    rotation = value * (3 * h + max(4 * q + 2 * kv, q + 5 * kv))
+    output = 8 * q + (24 if wide else 16) * h
+    block = tokens * max(mlp, rotation, output)
+    return block if workload.dense else max(block, tokens * mlp // 2 + dequantised_bytes(shape, workload))
 
 
 def dequantised_bytes(shape: ModelShape, workload: Workload) -> int:
-    """The largest 4-bit weight, written out for one multiplication."""
-    return workload.value_bytes * shape.hidden * shape.mlp if workload.quantised else 0
+    """The largest 4-bit weight, written out for one multiplication, with its scales (float32, two of them per 64)."""
+    return (workload.value_bytes * 8 + 1) * shape.hidden * shape.mlp // 8 if workload.quantised else 0
 
 
 def saved_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
@@ -196,10 +219,10 @@ def activation_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
     inputs = max(layers * h * value * tokens, h * value * tokens + 4 * shape.lora_parameters(workload.rank))
     kept = blocks * saved_bytes_per_token(shape, workload) * tokens
     if value == 4:
-        passing = tokens * 4 * h + max(tokens * 8 * m, tokens * 8 * h + dequantised_bytes(shape, workload))
+        passing = tokens * 4 * h + max(tokens * 8 * m, tokens * 12 * h + dequantised_bytes(shape, workload))
     else:
-        passing = tokens * 12 * h
-        passing += max(tokens * 4 * m, dequantised_bytes(shape, workload)) if workload.quantised else tokens * 8 * m
+        in_mlp = tokens * (4 if workload.quantised else 8) * m
+        passing = tokens * 12 * h + max(in_mlp, tokens * 2 * h + dequantised_bytes(shape, workload))
     return inputs + kept + passing + tokens * index_bytes(shape)
 
 

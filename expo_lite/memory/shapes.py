@@ -82,11 +82,14 @@ KNOWN = {
 }
 
 
-QK_NORM = ("qwen3", "qwen3_moe", "olmo2", "gemma3_text")  # families that norm queries and keys
+QK_NORM = ("qwen3", "olmo2", "gemma3_text")  # families that norm queries and keys
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")  # in config.json of mixtures of experts
 
 
 def shape_from_config(name: str, config: dict[str, Any]) -> ModelShape:
     """The shape that a model's config.json describes. Raises ConfigError for another kind of model."""
+    if found := [key for key in EXPERTS if config.get(key)]:
+        raise unplannable(name, f"has {found[0]}")
     try:
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
         return ModelShape(
@@ -103,9 +106,17 @@ def shape_from_config(name: str, config: dict[str, Any]) -> ModelShape:
             qk_norm=config.get("model_type") in QK_NORM,
         )
     except KeyError as missing:
-        raise ConfigError(
-            f"policy.model: {name}: its config.json has no {missing}; memory is planned for dense decoders only"
-        ) from None
+        raise unplannable(name, f"has no {missing}") from None
+
+
+def unplannable(name: str, why: str) -> ConfigError:
+    """What is said of a model whose config.json describes another kind."""
+    return ConfigError(f"policy.model: {name}: its config.json {why}; memory is planned for dense decoders only")
+
+
+def is_here(model: str) -> bool:
+    """Whether the model's shape is known without the Hub."""
+    return model in KNOWN or (Path(model_source(model)) / "config.json").is_file()
 
 
 def find_shape(model: str) -> ModelShape:

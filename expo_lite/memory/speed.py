@@ -14,9 +14,10 @@ from expo_lite.config import Config
 from expo_lite.memory.budget import BudgetedPlan
 from expo_lite.memory.plan import kv_bytes_per_token
 
-# GiB, GB/s of memory, and 16-bit TFLOP/s with 32-bit accumulation; from the makers' data sheets.
+# GiB, GB/s of memory, and 16-bit TFLOP/s with 32-bit accumulation; from the makers' data sheets, but for the GiB of
+# data centre cards: those are what drivers commonly report, less than the name says (error correction, firmware).
 CARDS = {
-    "T4": (16, 320, 65),
+    "T4": (14.6, 320, 65),
     "RTX 3060 12GB": (12, 360, 25),
     "RTX 3090": (24, 936, 71),
     "RTX 4060 Ti 16GB": (16, 288, 44),
@@ -24,10 +25,10 @@ CARDS = {
     "RTX 4080": (16, 717, 97),
     "RTX 4090": (24, 1008, 165),
     "RTX 5090": (32, 1792, 209),
-    "L4": (24, 300, 121),
-    "A10": (24, 600, 125),
-    "A100 80GB": (80, 2039, 312),
-    "H100": (80, 3350, 989),
+    "L4": (22.0, 300, 121),
+    "A10": (22.0, 600, 125),
+    "A100 80GB": (79.1, 2039, 312),
+    "H100": (79.1, 3350, 989),
 }
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.5, 0.35  # assumed
 DECODED_BYTES = 4.5  # per 4-bit parameter and token: read it, write it as 16 bit, read that
@@ -83,3 +84,10 @@ def forecast(config: Config, planned: BudgetedPlan, pace: Pace) -> Forecast:
     return Forecast(
         generate=waves * rollout.max_new_tokens * pace.decoded_token, train=trained_tokens * pace.trained_token
     )
+
+
+def in_words(seconds: float) -> str:
+    """A duration: "0.4 s", "45 s", "12 min", "3.4 h"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
