@@ -29,14 +29,21 @@ from expo_lite.types import Completion
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
 DROP_BELOW = 0.75  # rows are dropped when no more than this share is still being written
 
+Watch = Callable[[tuple[object, ...], int, int], None]
+"""Told of each token as it is written: the request's stream, the token's position, its id. It may raise to stop."""
+
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """`count` completions of one prompt. `stream` names their randomness: (7, "rollout", 3, "tiny/10+20")."""
+    """`count` completions of one prompt. `stream` names their randomness: (7, "rollout", 3, "tiny/10+20").
+
+    `adapter` False asks the base, also beside requests that ask the policy.
+    """
 
     prompt_ids: list[int]
     count: int
     stream: tuple[object, ...]
+    adapter: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,16 @@ class Sampler:
         self.read = read
 
     def sample(
-        self, requests: Sequence[SampleRequest], max_new_tokens: int, temperature: float = 1.0, greedy: bool = False
+        self,
+        requests: Sequence[SampleRequest],
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        watch: Watch | None = None,
     ) -> list[list[Completion]]:
         """For each request its completions, in order; `greedy` takes the likeliest token instead.
+
+        `watch` sees every token when it is written (again, where an out-of-memory made its wave start again).
 
         Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
         its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
@@ -78,9 +92,10 @@ class Sampler:
         written: list[Completion] = []
 
         def decode(wave: Sequence[Slot]) -> list[Completion]:
-            return self._wave(wave, max_new_tokens, temperature, greedy)
+            return self._wave(wave, max_new_tokens, temperature, greedy, watch)
 
-        with self.policy.generating(self.dense):
+        merged = self.dense and all(request.adapter for request in requests)  # merged weights know one answer only
+        with self.policy.generating(merged):
             while len(written) < len(slots):
                 wave = slots[len(written) : len(written) + self.units.rollouts_alive]
                 for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
@@ -88,7 +103,9 @@ class Sampler:
         completions = iter(written)
         return [[next(completions) for _ in range(request.count)] for request in requests]
 
-    def _wave(self, slots: Sequence[Slot], max_new_tokens: int, temperature: float, greedy: bool) -> list[Completion]:
+    def _wave(
+        self, slots: Sequence[Slot], max_new_tokens: int, temperature: float, greedy: bool, watch: Watch | None
+    ) -> list[Completion]:
         """Decode one wave of B slots to its end."""
         device = self.policy.device
         uniforms = None
@@ -100,6 +117,7 @@ class Sampler:
         logprobs = torch.zeros((len(slots), max_new_tokens), device=device)
         logits, cache, mask = self._prefill(slots, max_new_tokens)
         alive = torch.arange(len(slots), device=device)  # the slots that the cache's rows belong to
+        adapters = [slot.request.adapter for slot in slots]
         finished = torch.zeros(len(slots), dtype=torch.bool, device=device)
         sound = torch.ones((), dtype=torch.bool, device=device)
         for t in range(max_new_tokens):
@@ -107,6 +125,9 @@ class Sampler:
             chosen, chosen_logprobs = choose(logits, temperature, column)
             tokens[alive, t], logprobs[alive, t] = chosen, chosen_logprobs
             sound &= chosen_logprobs.isfinite().all()
+            if watch is not None:
+                for row, token in self.read(torch.stack([alive, chosen], 1)[~finished]):
+                    watch(slots[row].request.stream, t, token)
             finished |= torch.isin(chosen, end_ids)
             if t + 1 == max_new_tokens:
                 break
@@ -118,8 +139,9 @@ class Sampler:
                     rows = torch.tensor(keep, device=device)
                     cache.batch_select_indices(rows)
                     alive, finished, mask, chosen = alive[rows], finished[rows], mask[rows], chosen[rows]
+                    adapters = [adapters[row] for row in keep]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            logits = self._forward(chosen[:, None], mask, cache)
+            logits = self._forward(chosen[:, None], mask, cache, adapters)
         if not self.read(sound):
             raise DivergedError(
                 "The model no longer gives finite logits: training has diverged. Start again, in another --run, with a "
@@ -130,32 +152,38 @@ class Sampler:
     def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, DynamicCache, Tensor]:
         """Run each different prompt once; logits (B, V), cache and mask (B, T) with a row per slot."""
         prompts: list[list[int]] = []
+        adapters: list[bool] = []
         row_of: dict[int, int] = {}
         for slot in slots:
             if id(slot.request) not in row_of:
                 row_of[id(slot.request)] = len(prompts)
                 prompts.append(slot.request.prompt_ids)
+                adapters.append(slot.request.adapter)
         width, device = max(map(len, prompts)), self.policy.device
         pad_id = self.policy.pad_id
         input_ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
         lengths = torch.tensor([len(p) for p in prompts], device=device)
         mask = (torch.arange(width, device=device) >= width - lengths[:, None]).long()
         cache = DynamicCache(config=self.policy.causal_lm.config)
-        logits = self._forward(input_ids, mask, cache)
+        logits = self._forward(input_ids, mask, cache, adapters)
         rows = torch.tensor([row_of[id(slot.request)] for slot in slots], device=device)
         expand_cache(cache, rows, width + max_new_tokens)
         return logits[rows], cache, mask[rows]
 
-    def _forward(self, input_ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
-        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows."""
+    def _forward(self, input_ids: Tensor, mask: Tensor, cache: DynamicCache, adapters: list[bool]) -> Tensor:
+        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
-        output = self.policy.causal_lm(
+        model, extra = self.policy.causal_lm, {}
+        if not all(adapters):
+            model, extra = self.policy.model, {"adapter_names": ["default" if on else "__base__" for on in adapters]}
+        output = model(
             input_ids=input_ids,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **extra,
         )
         return output.logits[:, -1].float()
 

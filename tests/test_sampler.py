@@ -148,6 +148,53 @@ class TestStreams:
         assert uniform_stream((0, "rollout", 1, "tiny/1+2", 0), 2).tolist() == [0.10943967706864477, 0.6552181420953798]
 
 
+class TestBaseBesidePolicy:
+    """Requests with the adapter off share waves with those that have it on, and are answered as if alone."""
+
+    MIXED = [replace(r, adapter=i % 2 == 1) for i, r in enumerate(REQUESTS)]
+
+    def test_each_is_answered_as_in_runs_of_their_own(
+        self, policy: Policy, together: list[list[Completion]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sampler_module, "CHECK_EVERY", 1)
+        monkeypatch.setattr(sampler_module, "DROP_BELOW", 1.0)  # rows leave the wave in any order
+        with policy.reference():
+            base = sample(policy)
+        own = [(on if r.adapter else off) for r, on, off in zip(self.MIXED, ids(together), ids(base), strict=True)]
+        assert ids(base) != ids(together)
+        assert ids(sample(policy, self.MIXED)) == own
+
+    def test_also_where_others_would_be_sampled_from_merged_weights(self, policy: Policy) -> None:
+        dense = Sampler(policy, live_units(64), dense=True)
+        assert ids(dense.sample(self.MIXED, TOKENS, TEMPERATURE)) == ids(sample(policy, self.MIXED))
+
+
+class TestWatching:
+    def test_every_token_is_told_once_in_order(self, policy: Policy, together: list[list[Completion]]) -> None:
+        told: dict[Any, list[int]] = {}
+
+        def watch(stream: tuple[object, ...], position: int, token: int) -> None:
+            assert len(told.setdefault(stream, [])) == position
+            told[stream].append(token)
+
+        single = [replace(request, count=1) for request in REQUESTS]
+        assert ids(sample(policy, single, watch=watch)) == [[told[request.stream]] for request in single]
+
+    def test_it_may_stop_the_sampling(self, qwen: Policy) -> None:
+        qwen.model.train()
+        tokens = []
+
+        def watch(stream: tuple[object, ...], position: int, token: int) -> None:
+            tokens.append(token)
+            if position == 2:
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            sample(qwen, REQUESTS[:1], watch=watch)
+        assert 8 < len(tokens) <= 12
+        assert qwen.model.training and torch.is_grad_enabled()
+
+
 class TestCompletions:
     def test_logprobs_are_those_of_a_plain_forward(self, policy: Policy, together: list[list[Completion]]) -> None:
         for completion in (c for of_prompt in together for c in of_prompt):
