@@ -151,7 +151,7 @@ class TestStreams:
 class TestBaseBesidePolicy:
     """Requests with the adapter off share waves with those that have it on, and are answered as if alone."""
 
-    MIXED = [replace(r, adapter=i % 2 == 1) for i, r in enumerate(REQUESTS)]
+    MIXED = tuple(replace(r, adapter=i % 2 == 1) for i, r in enumerate(REQUESTS))
 
     def test_each_is_answered_as_in_runs_of_their_own(
         self, policy: Policy, together: list[list[Completion]], monkeypatch: pytest.MonkeyPatch
