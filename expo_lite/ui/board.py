@@ -21,11 +21,14 @@ class Card:
 
 
 CARDS = {
-    BEFORE: Card(1, "Before training", "Sees the question only. Adapter off.", "The base model's own attempt."),
+    BEFORE: Card(1, "Before training", "Sees the question only. Adapter off.", "Here the base model tries on its own."),
     EXPLANATION: Card(
-        2, "Self-explanation", "Sees the question and the answer.", "How the model explains the answer to itself."
+        2,
+        "Self-explanation",
+        "Sees the question and the answer.",
+        "Here the model explains the known answer to itself.",
     ),
-    AFTER: Card(3, "After training", "Sees the question only. Adapter on.", "The trained model's own attempt."),
+    AFTER: Card(3, "After training", "Sees the question only. Adapter on.", "Here the trained model tries on its own."),
 }
 
 UNTRAINED = "Nothing has been trained yet: after is the same as before."
@@ -104,7 +107,7 @@ def _foot(role: str, attempt: Attempt, comparison: Comparison | None) -> str:
     shown = f'<span class="label">Answer</span> <strong>{with_math(answer)}</strong>'
     lines = f'<div class="answer">{shown}{_mark(attempt)}</div>'
     if role == EXPLANATION and comparison is not None:
-        fate = REJECTIONS[comparison.rejected] if comparison.rejected else "good enough to be trained on"
+        fate = REJECTIONS[comparison.rejected] if comparison.rejected else "accepted: training would learn from it"
         lines += _line(fate[0].upper() + fate[1:])
     return lines + _line(_count(len(attempt.completion.completion_ids), attempt.seconds))
 
@@ -162,10 +165,9 @@ def _reading(title: str, tokens: list[str], logprobs: list[float]) -> str:
     mean = _per_cent(token_likelihood(logprobs))
     shown = [*tokens[:-1], tokens[-1] or END_SIGN] if tokens else []
     spans = "".join(_token(text, exp(logprob)) for text, logprob in zip(shown, logprobs, strict=True))
-    return (
-        f'<div class="reading"><div class="reading-head"><h4>{title}</h4><span class="mean"><strong>{mean}</strong> '
-        f'per token on average</span></div><div class="tokens">{spans}</div></div>'
-    )
+    number = f'<span class="mean" title="geometric mean"><strong>{mean}</strong> per token on average</span>'
+    head = f'<div class="reading-head"><h4>{title}</h4>{number}</div>'
+    return f'<div class="reading">{head}<div class="tokens">{spans}</div></div>'
 
 
 def _token(text: str, probability: float) -> str:

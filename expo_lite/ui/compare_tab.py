@@ -20,25 +20,27 @@ from expo_lite.ui.worker import Done, Failed
 
 FIRST_LEVEL = 4
 """Where there is such a level: in the tiny world, the first that the base always fails."""
-GREEDY, SAMPLED = "Likeliest tokens", "Sampled"
-VISITORS = 24
-"""Generators that may wait for the worker at once; gradio's own queue holds the rest."""
+TOGETHER: dict[str, Any] = {"concurrency_limit": 16, "concurrency_id": "compare"}
+"""Visitors who may wait for the worker at once, well below gradio's 40 threads; its own queue holds the rest."""
+INVITATION = "Press Compare: one question, three columns, one set of weights."
 NOTHING_TRAINED = "nothing trained yet"
 
 
 def build(context: AppContext, shell: Shell) -> None:
     """Lay the tab out and wire it."""
     with gr.Column(elem_classes="asking"):
-        question, answer, level, another = _asking(context)
-        model, greedy, seed = _choosing(context)
-        with gr.Row(elem_classes="actions"):
-            start = gr.Button("Compare", variant="primary", elem_id="compare", scale=2, min_width=120)
-            stop = gr.Button("Stop", elem_id="stop", min_width=80)
-            clear = gr.Button("Clear", elem_id="clear", min_width=80)
-            offered = _offers_training(shell, _choices(context))
-            train = gr.Button("Train one now", elem_id="train-one", visible=offered, min_width=120)
-            shell.leads_to(train, "train")
-    status = gr.HTML(_status(""), elem_id="status")
+        level, another = _levels(context)
+        with gr.Row(elem_classes="question"):
+            question, answer = _question(context)
+            with gr.Row(elem_classes="actions", scale=1):
+                start = gr.Button("Compare", variant="primary", elem_id="compare", scale=2, min_width=120)
+                stop = gr.Button("Stop", elem_id="stop", min_width=72)
+                clear = gr.Button("Clear", elem_id="clear", min_width=72)
+        model, greedy, seed = _settings(context)
+    offered = _offers_training(shell, _choices(context))
+    train = gr.Button("Nothing is trained yet: train a model now", elem_id="train-one", visible=offered)
+    shell.leads_to(train, "train")
+    status = gr.HTML(_status(INVITATION), elem_id="status")
     empty = board_html(Board(trained=bool(context.opening.starts_with())))
     board = gr.Markdown(empty, latex_delimiters=DELIMITERS, elem_id="board", elem_classes="board")
     likelihoods = gr.HTML("", elem_id="likelihoods")
@@ -53,69 +55,73 @@ def build(context: AppContext, shell: Shell) -> None:
         asking,
         shown,
         show_progress="hidden",
-        concurrency_limit=VISITORS,
+        **TOGETHER,
         api_visibility="private",
     )
     stop.click(_stop(context), queue=False, show_progress="hidden", api_visibility="private")
     clear.click(_clear(context), model, [question, answer, *shown], show_progress="hidden", api_visibility="private")
-    api(_api(context), api_name="compare", concurrency_limit=VISITORS)
+    api(_api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
 
 
-def _asking(context: AppContext) -> tuple[gr.Textbox, gr.Textbox, gr.Radio, gr.Button]:
+def _first_level(context: AppContext) -> int | None:
     levels = sorted(context.problems)
-    first = FIRST_LEVEL if FIRST_LEVEL in levels else levels[len(levels) // 2] if levels else None
-    asked, answered = pick(context.problems, first, 0) if first is not None else ("", "")
-    with gr.Row(visible=bool(levels), elem_classes="picking"):
+    return FIRST_LEVEL if FIRST_LEVEL in levels else levels[len(levels) // 2] if levels else None
+
+
+def _levels(context: AppContext) -> tuple[gr.Radio, gr.Button]:
+    with gr.Row(visible=bool(context.problems), elem_classes="picking"):
         level = gr.Radio(
-            [(f"Level {n}", n) for n in levels],
-            value=first,
-            label="Pick a problem it was never trained on",
+            [(f"Level {n}", n) for n in sorted(context.problems)],
+            value=_first_level(context),
+            label="Pick a problem that it was never trained on",
             elem_id="level",
             scale=4,
         )
-        another = gr.Button("Another of this level", elem_id="another", min_width=160, scale=1)
-    tiny = context.opening.config.data.source == "tiny"
-    info = "The model that ships with the package reads sums only, written like these." if tiny else None
-    with gr.Row(elem_classes="question"):
-        question = gr.Textbox(
-            asked,
-            label="Question",
-            info=info,
-            placeholder="Pick a level, or type a question of your own",
-            lines=1,
-            max_lines=8,
-            max_length=QUESTION_CHARACTERS,
-            elem_id="question",
-            scale=4,
-        )
-        answer = gr.Textbox(
-            answered,
-            label="Known answer",
-            info="Only column 2 is told it.",
-            placeholder="leave empty if unknown",
-            max_length=ANSWER_CHARACTERS,
-            elem_id="answer",
-            scale=1,
-            min_width=160,
-        )
-    return question, answer, level, another
+        another = gr.Button("Another of this level", elem_id="another", min_width=180, scale=0)
+    return level, another
 
 
-def _choosing(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
-    with gr.Accordion("Which trained model, and how it writes", open=False, elem_id="how"), gr.Row():
+def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
+    first = _first_level(context)
+    asked, answered = pick(context.problems, first, 0) if first is not None else ("", "")
+    tiny = context.opening.config.policy.model == "tiny"
+    question = gr.Textbox(
+        asked,
+        label="Question (the model that ships with the package reads only sums)" if tiny else "Question",
+        placeholder="Pick a level, or type a question of your own",
+        lines=1,
+        max_lines=8,
+        max_length=QUESTION_CHARACTERS,
+        elem_id="question",
+        scale=4,
+        min_width=280,
+    )
+    answer = gr.Textbox(
+        answered,
+        label="Known answer, if any",
+        placeholder="unknown",
+        max_length=ANSWER_CHARACTERS,
+        elem_id="answer",
+        scale=1,
+        min_width=150,
+    )
+    return question, answer
+
+
+def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
+    with gr.Accordion("Settings: trained model, way of writing", open=False, elem_id="settings"), gr.Row():
         model = gr.Dropdown(
             _choices(context), value=context.opening.starts_with(), label="Trained model", elem_id="model", scale=2
         )
         greedy = gr.Radio(
-            [(GREEDY, True), (SAMPLED, False)],
+            [("the likeliest tokens", True), ("sampled, as in training", False)],
             value=True,
-            label="Writing",
-            info="Sampled is how it writes while it trains.",
+            label="It writes",
             elem_id="greedy",
             scale=2,
         )
-        seed = gr.Number(0, label="Seed", info="For sampled.", precision=0, minimum=0, elem_id="seed", min_width=120)
+        seed = gr.Number(0, label="Seed of sampling", precision=0, minimum=0, elem_id="seed", min_width=140)
     return model, greedy, seed
 
 
@@ -190,7 +196,7 @@ def _stop(context: AppContext) -> Callable[[gr.Request], None]:
 def _clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
     def clear(model: str, request: gr.Request) -> tuple[str, str, str, str, str]:
         context.worker.stop(_visitor(request))
-        return "", "", board_html(Board(trained=bool(model))), "", _status("")
+        return "", "", board_html(Board(trained=bool(model))), "", _status(INVITATION)
 
     return clear
 
@@ -199,7 +205,7 @@ def _api(context: AppContext) -> Callable[..., dict[str, Any]]:
     def compare(question: str, answer: str, model: str, greedy: bool, seed: int, request: gr.Request) -> dict[str, Any]:
         """Answer a question before and after training, and explain its known answer.
 
-        `model` is the name of a trained run, or empty for the base alone.
+        `model` is the name of a trained run, or empty for the base alone. A client's newer call stops its older one.
         """
         try:
             asked = checked(context.opening, question, answer, model, greedy, seed)

@@ -31,9 +31,8 @@ QUEUED = 64
 HEADER = """
 <header class="hero">
 <h1>ExPO<span>-Lite</span></h1>
-<p>When a model fails a problem every time, plain reinforcement learning has nothing to learn from.
-<strong>ExPO tells the model the known answer, lets it explain the way there in its own words,
-and trains it on that explanation with the answer hidden.</strong></p>
+<p>Where a model fails every time, plain reinforcement learning has nothing to learn from. <strong>ExPO tells it the
+known answer, lets it explain the way there in its own words, and trains it on that with the answer hidden.</strong></p>
 <ol class="steps">
 <li><span class="step">1</span>tries and fails</li>
 <li><span class="step">2</span>explains the known answer to itself</li>
@@ -68,7 +67,18 @@ def theme() -> Base:
         button_secondary_background_fill="transparent",
         button_secondary_border_color="#c9cfda",
         button_secondary_border_color_dark="#465063",
+        button_secondary_background_fill_dark="transparent",
+        button_secondary_background_fill_hover="#eceffa",
+        button_secondary_background_fill_hover_dark="#262d3a",
         button_border_width="1px",
+        input_border_width="1px",
+        checkbox_label_background_fill="transparent",
+        checkbox_label_background_fill_dark="transparent",
+        checkbox_label_background_fill_selected="#eceffe",
+        checkbox_label_background_fill_selected_dark="#2a2f52",
+        checkbox_label_border_width="1px",
+        checkbox_label_border_color="#d7dbe4",
+        checkbox_label_border_color_dark="#39414f",
     )
 
 
