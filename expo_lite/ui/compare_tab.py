@@ -51,7 +51,7 @@ def build(context: AppContext, shell: Shell) -> None:
     shown = [board, likelihoods, status]
     gr.on(
         [start.click, question.submit, answer.submit],
-        _compare(context),
+        _press(context),
         asking,
         shown,
         show_progress="hidden",
@@ -170,8 +170,8 @@ def _visitor(request: gr.Request) -> str:
     return str(getattr(request, "session_hash", None) or uuid.uuid4())
 
 
-def _compare(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
-    def compare(
+def _press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
+    def press(
         question: str, answer: str, model: str, greedy: bool, seed: float, request: gr.Request
     ) -> Iterator[tuple[str, str, str]]:
         try:
@@ -183,7 +183,7 @@ def _compare(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]
         for board, sentence in boards(ticket, asked):
             yield board_html(board), likelihood_html(board.comparison), _status(sentence)
 
-    return compare
+    return press
 
 
 def _stop(context: AppContext) -> Callable[[gr.Request], None]:
