@@ -55,6 +55,7 @@ def build(context: AppContext, shell: Shell) -> None:
         asking,
         shown,
         show_progress="hidden",
+        trigger_mode="once",
         **TOGETHER,
         api_visibility="private",
     )
@@ -150,7 +151,14 @@ def _wire_picking(
     level.input(first, level, [question, answer, place], **quiet)
     another.click(following, [level, place], [question, answer, place], **quiet)
     tiny = context.opening.config.data.source == "tiny"
-    question.input(lambda typed: known_answer(context.problems, typed or "", tiny), question, answer, **quiet)
+    # change, not input: gradio's input event comes with pressed keys only, not with what is pasted or deleted
+    question.change(
+        lambda typed: known_answer(context.problems, typed or "", tiny),
+        question,
+        answer,
+        trigger_mode="always_last",
+        **quiet,
+    )
 
 
 def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.Button) -> None:
