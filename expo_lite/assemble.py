@@ -51,7 +51,7 @@ def assemble(config: Config) -> Assembly:
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
     units = apply_budget(config, resolve_device(config.policy.device))
-    policy = load_policy(config.policy, config.seed)
+    policy = load_policy(config.policy, config.seed, config.sequence_tokens)
     rollout = config.rollout
     sampler = Sampler(policy, units, policy.wants_dense(rollout.dense_weights))
     prompts = Prompts(policy.tokenizer, config.prompt)
