@@ -13,15 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from expo_lite import entry
-from expo_lite.config import Config
 from expo_lite.config_reader import read_request
-from expo_lite.errors import ConfigError
 from expo_lite.flags import Parser
 from expo_lite.hub_access import offline_if_unreachable
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, require_fit
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.memory.speed import CARDS, forecast, pace_of
+from expo_lite.memory.speed import budget_of, cards, forecast, pace_of
 
 PARTS = (
     "weights",
@@ -84,25 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="ID", help="plan for another model; short for --policy.model")
     parser.add_argument("--card", metavar="NAME", help=f"forecast the hours on one of these cards: {cards()}")
     return parser
-
-
-def cards() -> str:
-    """The cards that a forecast is made for, with their memory."""
-    return ", ".join(f"{name} ({gib} GiB)" for name, (gib, _, _) in CARDS.items())
-
-
-def budget_of(config: Config, card: str | None) -> float:
-    """GiB to plan for: the configured budget, else all of the named card. Raises ConfigError if the card has less."""
-    if card is not None and card not in CARDS:
-        raise ConfigError(f"--card: there is no {card!r} (available: {cards()})")
-    budget = config.memory.budget_gib
-    if budget is None and card is None:
-        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
-    if budget is None or card is None:
-        return budget or CARDS[str(card)][0]
-    if budget > CARDS[card][0]:
-        raise ConfigError(f"--card: the {card} has {CARDS[card][0]} GiB, memory.budget_gib is {budget:g}; lower that")
-    return budget
 
 
 def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from expo_lite.config import Config
+from expo_lite.errors import ConfigError
 from expo_lite.memory.budget import BudgetedPlan
 from expo_lite.memory.plan import kv_bytes_per_token
 
@@ -35,6 +36,25 @@ TRAINING_OPERATIONS = 6  # per parameter and token: forward, recomputed forward,
 FAILED_SHARE = 0.5  # of prompts, assumed to be explained
 LENGTH_SHARE = 0.6  # mean completion length, of the longest allowed
 TOKEN_OVERHEAD_SECONDS = 0.02  # per decoded token: launching the kernels of all layers
+
+
+def cards() -> str:
+    """The cards that a forecast is made for, with their memory."""
+    return ", ".join(f"{name} ({gib} GiB)" for name, (gib, _, _) in CARDS.items())
+
+
+def budget_of(config: Config, card: str | None) -> float:
+    """GiB to plan for: the configured budget, else all of the named card. Raises ConfigError if the card has less."""
+    if card is not None and card not in CARDS:
+        raise ConfigError(f"--card: there is no {card!r} (available: {cards()})")
+    budget = config.memory.budget_gib
+    if budget is None and card is None:
+        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
+    if budget is None or card is None:
+        return budget or CARDS[str(card)][0]
+    if budget > CARDS[card][0]:
+        raise ConfigError(f"--card: the {card} has {CARDS[card][0]} GiB, memory.budget_gib is {budget:g}; lower that")
+    return budget
 
 
 @dataclass(frozen=True)
