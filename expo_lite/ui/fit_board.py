@@ -107,7 +107,7 @@ def _bar_html(bar: Bar, scale: float, limit: int) -> str:
     over = f' <span class="over">✗ {gib(bar.peak - limit)} too much</span>' if bar.peak > limit else ""
     return (
         f'<div class="bar-row"><p>{bar.title} <strong>{gib(bar.peak)} GiB</strong>{over}</p>'
-        f'<div class="bar" role="img" aria-label="{bar.title}, {gib(bar.peak)} GiB: {told}">{segments}</div></div>'
+        f'<div class="stack" role="img" aria-label="{bar.title}, {gib(bar.peak)} GiB: {told}">{segments}</div></div>'
     )
 
 

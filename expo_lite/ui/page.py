@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Base, Font
 
-from expo_lite.ui import compare_tab
+from expo_lite.ui import compare_tab, fit_tab, runs_tab, train_tab
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.shell import Shell
 
@@ -23,7 +23,12 @@ class Tab:
     build: Callable[[AppContext, Shell], None]
 
 
-TABS = (Tab("compare", "Compare", compare_tab.build),)
+TABS = (
+    Tab("compare", "Compare", compare_tab.build),
+    Tab("train", "Train live", train_tab.build),
+    Tab("runs", "Runs", runs_tab.build),
+    Tab("fit", "Will it fit?", fit_tab.build),
+)
 """In their order; a new tab is a file with a `build` and a line here."""
 
 QUEUED = 64
@@ -86,7 +91,7 @@ def build_page(context: AppContext) -> gr.Blocks:
     """The whole page, not yet launched."""
     with gr.Blocks(title="ExPO-Lite", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(HEADER, elem_id="header")
-        with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             shell = Shell(page, tabs, {tab.id for tab in TABS})
             for tab in TABS:
                 with gr.Tab(tab.label, id=tab.id):

@@ -80,11 +80,11 @@ def _track(old: pd.Series, new: pd.Series | None) -> str:
     """Before and after on one line; the numbers stand beside it."""
     start = 100 * float(old["pass_at_1"])
     if new is None:
-        return f'<div class="track" aria-hidden="true"><i class="from" style="left:{start:.1f}%"></i></div>'
+        return f'<div class="change" aria-hidden="true"><i class="from" style="left:{start:.1f}%"></i></div>'
     end = 100 * float(new["pass_at_1"])
     way = f'<i class="way" style="left:{min(start, end):.1f}%;width:{abs(end - start):.1f}%"></i>'
     dots = f'<i class="from" style="left:{start:.1f}%"></i><i class="to" style="left:{end:.1f}%"></i>'
-    return f'<div class="track" aria-hidden="true">{way}{dots}</div>'
+    return f'<div class="change" aria-hidden="true">{way}{dots}</div>'
 
 
 def samples_html(page: pd.DataFrame, source: str) -> str:
