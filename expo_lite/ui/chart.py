@@ -49,7 +49,7 @@ def chart_html(title: str, note: str, lines: Sequence[Line], axes: Axes) -> str:
         f'<span class="y" style="top:{_y(mark, axes) / 10:.1f}%">{axes.text(mark)}</span>' for mark in axes.marks
     )
     steps = "".join(
-        f'<span class="x" style="left:{100 * part:.0f}%">{axes.right * part:.0f}</span>'
+        f'<span class="x" style="left:{100 * part:.0f}%">{"step " if part == 0 else ""}{axes.right * part:.0f}</span>'
         for part in (0, 0.25, 0.5, 0.75, 1)
     )
     body = (
@@ -60,8 +60,8 @@ def chart_html(title: str, note: str, lines: Sequence[Line], axes: Axes) -> str:
         body += '<span class="still">comes with the first step</span>'
     label = escape(f"{title}. " + (f"Latest: {spoken}." if drawn else "Nothing yet."))
     return (
-        f'<figure class="chart"><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>'
-        f'<div class="plot" role="img" aria-label="{label}">{body}</div></figure>'
+        f'<figure class="live-chart"><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>'
+        f'<div class="live-plot" role="img" aria-label="{label}">{body}</div></figure>'
     )
 
 
@@ -116,7 +116,5 @@ def meter(name: str, gib: float, limit: float) -> str:
     """A bar with its numbers in words."""
     share = min(100.0, 100 * gib / limit)
     over = " over" if gib > limit else ""
-    return (
-        f'<div class="meter{over}"><span>{name}</span><span class="track"><i style="width:{share:.1f}%"></i></span>'
-        f"<b>{gib:.2f} GiB</b></div>"
-    )
+    track = f'<span class="live-track"><i style="width:{share:.1f}%"></i></span>'
+    return f'<div class="live-meter{over}"><span>{name}</span>{track}<b>{gib:.2f} GiB</b></div>'

@@ -162,7 +162,7 @@ def _wire_picking(
 
 
 def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.Button) -> None:
-    """On loading the page: the trained models there are now. On leaving it: stop what the visitor has running."""
+    """On loading the page or changing tabs: the trained models there are. On leaving: stop what the visitor runs."""
 
     def refresh(chosen: str) -> tuple[Any, Any]:
         choices = _choices(context)
@@ -170,7 +170,8 @@ def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.
         chosen = chosen if chosen and chosen in names else context.opening.starts_with()
         return gr.Dropdown(choices=choices, value=chosen), gr.Button(visible=_offers_training(shell, choices))
 
-    shell.page.load(refresh, model, [model, train], queue=False, show_progress="hidden", api_visibility="private")
+    found_anew = [shell.page.load, shell.tabs.change]  # a training may have ended on another tab
+    gr.on(found_anew, refresh, model, [model, train], queue=False, show_progress="hidden", api_visibility="private")
     shell.page.unload(_stop(context))
 
 

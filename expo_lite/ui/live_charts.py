@@ -40,7 +40,7 @@ def charts_html(config: Config | None, story: Story) -> str:
             f"Of {prompts} a step, and how many of them were rescued; mean of {live.WINDOW} steps",
             [
                 Line("failed", "s5", live.averaged(story, "failed_groups")),
-                Line("rescued", "s3", live.averaged(story, "rescued_groups")),
+                Line("rescued", "s2", live.averaged(story, "rescued_groups")),
             ],
             counts,
         ),
@@ -53,7 +53,7 @@ def charts_html(config: Config | None, story: Story) -> str:
         phases_html(live.seconds_by_phase(story)),
         memory_html(config, story),
     ]
-    return f'<div class="charts">{"".join(figures)}</div>'
+    return f'<div class="live-charts">{"".join(figures)}</div>'
 
 
 def _by_level(curves: dict[int, live.Points], dots: bool = False) -> list[Line]:
@@ -67,11 +67,9 @@ def phases_html(seconds: dict[str, float]) -> str:
     whole = sum(seconds.values())
     parts = "".join(f'<i class="{p}" style="width:{100 * s / whole:.1f}%"></i>' for p, s in seconds.items() if whole)
     words = "".join(f'<li><i class="{p}"></i>{p} <b>{s:.2f} s</b></li>' for p, s in seconds.items())
-    shown = f'<div class="phases" aria-hidden="true">{parts}</div><ul class="phase-names">{words}</ul>'
+    shown = f'<div class="live-phases" aria-hidden="true">{parts}</div><ul class="live-phase-names">{words}</ul>'
     note = f"{whole:.1f} s a step, mean of the last {live.WINDOW}" if whole else "Comes with the first step"
-    return (
-        f'<figure class="chart small"><figcaption><h3>Seconds by phase</h3><p>{note}</p></figcaption>{shown}</figure>'
-    )
+    return _small("Seconds by phase", note, shown)
 
 
 def memory_html(config: Config, story: Story) -> str:
@@ -85,7 +83,7 @@ def memory_html(config: Config, story: Story) -> str:
         note, body = "Planned only: on a CPU it is not measured", _planned_meters(config)
     else:
         note, body = "Measured from the first step on", ""
-    return f'<figure class="chart small"><figcaption><h3>Memory</h3><p>{note}</p></figcaption>{body}</figure>'
+    return _small("Memory", note, body)
 
 
 def _planned_meters(config: Config) -> str:
@@ -93,3 +91,8 @@ def _planned_meters(config: Config) -> str:
     planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu=False)
     peaks = (("Generating", planned.plan.generation_peak), ("Training", planned.plan.training_peak))
     return "".join(meter(name, peak / GIB, planned.limit / GIB) for name, peak in peaks)
+
+
+def _small(title: str, note: str, body: str) -> str:
+    head = f"<figcaption><h3>{title}</h3><p>{note}</p></figcaption>"
+    return f'<figure class="live-chart small">{head}{body}</figure>'

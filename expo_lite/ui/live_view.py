@@ -60,12 +60,12 @@ def plan_html(prepared: Prepared) -> str:
     )
     units = harmless(str(planned.units))
     refusal = (
-        f'<p class="refusal"><strong>Cannot run here.</strong> {harmless(prepared.refusal)}</p>'
+        f'<p class="live-refusal"><strong>Cannot run here.</strong> {harmless(prepared.refusal)}</p>'
         if prepared.refusal
         else ""
     )
     return (
-        f'<div class="plan"><p class="about">{harmless(prepared.summary)}</p>{refusal}'
+        f'<div class="live-plan"><p class="about">{harmless(prepared.summary)}</p>{refusal}'
         f"<h3>Memory plan: {usable:.2f} of {prepared.budget:g} GiB on the {where} may be used</h3>{bars}"
         f'<p class="units">{units[0].upper()}{units[1:]}. {_room(planned.fits)}</p></div>'
     )
@@ -81,16 +81,19 @@ def _room(fits: bool) -> str:
 def progress_html(standing: Standing | None, story: Story) -> str:
     """Where the run is, in words and as a bar, with the numbers that matter."""
     if standing is None:
-        return '<div class="run empty"><p>No run yet. Press Start, and watch the hard levels climb from 0.</p></div>'
+        return (
+            '<div class="live-run empty"><p>No run yet. Press Start, and watch the hard levels climb from 0.</p></div>'
+        )
     steps = standing.config.steps if standing.config else 0
     share = 100 * story.step / steps if steps else 0
-    head = f'<div class="run-head"><h3>{harmless(standing.name)}</h3><p>{sentence(standing, story)}</p></div>'
+    head = f'<div class="live-run-head"><h3>{harmless(standing.name)}</h3><p>{sentence(standing, story)}</p></div>'
+    kind = "waiting" if standing.is_active and not story.metrics else standing.state
     bar = (
-        f'<div class="bar {standing.state}" role="progressbar" aria-label="Steps done" aria-valuemin="0" '
+        f'<div class="live-bar {kind}" role="progressbar" aria-label="Steps done" aria-valuemin="0" '
         f'aria-valuemax="{steps}" aria-valuenow="{story.step}"><i style="width:{share:.1f}%"></i></div>'
     )
     words = f'<pre class="last-words">{escape(standing.last_words)}</pre>' if standing.last_words else ""
-    return f'<div class="run">{head}{bar}{_numbers(standing, story) if story.metrics else ""}{words}</div>'
+    return f'<div class="live-run">{head}{bar}{_numbers(standing, story) if story.metrics else ""}{words}</div>'
 
 
 def sentence(standing: Standing, story: Story) -> str:
@@ -147,7 +150,7 @@ def _numbers(standing: Standing, story: Story) -> str:
     )
     reward = live.averaged(story, "reward_mean")[-1][1]
     return (
-        f'<ul class="numbers"><li><b>{failed}</b> times every attempt failed</li><li>{fate}</li>'
+        f'<ul class="live-numbers"><li><b>{failed}</b> times every attempt failed</li><li>{fate}</li>'
         f"<li><b>{reward:.2f}</b> reward now</li></ul>"
     )
 
@@ -180,11 +183,11 @@ def _rescue(step: int, prompt: Prompt, source: str) -> str:
         more = len(prompt.rejected) - 1
         others = f" (and {more} more turned down)" if more else ""
         cells += _cell("rejected", f"– Turned down: {REASONS.get(reason, harmless(reason))}{others}", text)
-    return f'<div class="rescue">{head}<div class="cells">{cells}</div></div>'
+    return f'<div class="rescue">{head}<div class="live-cells">{cells}</div></div>'
 
 
 def _cell(kind: str, title: str, text: str) -> str:
-    return f'<div class="cell {kind}"><h4>{title}</h4><div class="text">{with_math(_short(text))}</div></div>'
+    return f'<div class="live-cell {kind}"><h4>{title}</h4><div class="text">{with_math(_short(text))}</div></div>'
 
 
 def _short(text: str) -> str:

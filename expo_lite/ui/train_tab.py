@@ -31,7 +31,7 @@ def build(context: AppContext, shell: Shell) -> None:
     choice = _choice(watch)
     status = gr.HTML(_status(""), elem_id="train-status")
     screen = _screen(watch, shell)
-    _wire_choice(watch, choice, status, screen)
+    _wire_choice(watch, shell, choice, status, screen)
     _wire_screen(watch, shell, status, screen)
 
 
@@ -81,7 +81,7 @@ def _choice(watch: Watch) -> Choice:
     with gr.Column(elem_classes="asking"):
         with gr.Row(elem_classes="choosing"):
             preset = gr.Dropdown(
-                presets(), value="tiny", label="Preset", elem_id="train-preset", scale=1, min_width=150
+                presets(), value="tiny", label="Preset", elem_id="train-preset", scale=0, min_width=150
             )
             method = gr.Radio(
                 METHOD_CHOICES, value="self", label="Method", elem_id="train-method", scale=4, min_width=260
@@ -127,7 +127,7 @@ def _screen(watch: Watch, shell: Shell) -> Screen:
         )
         stop = gr.Button("Stop", elem_id="train-stop", interactive=False, min_width=90)
         resume = gr.Button("Resume", elem_id="train-resume", interactive=False, min_width=90)
-        compare = gr.Button("Compare before and after", elem_id="train-compare", visible=False, min_width=220)
+        compare = gr.Button("Compare before and after", elem_id="train-compare", visible=False, min_width=240)
     shell.leads_to(compare, "compare")
     return Screen(
         run,
@@ -159,12 +159,12 @@ def _plan(watch: Watch, preset: object, method: object, seed: object) -> tuple[s
     try:
         prepared = prepare(asked := checked_wish(preset, method, seed))
     except ExpoLiteError as error:
-        return f'<p class="refusal">{harmless(str(error))}</p>', "", False
+        return f'<p class="live-refusal">{harmless(str(error))}</p>', "", False
     folder = watch.trainings.root / watch.trainings.fresh_name(asked)
     return plan_html(prepared), command_line(asked.arguments(folder)), not prepared.refusal
 
 
-def _wire_choice(watch: Watch, choice: Choice, status: gr.HTML, screen: Screen) -> None:
+def _wire_choice(watch: Watch, shell: Shell, choice: Choice, status: gr.HTML, screen: Screen) -> None:
     def replan(preset: str, method: str, seed: float) -> tuple[str, str, Any]:
         plan, command, can_start = _plan(watch, preset, method, seed)
         return plan, command, gr.Button(interactive=can_start)
@@ -181,7 +181,7 @@ def _wire_choice(watch: Watch, choice: Choice, status: gr.HTML, screen: Screen) 
         return _status(said), gr.Dropdown(choices=[name, *_names(watch)], value=name), name, *_look(watch, name, "")
 
     planned = [choice.plan, choice.command, choice.start]
-    changes = [choice.preset.change, choice.method.change, choice.seed.change]
+    changes = [choice.preset.change, choice.method.change, choice.seed.change, shell.page.load]
     gr.on(changes, replan, choice.inputs, planned, trigger_mode="always_last", **QUIET)
     shown = [status, screen.run, screen.name, *screen.live]
     started = choice.start.click(start, choice.inputs, shown, trigger_mode="once", **QUIET)

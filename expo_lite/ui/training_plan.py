@@ -19,9 +19,9 @@ from expo_lite.ui.limits import checked_seed
 from expo_lite.ui.training import Asked
 
 METHOD_CHOICES = [
-    ("ExPO: learns from its own explanations", "self"),
-    ("Expert: learns from the data's solutions", "expert"),
-    ("GRPO: learns from its attempts alone", "none"),
+    ("ExPO: its own explanations", "self"),
+    ("Expert: given solutions", "expert"),
+    ("GRPO: its attempts alone", "none"),
 ]
 
 
