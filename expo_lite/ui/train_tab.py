@@ -22,7 +22,7 @@ from expo_lite.ui.watch import Watch
 
 SECONDS_BETWEEN_LOOKS = 1.0
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-STOPPING = "It saves and ends after the step under way. Nothing is lost: Resume goes on from there."
+STOPPING = "It saves and ends after the step under way; if none has begun yet, it ends at once."
 
 
 def build(context: AppContext, shell: Shell) -> None:
