@@ -253,23 +253,23 @@ class TestBoards:
     def test_rows_are_short_and_a_sample_is_whole(self, run: RunDir) -> None:
         long = "word " * 2000
         run.append(SAMPLES, sample(3, 5, "rollout", "no answer", long + "END", group="failed"))
-        samples = load_samples(run)
+        samples = rows_of(load_samples(run))
         table = samples_html(samples, "self")
         assert len(text_of(table)) < 6 * (EXCERPT + 100) and "END" not in table
         assert "✗ no answer" in text_of(table) and "self-explanation" in table
-        assert "END" in sample_html(samples.iloc[5], "self")
-        assert "Expert" in sample_html(samples.iloc[2], "expert")
+        assert "END" in sample_html(samples[5], "self")
+        assert "Expert" in sample_html(samples[2], "expert")
 
     def test_even_one_sample_is_bounded(self, run: RunDir) -> None:
         run.append(SAMPLES, sample(3, 5, "rollout", "wrong", "x" * 1_000_000, group="failed"))
-        shown = sample_html(load_samples(run).iloc[5], "self")
+        shown = sample_html(rows_of(load_samples(run))[5], "self")
         assert len(shown) < LONGEST_TEXT + 2000 and "The first 20,000 characters are shown" in shown
 
     def test_what_models_wrote_is_only_text(self, run: RunDir) -> None:
-        samples = load_samples(run)
-        for shown in (samples_html(samples, "self"), sample_html(samples.iloc[3], "self")):
+        samples = rows_of(load_samples(run))
+        for shown in (samples_html(samples, "self"), sample_html(samples[3], "self")):
             assert "<script" not in shown and "evil.example" not in shown and "${" not in shown
-        assert "<script>alert(1)</script>" in text_of(sample_html(samples.iloc[3], "self"))
+        assert "<script>alert(1)</script>" in text_of(sample_html(samples[3], "self"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- API

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import pandas as pd
 
+from expo_lite.evaluation import Estimate
 from expo_lite.start import METHODS
 from expo_lite.ui.line_chart import STYLES, Line, Panel, Point, panel_html
 from expo_lite.ui.run_list import Run
-from expo_lite.ui.run_tables import load_evaluations, load_metrics
+from expo_lite.ui.run_tables import load_evaluations, load_metrics, rows_of
 from expo_lite.ui.text import harmless
 
 MOST_RUNS = STYLES
@@ -37,9 +39,10 @@ class Shown:
     scores: pd.DataFrame
 
     @property
-    def validation(self) -> pd.DataFrame:
-        """Validation scores, the base's at step 0 included."""
-        return self.scores[self.scores["name"].isin(["base_validation", "validation"])]
+    def validation(self) -> list[dict[str, Any]]:
+        """Validation scores by step, the base's at step 0 included."""
+        scores = [row for row in rows_of(self.scores) if row["name"] in ("base_validation", "validation")]
+        return sorted(scores, key=lambda row: row["step"])
 
     @property
     def last_step(self) -> int:
@@ -74,7 +77,7 @@ def first_choice(runs: Sequence[Run]) -> list[Run]:
 
 def levels_of(shown: Sequence[Shown]) -> list[int]:
     """Levels that any of the runs was validated on."""
-    return sorted({int(level) for one in shown for level in one.validation["level"]})
+    return sorted({row["level"] for one in shown for row in one.validation})
 
 
 def panels(shown: Sequence[Shown], levels: Sequence[int]) -> list[Panel]:
@@ -106,18 +109,18 @@ def bin_width(last_step: int) -> int:
 
 
 def _score_line(one: Shown, level: int) -> Line:
-    scores = one.validation[one.validation["level"] == level].sort_values("step")
-    columns = zip(scores["step"], scores["pass_at_1"], scores["pass_at_1_low"], scores["pass_at_1_high"], strict=True)
-    points = [Point(step, 100 * mean, 100 * low, 100 * high) for step, mean, low, high in columns]
+    rows = [row for row in one.validation if row["level"] == level]
+    shares = [(row["step"], *(100 * row[f"pass_at_1{end}"] for end in ("", "_low", "_high"))) for row in rows]
+    points = [Point(*of_step) for of_step in shares]
     return Line(one.run.name, one.style, points)
 
 
 def _step_line(one: Shown, name: str, width: int) -> Line:
-    if name not in one.metrics:
-        return Line(one.run.name, one.style, [])
-    known = one.metrics[["step", name]].dropna()
-    means = known.groupby((known["step"] - 1) // width).mean()
-    points = [Point(float(step), float(value)) for step, value in zip(means["step"], means[name], strict=True)]
+    bins: dict[int, list[tuple[int, float]]] = {}
+    for row in rows_of(one.metrics):
+        if row.get(name) is not None:
+            bins.setdefault((row["step"] - 1) // width, []).append((row["step"], row[name]))
+    points = [Point(*(sum(values) / len(values) for values in zip(*of_bin, strict=True))) for of_bin in bins.values()]
     return Line(one.run.name, one.style, points)
 
 
@@ -150,10 +153,10 @@ def _numbers(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     head = "".join(f'<th scope="col">Level {level}</th>' for level in levels)
     body = "".join(
         f'<tr><th scope="row">{"ABCDEF"[one.style]} {harmless(one.run.name)}</th><td>{step}</td>'
-        + "".join(f"<td>{_cell(scores, level)}</td>" for level in levels)
+        + "".join(f"<td>{estimate(scores.get(level), 'pass_at_1')}</td>" for level in levels)
         + "</tr>"
         for one in shown
-        for step, scores in list(one.validation.groupby("step"))[-NUMBERS_SHOWN // len(shown) :]
+        for step, scores in list(_by_step(one).items())[-NUMBERS_SHOWN // len(shown) :]
     )
     return (
         "<details><summary>These curves as numbers</summary>"
@@ -164,12 +167,14 @@ def _numbers(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     )
 
 
-def _cell(scores: pd.DataFrame, level: int) -> str:
-    row = scores[scores["level"] == level]
-    return "" if row.empty else estimate(row.iloc[0], "pass_at_1")
+def _by_step(one: Shown) -> dict[int, dict[int, dict[str, Any]]]:
+    """Validation scores by step and level."""
+    found: dict[int, dict[int, dict[str, Any]]] = {}
+    for row in one.validation:
+        found.setdefault(row["step"], {})[row["level"]] = row
+    return found
 
 
-def estimate(row: pd.Series, name: str) -> str:
-    """A share and its interval in per cent, as tables and the terminal show it."""
-    mean, low, high = (100 * float(row[name + end]) for end in ("", "_low", "_high"))
-    return f"{mean:.0f} [{low:.0f}, {high:.0f}]"
+def estimate(row: Mapping[str, Any] | None, name: str) -> str:
+    """A share and its interval in per cent, as tables and the terminal show it; empty without a row."""
+    return "" if row is None else str(Estimate(*(row[name + end] for end in ("", "_low", "_high"))))

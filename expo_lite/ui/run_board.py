@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from expo_lite.ui.curves import Shown, estimate
+from expo_lite.ui.run_tables import rows_of
 from expo_lite.ui.text import harmless, with_math
+
+Row = Mapping[str, Any]
+"""A row of a table, as `rows_of` gives it."""
 
 LONGEST_TEXT = 20_000
 """Characters of one sample that a page shows."""
@@ -50,17 +53,21 @@ def scores_html(shown: Sequence[Shown]) -> str:
 
 def _same(shown: Sequence[Shown], column: str) -> str:
     """A number that the runs share, or all of them."""
-    values = {int(v) for one in shown for v in one.scores[one.scores["name"].isin(["base_test", "test"])][column]}
+    values = {row[column] for one in shown for name in ("base_test", "test") for row in _by_level(one, name).values()}
     return " or ".join(map(str, sorted(values)))
 
 
+def _by_level(one: Shown, name: str) -> dict[int, Row]:
+    return {row["level"]: row for row in rows_of(one.scores) if row["name"] == name}
+
+
 def _run_rows(one: Shown) -> str:
-    before, after = (one.scores[one.scores["name"] == name].set_index("level") for name in ("base_test", "test"))
-    if before.empty:
+    before, after = _by_level(one, "base_test"), _by_level(one, "test")
+    if not before:
         return ""
-    rows = "".join(_row(int(str(level)), before, after) for level in before.index)
+    rows = "".join(_row(level, base, after.get(level)) for level, base in before.items())
     title = f'<b class="r{one.style}">{"ABCDEF"[one.style]}</b> {harmless(one.run.name)}'
-    waiting = "" if len(after) else f" <span>{harmless(_why_no_after(one))}</span>"
+    waiting = "" if after else f" <span>{harmless(_why_no_after(one))}</span>"
     return f'<tbody><tr class="of-run"><th colspan="6" scope="rowgroup">{title}{waiting}</th></tr>{rows}</tbody>'
 
 
@@ -68,36 +75,34 @@ def _why_no_after(one: Shown) -> str:
     return f"({one.run.state} at step {one.run.step}: the adapter is tested when a run has finished)"
 
 
-def _row(level: int, before: pd.DataFrame, after: pd.DataFrame) -> str:
-    old = before.loc[level]
-    new = after.loc[level] if level in after.index else None
-    cells = [estimate(old, "pass_at_1"), "" if new is None else estimate(new, "pass_at_1"), _track(old, new)]
-    cells += [estimate(old, "pass_at_k"), "" if new is None else estimate(new, "pass_at_k")]
+def _row(level: int, old: Row, new: Row | None) -> str:
+    cells = [estimate(old, "pass_at_1"), estimate(new, "pass_at_1"), _track(old, new)]
+    cells += [estimate(old, "pass_at_k"), estimate(new, "pass_at_k")]
     return f'<tr><th scope="row">{level}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _track(old: pd.Series, new: pd.Series | None) -> str:
+def _track(old: Row, new: Row | None) -> str:
     """Before and after on one line; the numbers stand beside it."""
-    start = 100 * float(old["pass_at_1"])
+    start = 100 * old["pass_at_1"]
     if new is None:
         return f'<div class="change" aria-hidden="true"><i class="from" style="left:{start:.1f}%"></i></div>'
-    end = 100 * float(new["pass_at_1"])
+    end = 100 * new["pass_at_1"]
     way = f'<i class="way" style="left:{min(start, end):.1f}%;width:{abs(end - start):.1f}%"></i>'
     dots = f'<i class="from" style="left:{start:.1f}%"></i><i class="to" style="left:{end:.1f}%"></i>'
     return f'<div class="change" aria-hidden="true">{way}{dots}</div>'
 
 
-def samples_html(page: pd.DataFrame, source: str) -> str:
+def samples_html(page: Sequence[Row], source: str) -> str:
     """One page of samples as a table; the button of a row tells its number to whom it may concern."""
-    if page.empty:
+    if not page:
         return '<p class="nothing">No sample is like that.</p>'
     names = ("Step", "Level", "Kind", "Verdict", "What became of it", "Text")
     head = "".join(f'<th scope="col" class="c{n}">{name}</th>' for n, name in enumerate(names))
-    body = "".join(_sample_row(row, source) for _, row in page.iterrows())
+    body = "".join(_sample_row(row, source) for row in page)
     return f'<table class="samples"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _sample_row(sample: pd.Series, source: str) -> str:
+def _sample_row(sample: Row, source: str) -> str:
     said = " ".join(sample["text"][: 4 * EXCERPT].split())
     said = said if len(said) <= EXCERPT and len(sample["text"]) <= 4 * EXCERPT else said[:EXCERPT] + " …"
     cells = [
@@ -112,12 +117,12 @@ def _sample_row(sample: pd.Series, source: str) -> str:
     return f'<tr data-row="{sample["row"]}">{shown}</tr>'
 
 
-def _verdict(sample: pd.Series) -> str:
+def _verdict(sample: Row) -> str:
     sign, name = ("✓", "right") if sample["correct"] else ("✗", "wrong")
     return f'<span class="verdict {name}">{sign} {harmless("right" if sample["correct"] else sample["verdict"])}</span>'
 
 
-def sample_html(sample: pd.Series, source: str) -> str:
+def sample_html(sample: Row, source: str) -> str:
     """One attempt or explanation, all of it, for a Markdown component that renders mathematics."""
     kind = kind_name(sample["kind"], source)
     facts = f"step {sample['step']} · level {sample['level']} · {sample['tokens']} tokens · {sample['fate']}"

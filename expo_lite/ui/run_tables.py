@@ -72,6 +72,7 @@ class Wanted:
     levels: tuple[int, ...] = ()
     correct: str = ""
     text: str = ""
+    row: int = 0
 
 
 def checked_wanted(kind: object, levels: Sequence[Any] | None, correct: object, text: object) -> Wanted:
@@ -92,6 +93,8 @@ def checked_wanted(kind: object, levels: Sequence[Any] | None, correct: object, 
 def matching(samples: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
     """The samples that were asked for. Text is looked for in questions and in what was written, whatever its case."""
     keep = pd.Series(True, index=samples.index)
+    if wanted.row:
+        keep &= samples["row"] == wanted.row
     if wanted.kind:
         keep &= samples["kind"] == wanted.kind
     if wanted.levels:
@@ -101,7 +104,7 @@ def matching(samples: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
     if wanted.text:
         found = [samples[name].str.contains(wanted.text, case=False, regex=False) for name in ("question", "text")]
         keep &= found[0] | found[1]
-    return samples[keep]
+    return samples.loc[keep]
 
 
 def page_of(frame: pd.DataFrame, number: object, rows: int = PAGE_ROWS) -> tuple[pd.DataFrame, int, int]:

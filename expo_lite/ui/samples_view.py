@@ -10,7 +10,7 @@ import gradio as gr
 from expo_lite.errors import ExpoLiteError
 from expo_lite.ui.run_board import sample_html, samples_html
 from expo_lite.ui.run_list import find_run
-from expo_lite.ui.run_tables import LONGEST_SEARCH, checked_wanted, load_samples, matching, page_of
+from expo_lite.ui.run_tables import LONGEST_SEARCH, Wanted, checked_wanted, load_samples, matching, page_of, rows_of
 from expo_lite.ui.text import DELIMITERS, harmless
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -111,7 +111,7 @@ class SamplesView:
             return "", _hint(NO_SAMPLES), 1
         rows, number, pages = page_of(found, page)
         count = f"{len(found):,} of {len(samples):,} samples · page {number} of {pages}"
-        return samples_html(rows, found_run.config.explanation.source), _hint(count), number
+        return samples_html(rows_of(rows), found_run.config.explanation.source), _hint(count), number
 
     def _whole(self, run: str | None, event: gr.EventData) -> str:
         """The sample whose row was pressed, in full."""
@@ -121,10 +121,8 @@ class SamplesView:
         except ExpoLiteError as error:
             return _hint(str(error))
         row = event._data.get("row") if isinstance(event._data, dict) else None
-        chosen = samples[samples["row"] == row] if isinstance(row, int) else samples[:0]
-        if chosen.empty:
-            return _hint(PICK_A_ROW)
-        return sample_html(chosen.iloc[0], found.config.explanation.source)
+        chosen = rows_of(matching(samples, Wanted(row=row))) if isinstance(row, int) else []
+        return sample_html(chosen[0], found.config.explanation.source) if chosen else _hint(PICK_A_ROW)
 
 
 def _hint(sentence: str) -> str:
