@@ -63,7 +63,7 @@ def test_from_start_to_resumption(root: Path, visit: Callable[..., Any]) -> None
     with serving("--root", str(root)) as url:
         page = train_tab(visit(url))
         says(page, "No run yet")
-        assert page.locator("#train-command textarea").input_value() == (
+        assert page.locator("#train-command code").inner_text() == (
             f"python -m expo_lite.train --preset tiny --explanation.source self --seed 0 --run {root / NAME}"
         )
         page.locator("#train-start").click()
@@ -131,8 +131,8 @@ def test_before_a_start(app_url: str, visit: Callable[..., Any]) -> None:
     page.get_by_label("GRPO").check()
     page.locator("#train-seed input").fill("7")
     page.locator("#train-seed input").blur()
-    page.wait_for_function("document.querySelector('#train-command textarea').value.includes('--seed 7')")
-    assert "--explanation.source none --seed 7" in page.locator("#train-command textarea").input_value()
+    page.wait_for_function("document.querySelector('#train-command code').textContent.includes('--seed 7')")
+    assert "--explanation.source none --seed 7" in page.locator("#train-command code").inner_text()
     assert page.locator("#train-start").is_enabled()
     page.locator("#train-compare").click()
     page.locator("#compare").wait_for()

@@ -136,6 +136,7 @@ class TestTrainings:
         with pytest.raises(ExpoLiteError, match="room for one at a time"):
             trainings.resume(name)
         trainings.stop(name)
+        time.sleep(0.1)
         trainings.stop(name)  # a second signal would end it at once, without saving
         assert state(trainings, name) == "stopping"
         until(lambda: trainings.active() is None)

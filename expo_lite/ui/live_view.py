@@ -71,6 +71,15 @@ def plan_html(prepared: Prepared) -> str:
     )
 
 
+def command_html(command: str) -> str:
+    """The command line with a button to copy it."""
+    title = "The command that Start runs"
+    return (
+        f'<div class="live-command"><div><span>{title}</span><button type="button">Copy</button></div>'
+        f'<pre tabindex="0" role="group" aria-label="{title}"><code>{harmless(command)}</code></pre></div>'
+    )
+
+
 def _room(fits: bool) -> str:
     return "It fits." if fits else "It does not fit."
 

@@ -12,7 +12,7 @@ from expo_lite.errors import ExpoLiteError
 from expo_lite.preset_files import presets
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.limits import LARGEST_SEED
-from expo_lite.ui.live_view import plan_html
+from expo_lite.ui.live_view import command_html, plan_html
 from expo_lite.ui.run_list import list_runs
 from expo_lite.ui.shell import Shell
 from expo_lite.ui.text import DELIMITERS, harmless
@@ -22,6 +22,12 @@ from expo_lite.ui.watch import Watch
 
 SECONDS_BETWEEN_LOOKS = 1.0
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+COPY = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button) navigator.clipboard.writeText(element.querySelector('code').textContent).then(
+    () => { button.textContent = 'Copied'; setTimeout(() => { button.textContent = 'Copy'; }, 1500); });
+});"""
+"""The Copy button of `command_html`."""
 STOPPING = "It saves and ends after the step under way; if none has begun yet, it ends at once."
 
 
@@ -46,7 +52,7 @@ class Choice:
     method: gr.Radio
     seed: gr.Number
     plan: gr.HTML
-    command: gr.Textbox
+    command: gr.HTML
     start: gr.Button
 
     @property
@@ -97,17 +103,7 @@ def _choice(watch: Watch) -> Choice:
                 min_width=110,
             )
         with gr.Row(elem_classes="commanding"):
-            shown = gr.Textbox(
-                command,
-                label="The command that Start runs",
-                interactive=False,
-                lines=1,
-                max_lines=4,
-                buttons=["copy"],
-                elem_id="train-command",
-                scale=4,
-                min_width=260,
-            )
+            shown = gr.HTML(command, elem_id="train-command", js_on_load=COPY)
             start = gr.Button(
                 "Start training",
                 variant="primary",
@@ -161,7 +157,7 @@ def _plan(watch: Watch, preset: object, method: object, seed: object) -> tuple[s
     except ExpoLiteError as error:
         return f'<p class="live-refusal">{harmless(str(error))}</p>', "", False
     folder = watch.trainings.root / watch.trainings.fresh_name(asked)
-    return plan_html(prepared), command_line(asked.arguments(folder)), not prepared.refusal
+    return plan_html(prepared), command_html(command_line(asked.arguments(folder))), not prepared.refusal
 
 
 def _wire_choice(watch: Watch, shell: Shell, choice: Choice, status: gr.HTML, screen: Screen) -> None:
