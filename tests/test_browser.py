@@ -87,7 +87,9 @@ class TestCompare:
     def test_mathematics_is_rendered(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
         press(page)
-        assert HARD[0].answer in page.locator("#board .card.explanation .card-body .katex .fbox + *").inner_text()
+        box = card(page, "explanation").locator(".card-body .katex .boxpad")
+        box.wait_for()
+        assert box.inner_text() == HARD[0].answer
 
     def test_the_first_token_comes_within_a_second(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)

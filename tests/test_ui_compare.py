@@ -111,7 +111,7 @@ class TestBoard:
         before, explanation, after = cards(board_html(Board(comparison=comparison())))
         assert "✗ wrong" in before and "✓ right" in explanation and "✓ right" in after
         assert "3 tokens · 0.4 s" in before
-        assert "Accepted: training would learn from it" in explanation
+        assert "Accepted for training" in explanation
 
     @pytest.mark.parametrize(("filter_name", "words"), [("leak", "betrays"), ("unverified", "does not arrive")])
     def test_why_training_would_turn_an_explanation_down(self, filter_name: str, words: str) -> None:

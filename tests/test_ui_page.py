@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -117,6 +118,12 @@ class TestApi:
             for _ in range(3):
                 both = [pool.submit(compare, client), pool.submit(compare, other, question, "22")]
                 assert [job.result(60)["before"]["text"] for job in both] == expected
+
+
+def test_an_idle_app_leaves_the_processor_alone(url: str) -> None:
+    before = time.process_time()
+    time.sleep(3)
+    assert time.process_time() - before < 0.05 * 3
 
 
 class TestProbes:
