@@ -51,7 +51,7 @@ def assemble(config: Config) -> Assembly:
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
     units = apply_budget(config, resolve_device(config.policy.device))
-    policy = load_policy(config.policy, config.seed)
+    policy = load_policy(config.policy, config.seed, config.sequence_tokens)
     rollout = config.rollout
     sampler = Sampler(policy, units, policy.wants_dense(rollout.dense_weights))
     prompts = Prompts(policy.tokenizer, config.prompt)
@@ -68,7 +68,11 @@ def assemble(config: Config) -> Assembly:
 
 
 def assemble_comparer(config: Config) -> Comparer:
-    """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError."""
+    """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError.
+
+    Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
+    """
+    config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
     if config.threads:
         torch.set_num_threads(config.threads)
     units = apply_budget(config, resolve_device(config.policy.device))

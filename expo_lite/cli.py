@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import shlex
 import sys
+from pathlib import Path
 
 from expo_lite import __version__, entry
 from expo_lite.errors import ConfigError
-from expo_lite.preset_files import preset_summary, presets
+from expo_lite.preset_files import copy_preset, preset_summary, presets
 
 COMMANDS = {
     "train": "train a model, as a preset, a file and flags say",
@@ -18,6 +20,9 @@ COMMANDS = {
 """Entry points with what they do; each name is a module with `main(argv) -> exit status`."""
 
 _USAGE = "usage: expo-lite COMMAND ...        (expo-lite COMMAND --help says more)"
+
+_PRESETS_USAGE = "usage: expo-lite presets        or: expo-lite presets copy NAME FILE.yaml"
+_PRESETS_DO = "list the presets; `presets copy NAME FILE.yaml` gives you one to change"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +37,7 @@ def _dispatch(argv: list[str]) -> int | None:
     elif name == "--version":
         print(f"expo-lite {__version__}")
     elif name == "presets":
-        print(_table({preset: preset_summary(preset) for preset in presets()}))
+        print(_presets(rest))
     elif name in COMMANDS:
         return importlib.import_module(f"expo_lite.{name}").main(rest)
     else:
@@ -40,8 +45,20 @@ def _dispatch(argv: list[str]) -> int | None:
     return 0
 
 
+def _presets(words: list[str]) -> str:
+    """The list of presets, or what became of `copy NAME FILE`."""
+    if not words:
+        return _table({preset: preset_summary(preset) for preset in presets()})
+    if words[0] != "copy" or len(words) != 3:
+        if words[0] in ("-h", "--help"):
+            return _PRESETS_USAGE
+        raise ConfigError(_PRESETS_USAGE)
+    copy_preset(words[1], Path(words[2]).expanduser())
+    return f"To train with it: python -m expo_lite.train --config {shlex.quote(words[2])}"
+
+
 def _help() -> str:
-    return f"{_USAGE}\n\n{_table({**COMMANDS, 'presets': 'list the presets'})}"
+    return f"{_USAGE}\n\n{_table({**COMMANDS, 'presets': _PRESETS_DO})}"
 
 
 def _table(rows: dict[str, str]) -> str:

@@ -34,6 +34,11 @@ class PolicyConfig(Section):
 
     model: str = "tiny"
     """A local folder or Hub id; "tiny" is the model that ships in the package."""
+    backend: Literal["transformers", "unsloth"] = "transformers"
+    """unsloth: base and adapter come from Unsloth, with its faster modules on a GPU (needs the extra `unsloth`)."""
+    adapter: str | None = None
+    """A LoRA adapter to go on from: a PEFT folder, such as another run's adapter/, or a Hub id. Model, lora_rank and
+    lora_alpha must be those it has. The reference, and the "before" of every table, stay the base without it."""
     quantization: Literal["nf4", "none"] = "nf4"
     """nf4: 4-bit weights with double quantisation (QLoRA). none: 16 or 32-bit weights."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -53,6 +58,9 @@ class PromptConfig(Section):
 
     system: str | None = None
     """System message, for models whose chat template has one."""
+    enable_thinking: bool = False
+    """Let models that can (Qwen3) think before they answer; their thoughts count as completion tokens. A chat template
+    that has no such switch takes no notice."""
     task: str = "{question}\n\nReason step by step, and put the final answer in \\boxed{}."
     """The unhinted prompt; {question} is filled in. Trained sequences always carry this one."""
     hinted: str = (

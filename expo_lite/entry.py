@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ FAILED, INTERRUPTED = 2, 130
 def run(body: Callable[[], int | None]) -> int:
     """Run an entry point's body and return the exit status: its own, 2 for a known error, 130 for Ctrl-C."""
     hush_libraries()
+    avoid_fragments()
     try:
         return body() or 0
     except ExpoLiteError as error:
@@ -22,6 +24,12 @@ def run(body: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def avoid_fragments() -> None:
+    """Let torch grow its GPU memory blocks in place, as the memory plan assumes. Before torch is imported."""
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 def hush_libraries() -> None:

@@ -25,3 +25,8 @@ class CheckpointError(ExpoLiteError):
 
 class DivergedError(ExpoLiteError):
     """Training produced non-finite numbers."""
+
+
+def first_line(error: BaseException) -> str:
+    """A library's message without its tail of advice."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

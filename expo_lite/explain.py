@@ -15,6 +15,7 @@ from torch import Tensor
 
 from expo_lite.batching import collate
 from expo_lite.config import Config
+from expo_lite.memory.oom import in_halves
 from expo_lite.policy import Policy
 from expo_lite.prompts import Prompts, leaked_phrase
 from expo_lite.sampler import Sampler, SampleRequest
@@ -79,9 +80,18 @@ class Explainer:
             return accepted
         if self.config.selection == "random":
             return [random.Random(f"{self.seed}/{step}/{accepted[0].problem.id}").choice(accepted)]
-        policy, chunk = self.sampler.policy, self.sampler.units.logprob_chunk
-        means = torch.stack([unhinted_mean_logprob(e, policy, chunk) for e in accepted])
-        return [accepted[self.sampler.read(means.argmax())]]
+        return [accepted[self.sampler.read(torch.stack(self._unhinted_means(accepted)).argmax())]]
+
+    def _unhinted_means(self, explanations: Sequence[Explanation]) -> list[Tensor]:
+        """`unhinted_mean_logprob` of each, one at a time."""
+        policy, units = self.sampler.policy, self.sampler.units
+
+        def score(one: Sequence[Explanation]) -> Tensor:
+            return unhinted_mean_logprob(one[0], policy, units.logprob_chunk)
+
+        # training takes more memory for the same sequences: where scoring runs out, that should take fewer of them
+        attempts = (in_halves([e], score, units.halve_micro_batch, "memory.micro_batch_tokens") for e in explanations)
+        return [mean for attempt in attempts for mean in attempt]
 
 
 def rejection(

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from expo_lite.config import Config
-from expo_lite.config_messages import unknown_setting
+from expo_lite.config_messages import settings, unknown_setting
 from expo_lite.errors import ConfigError
 from expo_lite.yaml_file import KeyPath, Layer
 
@@ -34,7 +34,9 @@ class _Settings(Config, BaseSettings):  # pyright: ignore[reportIncompatibleVari
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse would print its usage and exit."""
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
 
@@ -56,7 +58,7 @@ def read_flags(argv: list[str], prog: str) -> Flags:
 
 
 def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]:
-    parser = _Parser(
+    parser = Parser(
         prog=prog,
         usage="%(prog)s [--preset NAME] [--config FILE] [--resume] [--dry-run] [--SETTING VALUE ...]",
         description=_Settings.__doc__,
@@ -76,7 +78,22 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
         cli_parse_none_str="null",
         cli_use_class_docs_for_groups=True,
     )
+    for action in parser._actions:
+        if info := settings().get(action.dest):
+            # pydantic-settings shows defaults as Python writes them, and sets in an order that changes
+            action.help = f"{info.description} (default: {_as_flag(info.default)})".replace("%", "%%")
     return parser, source
+
+
+def _as_flag(value: Any) -> str:
+    """A setting's value as its flag takes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return ",".join(f"{key}={inner}" for key, inner in value.items()) or "none"
+    if isinstance(value, (tuple, frozenset)):
+        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value)))
+    return str(value)
 
 
 def _kebab(token: str) -> str:

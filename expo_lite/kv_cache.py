@@ -6,6 +6,7 @@ fragments of every length behind: on a GPU it can reserve more than twice what i
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -17,14 +18,21 @@ class PreallocatedLayer(DynamicLayer):
     keys: Tensor  # type: ignore[assignment]
     values: Tensor  # type: ignore[assignment]
 
-    def __init__(self, source: DynamicLayer, rows: Tensor, length: int) -> None:
-        """Copy `rows` of a filled layer and leave room for `length` tokens in all."""
+    def __init__(self, like: DynamicLayer, rows: int, length: int) -> None:
+        """Room for `rows` rows of `length` tokens, shaped as those of a filled layer; no row yet."""
         super().__init__()
         self.is_initialized = True
-        self.dtype, self.device = source.dtype, source.device
-        filled = source.get_seq_length()
-        self.key_room, self.value_room = roomy(source.keys, rows, length), roomy(source.values, rows, length)
-        self._show(len(rows), filled)
+        self.dtype, self.device = like.dtype, like.device
+        self.key_room, self.value_room = roomy(like.keys, rows, length), roomy(like.values, rows, length)
+        self._show(0, like.get_seq_length())
+
+    def append_rows(self, source: DynamicLayer, rows: Tensor) -> None:
+        """Copy `rows` of a layer that is filled to the same length behind the rows there are."""
+        first, filled = self.keys.shape[0], self.keys.shape[2]
+        end = first + len(rows)
+        self.key_room[first:end, :, :filled] = source.keys[rows]  # type: ignore[index]
+        self.value_room[first:end, :, :filled] = source.values[rows]  # type: ignore[index]
+        self._show(end, filled)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -48,23 +56,35 @@ class PreallocatedLayer(DynamicLayer):
         self.keys, self.values = self.key_room[:rows, :, :filled], self.value_room[:rows, :, :filled]
 
 
-def roomy(states: Tensor | None, rows: Tensor, length: int) -> Tensor:
-    """`rows` of states (prompts, heads, filled, width), with room for `length` tokens."""
+def roomy(states: Tensor | None, rows: int, length: int) -> Tensor:
+    """Room for `rows` rows of `length` tokens, shaped as states (prompts, heads, filled, width)."""
     assert states is not None, "only a filled layer can be expanded"
-    _, heads, filled, width = states.shape
-    room = states.new_empty(len(rows), heads, length, width)
-    room[:, :, :filled] = states[rows]
-    return room
+    _, heads, _, width = states.shape
+    return states.new_empty(rows, heads, length, width)
 
 
-def expand_cache(cache: DynamicCache, rows: Tensor, length: int) -> None:
-    """Give each of `rows` (indices into the prefilled prompts) its own copy with room for `length` tokens.
+class WaveCache(DynamicCache):
+    """The cache of a wave, to which prompts that were prefilled in groups are added."""
 
-    Layer by layer, so that no more than one layer exists twice. Layers of other kinds, such as sliding
-    windows, bound their length themselves and are only expanded.
-    """
-    for index, layer in enumerate(cache.layers):
-        if type(layer) is DynamicLayer:
-            cache.layers[index] = PreallocatedLayer(layer, rows, length)
-        else:
-            layer.batch_select_indices(rows)  # type: ignore[attr-defined]
+    def add(self, prefilled: DynamicCache, rows: Tensor, total_rows: int, length: int) -> None:
+        """Give each of `rows` (indices into the group's prompts) its own copy, with room for `length` tokens.
+
+        `total_rows` is how many rows there will be when every group is added; all groups are filled to the same
+        length. Layer by layer, so that no more than one layer of the group exists twice; `prefilled` is used up.
+        Layers of other kinds, such as sliding windows, bound their length themselves and only gain rows.
+        """
+        for index in range(len(prefilled.layers)):
+            source, prefilled.layers[index] = prefilled.layers[index], DynamicLayer()
+            first = index == len(self.layers)
+            if type(source) is DynamicLayer:
+                if first:
+                    self.layers.append(PreallocatedLayer(source, total_rows, length))
+                self.layers[index].append_rows(source, rows)  # type: ignore[attr-defined]
+            else:
+                source.batch_select_indices(rows)  # type: ignore[attr-defined]
+                if first:
+                    self.layers.append(source)
+                else:
+                    layer = self.layers[index]
+                    layer.keys = torch.cat([layer.keys, source.keys])  # type: ignore[list-item]
+                    layer.values = torch.cat([layer.values, source.values])  # type: ignore[list-item]

@@ -36,7 +36,7 @@ class _TokenLogprobs(torch.autograd.Function):
         for part in _slices(len(targets), chunk):
             log_p = _chunk_log_softmax(hidden[part], weight, bias, temperature[part])
             logprobs[part] = log_p.gather(1, targets[part, None]).squeeze(1)
-            entropy[part] = -(log_p.exp() * log_p).sum(1)
+            entropy[part] = -log_p.exp().mul_(log_p).sum(1)
             del log_p  # before the next chunk's logits are made
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy

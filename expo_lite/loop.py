@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from types import FrameType
 
 import torch
 from rich.console import Console
@@ -21,17 +17,22 @@ from expo_lite.config import Config
 from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
 from expo_lite.environment import environment
-from expo_lite.errors import CheckpointError
+from expo_lite.errors import CheckpointError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
+from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.memory.budget import require_fit
 from expo_lite.memory.cap import plan_here
+from expo_lite.memory.measure import gpu_peak
+from expo_lite.memory.oom import how_to_go_on, is_out_of_memory, reason_of
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
 from expo_lite.problems import draw_problems
+from expo_lite.rehearsal import expected, rehearse
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
 from expo_lite.start import start_run
+from expo_lite.stopping import StopRequest
 from expo_lite.trainer import StepReport
 
 
@@ -42,6 +43,7 @@ def train(request: Request, console: Console | None = None) -> int:
     """
     console = console or Console()
     device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
+    offline_if_unreachable(hub_names(request.config))
     planned, budget = plan_here(request.config, device)
     require_fit(request.config, planned, budget)
     with start_run(request) as run:
@@ -52,12 +54,23 @@ def train(request: Request, console: Console | None = None) -> int:
                     console.print(note, style="yellow", highlight=False)
                 gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
+                trainer = parts.trainer
+                pace = rehearse(request.config, trainer.sampler, trainer.updater, planned.plan.optimizer)
+                console.print(
+                    f"Dry pass: {expected(request.config, planned, pace)}", style="dim", highlight=False, soft_wrap=True
+                )
                 return Loop(request.config, run, parts, console).to_the_end()
-        except BaseException:  # Ctrl-C as well
-            if run.read(METRICS):
-                run.status(step=run.read(METRICS)[-1]["step"], state="failed", steps=request.config.steps)
+        except BaseException as error:  # Ctrl-C as well
+            if run.checkpoints() or run.read(METRICS):
+                step = max([0, *(record["step"] for record in run.read(METRICS))])
+                run.status(step=step, state="failed", steps=request.config.steps)
             elif not request.resume:
                 run.discard()  # nothing is in it yet, and the mended command should find the place free
+            if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
+                raise MemoryBudgetError(
+                    f"memory.budget_gib: out of GPU memory before training began ({reason_of(error)}); end other "
+                    "programs that use the GPU, or choose a smaller policy.model."
+                ) from None
             raise
 
 
@@ -74,27 +87,45 @@ class Loop:
         self.console = console
         self.data = parts.problems.digest()
         self.progress = Progress(data=self.data)
-        self.stop_asked = threading.Event()
+        self.stop = StopRequest()
 
     def to_the_end(self) -> int:
-        """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then)."""
+        """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then).
+
+        Raises MemoryBudgetError, with how to go on, where memory runs out for good; the complete steps are saved then.
+        """
+        try:
+            return self.remaining_steps()
+        except (MemoryBudgetError, RuntimeError) as error:
+            if not (isinstance(error, MemoryBudgetError) or is_out_of_memory(error)):
+                raise
+            self.save_complete_steps()
+            saved_after = max([0, *(step for step, _ in self.run.checkpoints())])
+            chunk = self.parts.trainer.updater.units.logprob_chunk
+            raise MemoryBudgetError(how_to_go_on(error, saved_after, self.run.path, chunk)) from None
+
+    def remaining_steps(self) -> int:
+        """`to_the_end`, but for running out of memory."""
         self.resume()
         self.run.status(step=self.progress.step, state="running", steps=self.config.steps)
         base = self.base_scores("base_validation")
         self.base_scores("base_test")
         problems = self.remaining_problems()
-        with Display(self.console, self.config.steps, self.progress.step) as display, self.stop_on_signal(display):
+        with Display(self.console, self.config.steps, self.progress.step) as display, self.stop.on_signal(display.note):
             display.validation(0, base, 0.0)
+            if self.validation_due(self.progress.step) and not self.recorded("validation", self.progress.step):
+                self.validate(self.progress.step, base, display)  # that is where memory ran out before
+                self.save()
             for number in range(self.progress.step + 1, self.config.steps + 1):
                 report = self.parts.trainer.step(number, list(islice(problems, self.config.rollout.prompts_per_step)))
                 self.record(report)
                 display.step(number, report.metrics)
-                last = number == self.config.steps
-                if last or number % self.config.evaluation.every == 0:
+                if self.validation_due(number):
                     self.validate(number, base, display)
-                if last or number % self.config.checkpoint.every == 0 or self.stop_asked.is_set():
+                last = number == self.config.steps
+                if last or number % self.config.checkpoint.every == 0 or self.stop.asked:
                     self.save()
-                if self.stop_asked.is_set():
+                if self.stop.asked:
                     break
         if self.progress.step < self.config.steps:
             return self.stopped(self.progress.step)
@@ -123,22 +154,27 @@ class Loop:
     def record(self, report: StepReport) -> None:
         """Write a step's metrics and samples, and give a sign of life."""
         self.progress = replace(self.progress, step=report.step)
-        self.run.append(METRICS, {"step": report.step, **report.metrics})
+        memory = gpu_peak(self.parts.policy.device)
+        self.run.append(METRICS, {"step": report.step, **report.metrics, **memory})
         self.run.append_many(SAMPLES, sample_records(report))
         self.run.status(step=report.step, state="running", steps=self.config.steps)
+
+    def validation_due(self, step: int) -> bool:
+        """Whether a step is followed by validation."""
+        return step > 0 and (step == self.config.steps or step % self.config.evaluation.every == 0)
 
     def validate(self, step: int, base: Evaluation, display: Display) -> None:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
         evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
         worst = max(0.0, *forgotten(base, evaluation).values())
-        self.run.append(
-            EVAL, {"step": step, "name": "validation", "levels": evaluation.record(), "forgotten_share_max": worst}
-        )
-        display.validation(step, evaluation, worst)
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
+        self.run.append(
+            EVAL, {"step": step, "name": "validation", "levels": evaluation.record(), "forgotten_share_max": worst}
+        )
+        display.validation(step, evaluation, worst)
         warnings = forgetting_warnings(base, evaluation, self.config.evaluation.forgetting_margin)
         recent = self.run.read(METRICS)[-self.config.evaluation.every :]
         for warning in [*warnings, *advise(recent, self.config)]:
@@ -170,6 +206,12 @@ class Loop:
             save_checkpoint(folder, self.parts.policy.model, training, self.progress)
         for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
             shutil.rmtree(old)
+
+    def save_complete_steps(self) -> None:
+        """Save the state after the last complete step, unless part of a later update is already in the adapter."""
+        step = self.progress.step
+        if self.parts.trainer.updater.complete_steps == step and not self.run.checkpoint(step).exists():
+            self.save()
 
     def stopped(self, step: int) -> int:
         """Say how to go on."""
@@ -207,23 +249,3 @@ class Loop:
             highlight=False,
             soft_wrap=True,
         )
-
-    @contextmanager
-    def stop_on_signal(self, display: Display) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM) ends the run after the step under way; a second one at once."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.stop_asked.is_set():
-                raise KeyboardInterrupt
-            self.stop_asked.set()
-            display.note("Stopping after this step; press Ctrl-C again to stop at once.", style="yellow")
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)

@@ -16,13 +16,25 @@ from expo_lite import entry
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError
+from expo_lite.flags import Parser
+from expo_lite.hub_access import offline_if_unreachable
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, require_fit
 from expo_lite.memory.plan import GIB
-from expo_lite.memory.shapes import find_shape
-from expo_lite.memory.speed import CARDS, forecast
+from expo_lite.memory.shapes import KNOWN, find_shape
+from expo_lite.memory.speed import CARDS, forecast, pace_of
 
-PARTS = ("weights", "adapters", "optimizer", "kv_cache", "sampling", "activations", "logprobs")
-IN_GENERATION, IN_TRAINING = {"kv_cache", "sampling"}, {"activations", "logprobs"}
+PARTS = (
+    "weights",
+    "adapters",
+    "optimizer",
+    "kv_cache",
+    "dense_copies",
+    "decoding",
+    "gradients",
+    "activations",
+    "logprobs",
+)
+IN_GENERATION, IN_TRAINING = {"kv_cache", "dense_copies", "decoding"}, {"gradients", "activations", "logprobs"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,11 +43,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _plan(argv: list[str]) -> int:
-    own = argparse.ArgumentParser(prog="python -m expo_lite.plan", add_help=False, allow_abbrev=False)
-    own.add_argument("--model")
-    own.add_argument("--card")
-    given, rest = own.parse_known_args(argv)
-    config = read_request([*rest, *(["--policy.model", given.model] if given.model else [])], own.prog).config
+    own = _parser()
+    given, settings = own.parse_known_args(argv)
+    for name, value in {"--preset": given.preset, "--config": given.config, "--policy.model": given.model}.items():
+        settings += [name, value] if value else []
+    config = read_request(settings, own.prog).config
+    if config.policy.model not in KNOWN:
+        offline_if_unreachable([config.policy.model])
     on_gpu = config.policy.device != "cpu"
     budget = budget_of(config, given.card)
     planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
@@ -43,7 +57,7 @@ def _plan(argv: list[str]) -> int:
     console.print(plan_table(planned, budget))
     console.print(f"{planned.units}.", highlight=False, soft_wrap=True)
     if given.card:
-        seconds = forecast(config, planned, given.card)
+        seconds = forecast(config, planned, pace_of(planned, given.card))
         hours = config.steps * seconds.step / 3600
         console.print(
             f"{given.card}: about {seconds.generate:.0f} s generating and {seconds.train:.0f} s training per step, "
@@ -56,10 +70,31 @@ def _plan(argv: list[str]) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m expo_lite.plan",
+        usage="%(prog)s [--preset NAME] [--config FILE] [--model ID] [--card NAME] [--SETTING VALUE ...]",
+        description="Say whether a run fits, and what it needs, before anything is loaded.",
+        epilog="Every setting of a run can be given, such as --memory.budget-gib 12 or --rollout.max-new-tokens 512; "
+        "python -m expo_lite.train --help lists them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", metavar="NAME", help="plan for a preset; `expo-lite presets` lists them")
+    parser.add_argument("--config", metavar="FILE", help="plan for a YAML file of settings")
+    parser.add_argument("--model", metavar="ID", help="plan for another model; short for --policy.model")
+    parser.add_argument("--card", metavar="NAME", help=f"forecast the hours on one of these cards: {cards()}")
+    return parser
+
+
+def cards() -> str:
+    """The cards that a forecast is made for, with their memory."""
+    return ", ".join(f"{name} ({gib} GiB)" for name, (gib, _, _) in CARDS.items())
+
+
 def budget_of(config: Config, card: str | None) -> float:
     """GiB to plan for: the configured budget, else all of the named card. Raises ConfigError if the card has less."""
     if card is not None and card not in CARDS:
-        raise ConfigError(f"--card: there is no {card!r} (available: {', '.join(CARDS)})")
+        raise ConfigError(f"--card: there is no {card!r} (available: {cards()})")
     budget = config.memory.budget_gib
     if budget is None and card is None:
         raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")

@@ -5,42 +5,31 @@ Adapter on = the policy being trained; adapter off = the reference (and the "bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import torch
-from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from expo_lite import unsloth_backend
+from expo_lite.base_model import (
+    freeze,
+    load_base,
+    no_bars_for,
+    quantised_linears,
+    refuse_changed_logits,
+    refuse_replacement,
+)
+from expo_lite.checkpoint import DAMAGED, load_adapter
 from expo_lite.config import PolicyConfig
 from expo_lite.dense import dense_linears
-from expo_lite.errors import ConfigError
+from expo_lite.errors import ConfigError, first_line
 from expo_lite.logprobs import token_logprobs
+from expo_lite.memory.plan import DENSE_LIMIT_BYTES
 from expo_lite.model_files import model_source
-
-DENSE_LIMIT_BYTES = 2**30
-# settings with which a model's logits are not its head applied to its last hidden states (Gemma, Cohere, Granite ...)
-LOGIT_CHANGES = (
-    "final_logit_softcapping",
-    "logits_soft_cap",
-    "logit_scale",
-    "logits_scaling",
-    "logits_mup_width_multiplier",
-    "lm_head_multiplier",
-    "output_multiplier",
-)
+from expo_lite.saved_adapter import SavedAdapter, find_adapter
 
 
 class Policy:
@@ -92,6 +81,16 @@ class Policy:
             yield
 
     @contextmanager
+    def adapter_by_row(self, rows: Sequence[bool]) -> Iterator[None]:
+        """Within it, the adapter is off in those rows of a batch that are False. Not while training."""
+        if all(rows):
+            yield
+            return
+        names = ["default" if on else "__base__" for on in rows]
+        with self.model.base_model._enable_peft_forward_hooks(adapter_names=names):  # type: ignore[operator]
+            yield
+
+    @contextmanager
     def generating(self, dense: bool = False) -> Iterator[None]:
         """Within it nothing is recorded for gradients and the KV cache works; `dense` see expo_lite.dense."""
         was_training = self.model.training
@@ -118,26 +117,26 @@ class Policy:
         )
 
 
-def load_policy(config: PolicyConfig, seed: int) -> Policy:
-    """Load the base, quantise it, add the adapter.
+def load_policy(config: PolicyConfig, seed: int, sequence_tokens: int | None = None) -> Policy:
+    """Load the base, quantise it, add the adapter. `sequence_tokens`, the longest sequence, is for Unsloth alone.
 
-    Raises ConfigError where the device is missing or the model cannot be found.
+    Raises ConfigError where the device is missing, or model, adapter or backend cannot be had.
     """
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
     source = model_source(config.model)
-    quantization = None
-    if config.quantization == "nf4":
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
+    saved = find_adapter(config)
     try:
-        refuse_changed_logits(AutoConfig.from_pretrained(source), config.model)
+        model_config = AutoConfig.from_pretrained(source)
+        refuse_changed_logits(model_config, config.model)
         tokenizer = AutoTokenizer.from_pretrained(source)
         with no_bars_for(source):
-            base = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, quantization_config=quantization, device_map={"": device}
-            )
+            if config.backend == "unsloth":
+                longest = sequence_tokens or model_config.get_text_config().max_position_embeddings
+                base = unsloth_backend.load_base(source, config.quantization, dtype, device, longest)
+                refuse_replacement(base, config.quantization, dtype)
+            else:
+                base = load_base(source, config.quantization, dtype, device)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"policy.model: cannot load {config.model!r}: {first_line(error)}\n"
@@ -146,74 +145,52 @@ def load_policy(config: PolicyConfig, seed: int) -> Policy:
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return add_adapter(base, tokenizer, config, seed)
+    return add_adapter(base, tokenizer, config, seed, saved)
 
 
-def refuse_changed_logits(config: Any, model: str) -> None:
-    """Raises ConfigError for a model that scales or caps its logits: training would see other probabilities."""
-    text = config.get_text_config()
-    changed = [f"{name}={getattr(text, name)}" for name in LOGIT_CHANGES if getattr(text, name, None) not in (None, 1)]
-    if changed:
-        raise ConfigError(
-            f"policy.model: {model!r} changes its logits after the head ({', '.join(changed)}), which is not "
-            "supported; choose a model that does not, such as one of the Qwen or Llama families."
-        )
-
-
-@contextmanager
-def no_bars_for(source: str) -> Iterator[None]:
-    """Within it, loading a local folder shows no progress bar; a download, which takes minutes, does."""
-    hide = Path(source).is_dir() and transformers_logging.is_progress_bar_enabled()
-    if hide:
-        transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if hide:
-            transformers_logging.enable_progress_bar()
-
-
-def add_adapter(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PolicyConfig, seed: int) -> Policy:
+def add_adapter(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PolicyConfig,
+    seed: int,
+    saved: SavedAdapter | None = None,
+) -> Policy:
     """Freeze `base`, put LoRA with fp32 master weights on every linear layer but the head.
 
-    peft's prepare_model_for_kbit_training is left out on purpose: it casts embeddings and head to fp32,
-    2 GiB on a 7B model.
+    The adapter starts as `saved` where there is one, with the layers that is on; else the seed decides it, and it
+    changes nothing yet. peft's prepare_model_for_kbit_training is left out on purpose: it casts embeddings and head
+    to fp32, 2 GiB on a 7B model.
     """
-    base.requires_grad_(False)
-    without_dropout(base)
-    avoid_in_place_repacking(base)
+    freeze(base)
+    targets = saved.target_modules if saved else "all-linear"
+    if config.backend == "unsloth":
+        model = unsloth_backend.add_lora(base, config.lora_rank, config.lora_alpha, targets, seed)
+    else:
+        torch.manual_seed(seed)
+        lora = LoraConfig(
+            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets, task_type="CAUSAL_LM"
+        )
+        model = get_peft_model(base, lora, autocast_adapter_dtype=True)  # float32 master weights
     if config.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
-    torch.manual_seed(seed)
-    lora = LoraConfig(
-        r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    model = get_peft_model(base, lora, autocast_adapter_dtype=True)  # float32 master weights
     model.train()
-    return Policy(model, tokenizer)  # type: ignore[arg-type]
+    policy = Policy(model, tokenizer)  # type: ignore[arg-type]
+    if saved:
+        go_on_from(saved, policy, config)
+    return policy
 
 
-def without_dropout(model: PreTrainedModel) -> None:
-    """Training has to see the probabilities that were sampled from."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0  # type: ignore[assignment]
-
-
-def avoid_in_place_repacking(model: torch.nn.Module) -> None:
-    """Keep bitsandbytes from repacking weights on the first forward without gradients.
-
-    On CPUs with AVX512-BF16 that repacking happens in place, after which training silently loses gradients.
-    """
-    for module in quantised_linears(model):
-        module.support_avx512bf16_for_cpu = False
-
-
-def quantised_linears(model: torch.nn.Module) -> list[Linear4bit]:
-    """Every 4-bit linear layer of a model."""
-    return [module for module in model.modules() if isinstance(module, Linear4bit)]
+def go_on_from(saved: SavedAdapter, policy: Policy, config: PolicyConfig) -> None:
+    """Copy a saved adapter's matrices into the policy's. Raises ConfigError where it is not this model's."""
+    ends = (policy.head, policy.causal_lm.get_input_embeddings())
+    if any(parameter.requires_grad for end in ends for parameter in end.parameters()):
+        raise ConfigError(f"policy.adapter: {config.adapter} changes embedding or head, which have to stay the base's")
+    try:
+        load_adapter(saved.folder, policy.model)
+    except DAMAGED as error:
+        raise ConfigError(
+            f"policy.adapter: {config.adapter} does not fit {config.model}: {first_line(error)}"
+        ) from error
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -243,8 +220,3 @@ def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def first_line(error: Exception) -> str:
-    """An error's message without its tail of advice."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

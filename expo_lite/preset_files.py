@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from pathlib import Path
 
 from expo_lite.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
+_BUDGET = re.compile(r"^ +budget_gib: *([\d.]+)", re.MULTILINE)
 
 
 def preset_folder(package: Path = _PACKAGE) -> Path:
@@ -23,8 +26,15 @@ def preset_folder(package: Path = _PACKAGE) -> Path:
 
 
 def presets() -> list[str]:
-    """Names of the presets, sorted."""
-    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
+    """Names of the presets, those that need the least memory first: tiny, 8gb, 12gb ..."""
+    paths = preset_folder().glob("*.yaml")
+    return [path.stem for path in sorted(paths, key=lambda path: (_budget(path), path.stem))]
+
+
+def _budget(path: Path) -> float:
+    """The memory.budget_gib of a preset; those that name none come last."""
+    found = _BUDGET.search(path.read_text(encoding="utf-8"))
+    return float(found[1]) if found else math.inf
 
 
 def preset_path(name: str) -> Path:
@@ -49,3 +59,19 @@ def preset_summary(name: str) -> str:
     """
     first = preset_path(name).read_text(encoding="utf-8").partition("\n")[0]
     return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def copy_preset(name: str, target: Path) -> None:
+    """Write a preset with its comments to a new file.
+
+    Raises:
+        ConfigError: there is no such preset, the file exists already or cannot be written.
+    """
+    text = preset_path(name).read_text(encoding="utf-8")
+    try:
+        with open(target, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{target} already exists; choose another name") from None
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written ({error.strerror})") from None

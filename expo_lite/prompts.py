@@ -96,7 +96,9 @@ class Prompts:
         messages = [{"role": "user", "content": content}]
         if self.config.system is not None:
             messages.insert(0, {"role": "system", "content": self.config.system})
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]  # type: ignore[index]
+        return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
+            messages, add_generation_prompt=True, enable_thinking=self.config.enable_thinking
+        )["input_ids"]  # type: ignore[index]
 
     def completion(self, text: str) -> list[int]:
         """Token ids of `text` as a finished answer, with the end token."""

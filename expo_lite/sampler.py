@@ -11,7 +11,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from expo_lite.errors import DivergedError
-from expo_lite.kv_cache import expand_cache
+from expo_lite.kv_cache import WaveCache
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
+from expo_lite.memory.plan import PREFILL_TOKENS
 from expo_lite.policy import Policy
 from expo_lite.types import Completion
 
@@ -83,7 +85,6 @@ class Sampler:
         """For each request its completions, in order; `greedy` takes the likeliest token instead.
 
         `watch` sees every token when it is written (again, where an out-of-memory made its wave start again).
-
         Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
         its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
         """
@@ -149,43 +150,40 @@ class Sampler:
             )
         return self._completions(slots, self.read(tokens), self.read(logprobs))
 
-    def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Run each different prompt once; logits (B, V), cache and mask (B, T) with a row per slot."""
-        prompts: list[list[int]] = []
-        adapters: list[bool] = []
-        row_of: dict[int, int] = {}
-        for slot in slots:
-            if id(slot.request) not in row_of:
-                row_of[id(slot.request)] = len(prompts)
-                prompts.append(slot.request.prompt_ids)
-                adapters.append(slot.request.adapter)
-        width, device = max(map(len, prompts)), self.policy.device
-        pad_id = self.policy.pad_id
-        input_ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
-        lengths = torch.tensor([len(p) for p in prompts], device=device)
-        mask = (torch.arange(width, device=device) >= width - lengths[:, None]).long()
-        cache = DynamicCache(config=self.policy.causal_lm.config)
-        logits = self._forward(input_ids, mask, cache, adapters)
-        rows = torch.tensor([row_of[id(slot.request)] for slot in slots], device=device)
-        expand_cache(cache, rows, width + max_new_tokens)
-        return logits[rows], cache, mask[rows]
+    def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, Tensor]:
+        """Run each different prompt once, a few at a time; logits (B, V), cache and mask (B, T) with a row per slot."""
+        requests = [(request, len(list(same))) for request, same in groupby(slots, key=attrgetter("request"))]
+        width = max(len(request.prompt_ids) for request, _ in requests)
+        at_once = max(1, PREFILL_TOKENS // width)
+        cache, logits, masks = WaveCache(), [], []
+        for first in range(0, len(requests), at_once):
+            group = requests[first : first + at_once]
+            prompts = [request.prompt_ids for request, _ in group]
+            input_ids, mask = self._left_padded(prompts, width)
+            prefilled = DynamicCache(config=self.policy.causal_lm.config)
+            group_logits = self._forward(input_ids, mask, prefilled, [request.adapter for request, _ in group])
+            rows = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=self.policy.device)
+            cache.add(prefilled, rows, len(slots), width + max_new_tokens)
+            logits.append(group_logits[rows])
+            masks.append(mask[rows])
+        return torch.cat(logits), cache, torch.cat(masks)
+
+    def _left_padded(self, prompts: list[list[int]], width: int) -> tuple[Tensor, Tensor]:
+        """Token ids and mask (B, width), so that every prompt ends in the last column."""
+        pads = [width - len(prompt) for prompt in prompts]
+        input_ids = [[self.policy.pad_id] * pad + prompt for pad, prompt in zip(pads, prompts, strict=True)]
+        mask = [[0] * pad + [1] * len(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
+        return torch.tensor(input_ids, device=self.policy.device), torch.tensor(mask, device=self.policy.device)
 
     def _forward(self, input_ids: Tensor, mask: Tensor, cache: DynamicCache, adapters: list[bool]) -> Tensor:
         """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
-        model, extra = self.policy.causal_lm, {}
-        if not all(adapters):
-            model, extra = self.policy.model, {"adapter_names": ["default" if on else "__base__" for on in adapters]}
-        output = model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **extra,
-        )
-        return output.logits[:, -1].float()
+        with self.policy.adapter_by_row(adapters):
+            output = self.policy.causal_lm.get_decoder()(
+                input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        last = output.last_hidden_state[:, -1].contiguous()  # else 16-bit kernels may copy the head once per row
+        return self.policy.head(last).float()
 
     def _completions(
         self, slots: Sequence[Slot], tokens: list[list[int]], logprobs: list[list[float]]

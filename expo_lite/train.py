@@ -7,6 +7,7 @@ import sys
 from expo_lite import entry
 from expo_lite.config_reader import dump_yaml, read_request
 from expo_lite.errors import ConfigError
+from expo_lite.unsloth_backend import import_early
 
 NAMES_A_MODEL = ("--preset", "--config", "--policy.model", "--resume")
 
@@ -23,6 +24,7 @@ def _train(argv: list[str]) -> int | None:
         return 0
     if not any(token.split("=")[0] in NAMES_A_MODEL for token in argv):
         raise ConfigError("preset: name one; `--preset tiny` runs on a CPU, `expo-lite presets` lists all")
+    import_early(request.config.policy)
     from expo_lite import loop  # late: --help and --dry-run answer without loading torch
 
     return loop.train(request)

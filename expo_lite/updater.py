@@ -45,6 +45,12 @@ class Updater:
         # A token's weight is about 1e-5, below what float16 gradients can hold: there the loss is scaled up.
         half = policy.head.weight.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(policy.device.type, enabled=half)
+        self.within_update = False  # part of a step's update is in the adapter, or the whole without its schedule
+
+    @property
+    def complete_steps(self) -> int | None:
+        """How many steps adapter and optimizer have seen, None where one was left in the middle."""
+        return None if self.within_update else self.scheduler.last_epoch
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
@@ -87,14 +93,15 @@ class Updater:
     def accumulate_gradients(self, batch: MicroBatch) -> dict[str, Tensor]:
         """Add the micro-batch's gradients to the step's; returns sums over its tokens for the metrics.
 
-        The gradients are computed apart and added at the end, so a failed attempt leaves nothing behind.
+        Adding the gradients comes last and takes no memory, so a failed attempt leaves nothing behind.
         """
         logprobs, entropy = self.logprobs(batch)
         loss = self.scaler.scale(self.loss(batch, logprobs))
         gradients = torch.autograd.grad(loss, self.policy.trainable)
+        sums = UpdateMeter.sums_of(batch, logprobs.detach(), entropy)
         for parameter, gradient in zip(self.policy.trainable, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        return UpdateMeter.sums_of(batch, logprobs.detach(), entropy)
+        return sums
 
     def loss(self, batch: MicroBatch, logprobs: Tensor) -> Tensor:
         """The micro-batch's share of the step's loss: policy term, explanation term and, if asked for, KL penalty."""
@@ -139,6 +146,7 @@ class Updater:
                 f"The gradient norm is {value}: training has diverged. Start again, in another --run, with a lower "
                 "optimizer.learning_rate; the adapter saved last is sound."
             )
+        self.within_update = True
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,3 +157,4 @@ class Updater:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step")
             self.scheduler.step()
+        self.within_update = False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from expo_lite import cli, entry, train
 from expo_lite.config import Config
 from expo_lite.config_reader import dump_yaml
 from expo_lite.errors import CheckpointError
+from expo_lite.preset_files import preset_path
 
 
 class TestEntry:
@@ -43,8 +47,40 @@ class TestCommands:
         assert cli.main(["presets"]) == 0
         lines = capsys.readouterr().out.splitlines()
         names = [line.split()[0] for line in lines]
-        assert names == sorted(names) and {"24gb", "tiny"} <= set(names)
-        assert "Qwen2.5-7B-Instruct" in lines[names.index("24gb")]
+        assert names[:3] == ["tiny", "8gb", "12gb"] and names[-1] == "24gb"  # by the memory they need
+        assert "Qwen2.5-7B-Instruct" in lines[-1]
+
+    def test_a_preset_to_change(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        mine = tmp_path / "my settings.yaml"
+        assert cli.main(["presets", "copy", "24gb", str(mine)]) == 0
+        command = capsys.readouterr().out.removeprefix("To train with it: ")
+        assert mine.read_text() == preset_path("24gb").read_text()
+        assert shlex.split(command) == ["python", "-m", "expo_lite.train", "--config", str(mine)]
+
+    def test_nothing_is_overwritten_by_a_copy(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        mine = tmp_path / "my.yaml"
+        mine.write_text("steps: 7\n")
+        assert cli.main(["presets", "copy", "tiny", str(mine)]) == 2
+        assert capsys.readouterr().err == f"{mine} already exists; choose another name\n"
+        assert mine.read_text() == "steps: 7\n"
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["copy", "tinny", "my.yaml"], "preset: there is no preset 'tinny' (did you mean tiny? available: tiny, "),
+            (["copy", "tiny", "nowhere/my.yaml"], "nowhere/my.yaml cannot be written (No such file or directory)"),
+            (["copy", "tiny"], "usage: expo-lite presets "),
+            (["list"], "usage: expo-lite presets "),
+        ],
+    )
+    def test_a_copy_that_cannot_be_made(
+        self, words: list[str], message: str, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["presets", *words]) == 2
+        assert capsys.readouterr().err.startswith(message)
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])
     def test_help_names_every_command(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +102,20 @@ class TestCommands:
 
 
 class TestTrain:
+    def test_help_is_the_same_each_time(self) -> None:
+        """Sets have an order that changes from process to process; defaults stand as a flag takes them."""
+        shown = {
+            subprocess.run(
+                [sys.executable, "-m", "expo_lite.train", "--help"], capture_output=True, text=True, check=True,
+                env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            ).stdout
+            for seed in ("0", "1", "2")
+        }  # fmt: skip
+        (text,) = shown
+        text = " ".join(text.split())
+        for default in ("complete,no_leak,verified", "0.9,0.99", "1=1,2=1,3=1,4=2,5=3", "null", "false", "1e-06"):
+            assert f"(default: {default})" in text
+
     def test_all_errors_status_2_no_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert train.main(["--preset", "large", "--steps", "0", "--seed", "x"]) == 2
         shown = capsys.readouterr()

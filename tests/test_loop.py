@@ -9,25 +9,32 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import save_base
 
+from expo_lite import sampler
 from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
-from expo_lite.errors import CheckpointError, ConfigError, ExpoLiteError
+from expo_lite.errors import CheckpointError, ConfigError, ExpoLiteError, MemoryBudgetError
 from expo_lite.evaluation import Estimate, Evaluation, Evaluator, LevelScore
 from expo_lite.loop import Loop, train
 from expo_lite.problems import load_problems
 from expo_lite.run_dir import RunDir
-from expo_lite.trainer import StepReport
+from expo_lite.sampler import Sampler
+from expo_lite.train import main
+from expo_lite.trainer import StepReport, Trainer
 from expo_lite.types import Problem
+from expo_lite.updater import Updater
 
 SETTINGS = {
     "steps": 4,
@@ -186,7 +193,7 @@ class TestResumedRunsEqualUndisturbedOnes:
 
         def record_and_stop(self: Loop, report: StepReport) -> None:
             record(self, report)
-            self.stop_asked.set()
+            self.stop.asked = True
 
         with monkeypatch.context() as patch:
             patch.setattr(Loop, "record", record_and_stop)
@@ -252,6 +259,139 @@ class TestResuming:
         monkeypatch.chdir(copy.parent)
         assert resume(Path("copy"))[0] == 0
         assert results(copy) == results(undisturbed)
+
+
+@dataclass
+class Device:
+    """Knows what a run is doing, and runs out of memory for good at one place: (step, purpose, number of the piece)."""
+
+    fails_at: tuple[int, str, int]
+    step: int = 0
+    pieces: int = 0
+
+    def enter(self, purpose: str) -> None:
+        """A piece of work begins; a second attempt at it is the same piece."""
+        step, fails_for, number = self.fails_at
+        if (self.step, purpose) == (step, fails_for):
+            self.pieces += 1
+            if self.pieces >= number:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8.00 GiB.")
+
+
+@pytest.fixture
+def full_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Makes the device run out of memory within its block."""
+
+    @contextmanager
+    def full(step: int, purpose: str, number: int = 1) -> Iterator[None]:
+        device = Device((step, purpose, number))
+        step_of, sample, accumulate = Trainer.step, Sampler.sample, Updater.accumulate_gradients
+        choose_token, optimizer_step = sampler.choose, torch.optim.AdamW.step
+        sampled_for = ""
+
+        def noted_step(self: Trainer, number: int, *args: Any) -> StepReport:
+            device.step = number
+            return step_of(self, number, *args)
+
+        def noted_sample(self: Sampler, requests: Any, *args: Any) -> Any:
+            nonlocal sampled_for
+            sampled_for = str(requests[0].stream[1])
+            return sample(self, requests, *args)
+
+        def choose(*args: Any) -> Any:
+            device.enter(sampled_for)
+            return choose_token(*args)
+
+        def noted_accumulate(self: Updater, batch: Any) -> Any:
+            device.enter("training")
+            return accumulate(self, batch)
+
+        def noted_optimizer_step(self: Any, *args: Any) -> Any:
+            result = optimizer_step(self, *args)
+            device.enter("optimizer")
+            return result
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "step", noted_step)
+            patch.setattr(Sampler, "sample", noted_sample)
+            patch.setattr(sampler, "choose", choose)
+            patch.setattr(Updater, "accumulate_gradients", noted_accumulate)
+            patch.setattr(torch.optim.AdamW, "step", noted_optimizer_step)
+            yield
+
+    yield full
+
+
+class TestOutOfMemoryForGood:
+    @pytest.mark.parametrize(
+        ("step", "purpose", "saved_after"),
+        [
+            pytest.param(0, "evaluation", 0, id="scoring the base", marks=pytest.mark.slow),
+            pytest.param(1, "training", 0, id="training in the first step", marks=pytest.mark.slow),
+            pytest.param(2, "training", 1, id="training between checkpoints"),
+            pytest.param(4, "rollout", 3, id="sampling between checkpoints", marks=pytest.mark.slow),
+            pytest.param(3, "evaluation", 3, id="validation"),
+            pytest.param(3, "rollout", 2, id="just after a checkpoint", marks=pytest.mark.slow),
+            pytest.param(4, "evaluation", 4, id="validation after the last step", marks=pytest.mark.slow),
+        ],
+    )
+    def test_the_complete_steps_are_saved(
+        self, step: int, purpose: str, saved_after: int, full_device: Any, config: Path, undisturbed: Path,
+        tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        folder = tmp_path / "run"
+        with full_device(step, purpose):
+            status = main(["--preset", "tiny", "--config", str(config), "--run", str(folder)])
+        (message,) = capsys.readouterr().err.splitlines()
+        assert status == 2
+        kind = "micro_batch_tokens" if purpose == "training" else "rollouts_alive"
+        assert message.startswith(f"memory.{kind}: out of GPU memory with a single sequence (CUDA out of memory. ")
+        assert f"saved after step {saved_after}: " in message and f"--resume --run {folder}," in message
+        assert RunDir(folder).checkpoints()[-1][0] == saved_after
+        assert RunDir(folder).read_status()["state"] == "failed"
+
+        assert resume(folder, "--memory.logprob-chunk", "64")[0] == 0  # as the message proposes
+        assert results(folder) == results(undisturbed)
+
+    def test_the_test_problems_at_the_end(self, full_device: Any, undisturbed: Path, tmp_path: Path) -> None:
+        """By then the best adapter is loaded, which must not be saved as the state after the last step."""
+        folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+        records = (folder / "eval.jsonl").read_text().splitlines(keepends=True)
+        (folder / "eval.jsonl").write_text("".join(records[:-1]))
+        best = folder / "adapter" / "adapter_model.safetensors"
+        save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(best).items()}, best)
+        with full_device(0, "evaluation"), pytest.raises(MemoryBudgetError, match="saved after step 4"):
+            resume(folder)
+        assert results(folder)["last"] == results(undisturbed)["last"]
+
+    @pytest.mark.parametrize("purpose", [pytest.param("training", marks=pytest.mark.slow), "optimizer"])
+    def test_half_a_step_is_not_saved(self, purpose: str, full_device: Any, config: Path, tmp_path: Path) -> None:
+        """In the second update of step 4, the first is in the adapter already: step 2 is the last that can be had."""
+        flags = ["--objective.updates-per-batch", "2", "--memory.micro-batch-tokens", "9999"]
+        folder, whole = tmp_path / "run", tmp_path / "whole"
+        assert start(config, whole, *flags)[0] == 0
+        with full_device(4, purpose, 2), pytest.raises(MemoryBudgetError, match=r"saved after step 2: .*--resume"):
+            start(config, folder, *flags)
+        assert [step for step, _ in RunDir(folder).checkpoints()] == [2]
+        assert resume(folder)[0] == 0
+        assert results(folder) == results(whole)
+
+    def test_half_of_the_first_step(self, full_device: Any, config: Path, tmp_path: Path) -> None:
+        """Nothing can be saved, but the run can be resumed from its start, with the base's scores."""
+        with full_device(1, "optimizer"), pytest.raises(MemoryBudgetError, match="saved after step 0: "):
+            start(config, tmp_path / "run")
+        assert RunDir(tmp_path / "run").checkpoints() == []
+        status, shown = resume(tmp_path / "run", "--steps", "1")
+        assert status == 0 and "Scoring the base" not in shown
+
+    def test_loading_the_model(self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def load(config: Config) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8.00 GiB.")
+
+        monkeypatch.setattr("expo_lite.loop.assemble", load)
+        with pytest.raises(MemoryBudgetError, match=r"^memory\.budget_gib: .* before training began .*smaller policy"):
+            start(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 class TestReading:

@@ -46,7 +46,7 @@ MEASURED = {
 
 @pytest.mark.parametrize("model", MEASURED)
 def test_closed_form_against_the_ledger(model: str) -> None:
-    """Exact for what is stored; for the backward pass never below, and at most 5 % above."""
+    """Exact for what is stored; for the backward pass never below, and at most 2 % above."""
     shape = KNOWN[model]
     static, steady, kv, checkpoints, slope = MEASURED[model]
     lora, weights = shape.lora_parameters(16), weight_bytes(shape, QLORA)
@@ -54,8 +54,8 @@ def test_closed_form_against_the_ledger(model: str) -> None:
     assert (weights + 10.06 * lora) / GIB == pytest.approx(steady, abs=0.011)
     assert kv_bytes_per_token(shape, QLORA) / 1024 == kv
     assert 2 * shape.layers * shape.hidden / 1024 == checkpoints
-    per_token = (activation_bytes(shape, QLORA, 2000) - activation_bytes(shape, QLORA, 1000)) / 1000 / 1024
-    assert slope <= per_token <= 1.05 * slope
+    per_token = (activation_bytes(shape, QLORA, 8000) - activation_bytes(shape, QLORA, 4000)) / 4000 / 1024
+    assert slope <= per_token <= 1.02 * slope
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -68,7 +68,8 @@ def test_weights_of_a_real_4_bit_model(tmp_path: Path, architecture: str) -> Non
         state: Any = layer.weight.quant_state
         tensors = [state.absmax, state.code, state.state2.absmax, state.state2.code]
         frozen += sum(t.nbytes for t in tensors)
-    planned = weight_bytes(find_shape(str(folder)), workload_of(tiny_config(), on_gpu=False))
+    shape = find_shape(str(folder))
+    planned = weight_bytes(shape, workload_of(tiny_config(), shape, on_gpu=False))
     assert frozen <= planned <= 1.25 * frozen  # such small matrices are mostly codebooks
 
 

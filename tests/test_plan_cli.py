@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from expo_lite.plan import main
@@ -60,3 +65,34 @@ def test_a_card_alone_is_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ("--model", "Qwen/Qwen2.5-3B-Instruct", "--policy.gradient-checkpointing", "true")
     status, out, _ = shown(capsys, "--card", "RTX 4070", *settings)
     assert status == 0 and "on a GPU with 12 GiB" in out
+
+
+def test_help_names_the_cards_with_their_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert all(word in text for word in ("--preset NAME", "--config FILE", "--model ID", "--card NAME"))
+    assert "RTX 4090 (24 GiB)" in text and "T4 (16 GiB)" in text
+
+
+def test_a_flag_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "--preset", "24gb", "--card") == (2, "", "--card: needs a value\n")
+
+
+def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.yaml").write_text("memory: {budget_gib: 10}\npolicy: {model: Qwen/Qwen3-4B}\n")
+    _, out, _ = shown(capsys, "--preset", "24gb", "--config", str(tmp_path / "my.yaml"))
+    assert "Qwen/Qwen3-4B on a GPU with 10 GiB" in out
+
+
+def test_nothing_slow_is_imported() -> None:
+    """It answers at once, where torch is slow to load or not even there."""
+    script = (
+        "import sys; from expo_lite.plan import main; status = main(sys.argv[1:]);"
+        "sys.exit(status or ' '.join({'torch', 'transformers', 'huggingface_hub', 'datasets'} & set(sys.modules)) or 0)"
+    )
+    command = [sys.executable, "-c", script, "--preset", "24gb", "--card", "RTX 4090"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr

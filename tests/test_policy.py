@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
+from peft import LoraConfig, get_peft_model
 from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from expo_lite import policy as policy_module
+from expo_lite import base_model
+from expo_lite.base_model import LOGIT_CHANGES, quantised_linears, refuse_replacement
+from expo_lite.checkpoint import load_adapter, save_adapter
 from expo_lite.config import PolicyConfig
 from expo_lite.errors import ConfigError
-from expo_lite.policy import LOGIT_CHANGES, Policy, load_policy, quantised_linears
+from expo_lite.policy import Policy, load_policy
 from expo_lite.sampler import Sampler, SampleRequest
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2], [3, 11, 5, 4, 9, 2, 0, 0]])
@@ -100,7 +104,7 @@ class TestAdapter:
         base = AutoModelForCausalLM.from_pretrained(
             folder, quantization_config=loaded.causal_lm.config.quantization_config, dtype=torch.float32
         )
-        policy_module.avoid_in_place_repacking(base)
+        base_model.avoid_in_place_repacking(base)
         with torch.no_grad(), loaded.reference():
             off = loaded.causal_lm(IDS).logits
         with torch.no_grad():
@@ -112,6 +116,74 @@ class TestAdapter:
         first, again, other = (load_policy(config, seed).trainable[0] for seed in (1, 1, 2))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
+
+
+@pytest.fixture(scope="module")
+def saved(loaded: Policy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("saved") / "adapter"
+    save_adapter(target, loaded.model)
+    return target
+
+
+class TestGoingOnFromAnAdapter:
+    def start(self, folder: Path, adapter: Path, seed: int = 0, **settings: Any) -> Policy:
+        settings = {"device": "cpu", "lora_rank": 4} | settings
+        return load_policy(PolicyConfig(model=str(folder), adapter=str(adapter), **settings), seed)
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_it_starts_as_that_adapter_whatever_the_seed(
+        self, folder: Path, loaded: Policy, saved: Path, seed: int
+    ) -> None:
+        started = self.start(folder, saved, seed)
+        assert same(started.trainable, loaded.trainable)
+        assert {p.dtype for p in started.trainable} == {torch.float32}
+        assert same(gradients(started), gradients(loaded))
+        with torch.no_grad():
+            assert torch.equal(started.causal_lm(IDS).logits, loaded.causal_lm(IDS).logits)
+
+    @torch.no_grad()
+    def test_the_reference_is_the_base_without_it(self, folder: Path, loaded: Policy, saved: Path) -> None:
+        started = self.start(folder, saved)
+        with started.reference(), loaded.reference():
+            reference = started.causal_lm(IDS).logits
+            assert torch.equal(reference, loaded.causal_lm(IDS).logits)
+        assert (started.causal_lm(IDS).logits - reference).abs().max() > 0.01
+
+    @torch.no_grad()
+    def test_one_made_by_peft_on_some_layers_in_16_bit(self, folder: Path, tmp_path: Path) -> None:
+        base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        lora = LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"], lora_dropout=0.5)
+        made = get_peft_model(base, lora)
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.2)
+                parameter.data = parameter.data.bfloat16()
+        made.save_pretrained(tmp_path)
+        started = self.start(folder, tmp_path, lora_alpha=6, quantization="none")
+        assert len(started.trainable) == 2 * 2 * 2
+        assert {p.dtype for p in started.trainable} == {torch.float32}
+        expected = made.float().eval()(IDS).logits
+        torch.testing.assert_close(started.causal_lm(IDS).logits, expected, atol=1e-5, rtol=1e-5)
+
+    def test_a_checkpoint_is_loaded_over_it(self, folder: Path, saved: Path, tmp_path: Path) -> None:
+        further = self.start(folder, saved)
+        for parameter in further.trainable:
+            parameter.data += 1
+        save_adapter(tmp_path, further.model)
+        resumed = self.start(folder, saved)
+        load_adapter(tmp_path, resumed.model)
+        assert same(resumed.trainable, further.trainable)
+
+    def test_one_for_a_model_of_other_sizes_is_refused(self, saved: Path, tmp_path: Path) -> None:
+        wider = save_base(tmp_path / "base", intermediate_size=192)
+        with pytest.raises(ConfigError, match=r"^policy\.adapter: .*adapter does not fit .*base: "):
+            self.start(wider, saved)
+
+    def test_one_that_changes_the_head_is_refused(self, folder: Path, tmp_path: Path) -> None:
+        base = AutoModelForCausalLM.from_pretrained(folder)
+        get_peft_model(base, LoraConfig(r=4, lora_alpha=32, target_modules=["lm_head"])).save_pretrained(tmp_path)
+        with pytest.raises(ConfigError, match=r"^policy\.adapter: .* changes embedding or head"):
+            self.start(folder, tmp_path, quantization="none")
 
 
 class TestForward:
@@ -166,6 +238,17 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=rf"^policy\.model: .*{name}=0\.5"):
             load_policy(PolicyConfig(model=str(base), device="cpu"), 0)
 
+    def test_a_backend_that_did_not_quantise(self, folder: Path) -> None:
+        plain = nf4_policy(folder, quantization="none").causal_lm
+        refuse_replacement(plain, "none", torch.float32)
+        with pytest.raises(ConfigError, match=r"^policy\.quantization: .*\(got nf4\)"):
+            refuse_replacement(plain, "nf4", torch.float32)
+
+    def test_a_backend_that_took_another_type(self, folder: Path) -> None:
+        plain = nf4_policy(folder, quantization="none").causal_lm
+        with pytest.raises(ConfigError, match=r"^policy\.dtype: .* in float32 here \(got float16\)"):
+            refuse_replacement(plain, "none", torch.float16)
+
 
 def test_loading_a_folder_shows_no_progress_bar_and_switches_them_on_again(
     folder: Path, capfd: pytest.CaptureFixture[str]
@@ -173,4 +256,4 @@ def test_loading_a_folder_shows_no_progress_bar_and_switches_them_on_again(
     capfd.readouterr()
     load_policy(PolicyConfig(model=str(folder), device="cpu"), 0)
     assert capfd.readouterr() == ("", "")
-    assert policy_module.transformers_logging.is_progress_bar_enabled()
+    assert base_model.transformers_logging.is_progress_bar_enabled()

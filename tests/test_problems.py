@@ -95,7 +95,18 @@ def test_given_test_problems_are_never_trained_on() -> None:
     assert Counter(p.level for p in split.test) == {1: 4, 2: 1}
     assert Counter(p.level for p in split.validation) == {1: 1, 2: 2}
     assert {p.id for p in split.train + split.validation} == {p.id for p in problems} - {p.id for p in test}
-    assert split.notes == ("7 training problems that are also test problems are left out",)
+    assert "7 training problems that are also test problems are left out" in split.notes
+
+
+def test_held_out_sets_that_shrink_are_said() -> None:
+    small = split_by_hash(problems_of(l1=40, l2=7, l4=800), DataConfig(validation_problems=10, test_problems=64))
+    assert small.notes == (
+        "validation problems are fewer than data.validation_problems (10): 5 of level 1, 0 of level 2",
+        "test problems are fewer than data.test_problems (64): 5 of level 1, 0 of level 2",
+    )
+    given = split_by_hash(problems_of(l1=40), DataConfig(validation_problems=5, test_problems=4), problems_of(x2=3))
+    assert given.notes == ("test problems are fewer than data.test_problems (4): 3 of level 2",)
+    assert split_by_hash(problems_of(l1=80), DataConfig(validation_problems=10, test_problems=10)).notes == ()
 
 
 def test_levels_that_the_data_lacks_are_refused_at_once(tmp_path: Path) -> None:
@@ -104,7 +115,7 @@ def test_levels_that_the_data_lacks_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.levels: .* at levels \[5\]; the data has levels \[2, 3\]"):
         load_problems(DataConfig(source=str(path), levels={5: 1, 2: 0}))
     notes = load_problems(DataConfig(source=str(path), levels={2: 1})).notes
-    assert notes == ("levels [3] of the data are not in data.levels and so never trained on",)
+    assert "levels [3] of the data are not in data.levels and so never trained on" in notes
 
 
 def test_the_tiny_world_has_as_many_as_asked_for() -> None:

@@ -117,7 +117,7 @@ def test_wrong_rows_are_left_out_only_where_that_is_asked_for(tmp_path: Path) ->
         load_problems(DataConfig(source=str(path), bad_rows=1))
     found = load_problems(DataConfig(source=str(path), bad_rows=2))
     assert len(found.train + found.validation + found.test) == 32
-    assert [note.split("data.jsonl:")[1][:3] for note in found.notes] == ["33:", "34:"]
+    assert [note.split("data.jsonl:")[1][:3] for note in found.notes if "left out" in note] == ["33:", "34:"]
 
 
 def test_a_file_of_wrong_rows_only_is_refused(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_several_files_and_a_file_of_test_problems(tmp_path: Path) -> None:
     assert questions(found.test) == questions(read(test))
     assert questions(found.train) | questions(found.validation) == {r["question"] for r in numbered(30)}
     assert len(found.validation) == 30 // 8
-    assert found.notes == ("2 training problems that are also test problems are left out",)
+    assert "2 training problems that are also test problems are left out" in found.notes
 
 
 @pytest.mark.parametrize(("name", "value"), [("split", "train"), ("test_split", "test"), ("subset", "main")])

@@ -105,7 +105,7 @@ def test_math_is_all_its_subjects() -> None:
     assert {subset for _, subset, _ in hub.asked} == set(subjects)
     assert len(found.train) + len(found.validation) == 7 * 80
     assert {p.level for p in found.test} == {1, 2, 3, 4, 5}
-    (left_out, never_drawn) = found.notes
+    left_out, never_drawn, *_ = found.notes
     assert left_out.startswith(
         "left out: EleutherAI/hendrycks_math (geometry, train), row 81: level: should be a whole"
     )
@@ -158,7 +158,7 @@ def test_deepscaler_and_its_six_empty_answers() -> None:
     rows = made(deepscaler, 32)
     empty = [{**deepscaler(i), "answer": ""} for i in range(100, 106)]
     found = load_problems(DataConfig(source=DEEPSCALER), Hub({(DEEPSCALER, None, "train"): rows + empty}))
-    assert len(found.notes) == 6
+    assert sum(note.startswith("left out: ") for note in found.notes) == 6
     solutions = {p.answer: p.solution for p in found.train + found.validation + found.test}
     assert (solutions["14"], solutions["12"]) == ("Twice 7 it is.\nThe answer is $\\boxed{14}$.", None)
     one_more = Hub({(DEEPSCALER, None, "train"): rows + empty + [{**deepscaler(7), "answer": None}]})

@@ -119,6 +119,40 @@ def test_system_prompt_comes_first() -> None:
     assert all(t.startswith("=7+=What is 1+2?") for t in text["7"])  # the tiny world drops letters
 
 
+# The part of Qwen3's template that has the switch: without thinking, a thought that is empty already comes before
+# the answer.
+QWEN3 = r"""
+{%- for message in messages %}{{- '<|user|>' + message.content }}{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|assistant|>' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"""
+
+
+def test_thinking_is_off_unless_asked_for() -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = QWEN3
+
+    def rendered(**asked: bool) -> list[str]:
+        prompts = Prompts(tokenizer, PLAIN.model_copy(update=asked))
+        return [tokenizer.decode(ids) for ids in (prompts.task(PROBLEM), prompts.hinted(PROBLEM))]
+
+    thinking = rendered(enable_thinking=True)
+    assert thinking[0] == "<|user|>What is 1+2?<|assistant|>"
+    assert rendered() == rendered(enable_thinking=False) == [p + "<think>\n\n</think>\n\n" for p in thinking]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_template_without_the_switch_takes_no_notice(asked: bool) -> None:
+    tokenizer = build_tokenizer()
+    message = [{"role": "user", "content": "What is 1+2?"}]
+    plain = tokenizer.apply_chat_template(message, add_generation_prompt=True)["input_ids"]
+    assert Prompts(tokenizer, PLAIN.model_copy(update={"enable_thinking": asked})).task(PROBLEM) == plain
+
+
 def test_completion_ends_with_the_end_token() -> None:
     tokenizer = build_tokenizer()
     ids = Prompts(tokenizer, PLAIN).completion("1+2=3\n")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -151,7 +151,7 @@ class TestStreams:
 class TestBaseBesidePolicy:
     """Requests with the adapter off share waves with those that have it on, and are answered as if alone."""
 
-    MIXED = tuple(replace(r, adapter=i % 2 == 1) for i, r in enumerate(REQUESTS))
+    MIXED: ClassVar = [replace(r, adapter=i % 2 == 1) for i, r in enumerate(REQUESTS)]
 
     def test_each_is_answered_as_in_runs_of_their_own(
         self, policy: Policy, together: list[list[Completion]], monkeypatch: pytest.MonkeyPatch

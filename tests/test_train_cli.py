@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_models import save_base
 
+from expo_lite.config_reader import dump_yaml, read_request
 from expo_lite.run_dir import RunDir
 from expo_lite.train import main
 
@@ -92,7 +93,19 @@ def test_all_mistakes_of_file_and_flags_are_shown_at_once(tmp_path: Path) -> Non
 def test_an_existing_run_folder(tmp_path: Path, refused_here: Callable[..., list[str]]) -> None:
     RunDir.create(tmp_path / "runs" / "tiny-expo-seed0", "steps: 1\n").close()
     (line,) = refused_here("--preset", "tiny")
+    assert line.startswith("runs/tiny-expo-seed0 already exists and was started with threads 0 (now 1), policy.device ")
+    assert line.endswith(" more settings; choose another --run, or continue that run by --resume --run "
+                         "runs/tiny-expo-seed0 alone")  # fmt: skip
+
+
+def test_an_existing_run_folder_with_these_settings(tmp_path: Path, refused_here: Callable[..., list[str]]) -> None:
+    """What --resume may change is no difference."""
+    config = dump_yaml(read_request(["--preset", "tiny", "--steps", "7"]).config)
+    RunDir.create(tmp_path / "runs" / "tiny-expo-seed0", config).close()
+    (line,) = refused_here("--preset", "tiny")
     assert line == "runs/tiny-expo-seed0 already exists; continue it with --resume, or choose another --run"
+    (line,) = refused_here("--preset", "tiny", "--rollout.group-size", "4")
+    assert "already exists and was started with rollout.group_size 8 (now 4); choose another" in line
 
 
 def test_a_run_folder_in_use(tmp_path: Path, refused_here: Callable[..., list[str]]) -> None:

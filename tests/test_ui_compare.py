@@ -287,14 +287,20 @@ class TestWaysIn:
         make_run(tmp_path, "mine", config=config, at=1)
         make_run(tmp_path, "newer", at=2)
         opening = read_options(["--run", str(tmp_path / "mine")]).opening
-        assert (opening.config, opening.root, opening.starts_with()) == (config, tmp_path, "mine")
+        assert (opening.root, opening.starts_with()) == (tmp_path, "mine")
+        assert opening.config.policy.adapter == str(tmp_path / "mine" / "adapter")
+        assert opening.config.model_copy(update={"policy": config.policy}) == config
 
     def test_an_adapter_inside_its_run_and_alone(self, tmp_path: Path) -> None:
         described = '{"base_model_name_or_path": "%s", "r": 8, "lora_alpha": 16}'
         make_run(tmp_path, "mine")
         (tmp_path / "mine" / "adapter" / "adapter_config.json").write_text(described % "/else/where/tiny/base")
         inside = read_options(["--adapter", str(tmp_path / "mine" / "adapter")]).opening
-        assert (inside.config, inside.starts_with()) == (TINY, "adapter")
+        assert (inside.config.prompt, inside.config.policy.model, inside.starts_with()) == (
+            TINY.prompt,
+            "tiny",
+            "adapter",
+        )
         (tmp_path / "alone").mkdir()
         (tmp_path / "alone" / "adapter_config.json").write_text(described % "some/model")
         alone = read_options(["--adapter", str(tmp_path / "alone")]).opening

@@ -159,17 +159,19 @@ def save_base(folder: Path, architecture: str = "qwen2", seed: int = 0, **settin
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     make_config, make_model = ARCHITECTURES[architecture]
-    shape = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128} | settings
-    config = make_config(
-        vocab_size=32,
-        hidden_size=64,
-        num_hidden_layers=2,
-        max_position_embeddings=256,
-        initializer_range=0.2,  # far from uniform distributions
-        eos_token_id=tokenizer.eos_token_id,
-        **shape,
-    )
-    model = make_model(config)
+    shape: dict[str, Any] = {
+        "vocab_size": 32,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 128,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.2,  # far from uniform distributions
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    model = make_model(make_config(**shape | settings))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):  # Qwen2's start at 0, where they would hide a mistake
             torch.nn.init.normal_(parameter, std=0.2)

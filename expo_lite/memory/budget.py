@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 from expo_lite.config import Config
 from expo_lite.errors import MemoryBudgetError
-from expo_lite.memory.plan import GIB, USABLE_SHARE, MemoryPlan, Units, Workload, largest, plan_memory
+from expo_lite.memory.plan import (
+    DENSE_LIMIT_BYTES,
+    GIB,
+    USABLE_SHARE,
+    MemoryPlan,
+    Units,
+    Workload,
+    largest,
+    plan_memory,
+)
 from expo_lite.memory.shapes import ModelShape
 
 CHUNKS = (256, 64)  # tokens of logits at once; smaller only where 256 do not fit
@@ -34,9 +43,11 @@ class BudgetedPlan:
         return f"{peaks}, of {self.limit / GIB:.2f} usable; {self.units}"
 
 
-def workload_of(config: Config, on_gpu: bool) -> Workload:
+def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
     """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto"."""
     wide = config.policy.dtype == "float32" or (config.policy.dtype == "auto" and not on_gpu)
+    small = config.policy.quantization == "nf4" and 4 * shape.linear_parameters <= DENSE_LIMIT_BYTES
+    dense = config.rollout.dense_weights
     return Workload(
         rank=config.policy.lora_rank,
         quantised=config.policy.quantization == "nf4",
@@ -44,6 +55,7 @@ def workload_of(config: Config, on_gpu: bool) -> Workload:
         optimizer=config.optimizer.name,
         value_bytes=4 if wide else 2,
         on_gpu=on_gpu,
+        dense=dense == "yes" or (dense == "auto" and wide and small and not on_gpu),
     )
 
 
@@ -52,10 +64,11 @@ def budgeted_plan(config: Config, shape: ModelShape, budget_gib: float, on_gpu: 
 
     Nothing here depends on how many prompts a step has or how many of them fail, so neither does the peak.
     """
-    workload, limit = workload_of(config, on_gpu), int(USABLE_SHARE * budget_gib * GIB)
+    workload, limit = workload_of(config, shape, on_gpu), int(USABLE_SHARE * budget_gib * GIB)
     memory, sequence = config.memory, config.sequence_tokens
     wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
-    least = Units(1, sequence, sequence, memory.logprob_chunk or CHUNKS[-1])
+    prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
+    least = Units(1, prompt, new, sequence, memory.logprob_chunk or CHUNKS[-1])
 
     def peak(**units: int) -> MemoryPlan:
         return plan_memory(shape, workload, replace(least, **units))
@@ -67,7 +80,7 @@ def budgeted_plan(config: Config, shape: ModelShape, budget_gib: float, on_gpu: 
     tokens = memory.micro_batch_tokens or largest(
         lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LARGEST_MICRO_BATCH
     )
-    units = Units(max(1, rollouts), sequence, max(sequence, tokens), chunk)
+    units = Units(max(1, rollouts), prompt, new, max(sequence, tokens), chunk)
     return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), limit)
 
 
@@ -85,6 +98,26 @@ def with_completion(config: Config, tokens: int) -> Config:
     return config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_new_tokens": tokens})})
 
 
+def with_checkpointing(config: Config) -> Config:
+    """The configuration with `policy.gradient_checkpointing`."""
+    return config.model_copy(update={"policy": config.policy.model_copy(update={"gradient_checkpointing": True})})
+
+
+def what_fits(config: Config, planned: BudgetedPlan, budget_gib: float) -> list[str]:
+    """The settings with which the run would fit, the one that costs least first; none where the model is too large."""
+
+    def longest(config: Config) -> int:
+        return longest_completion_that_fits(config, planned.shape, budget_gib, planned.workload.on_gpu)
+
+    options = []
+    if not planned.workload.checkpointing and (tokens := longest(with_checkpointing(config))):
+        shorter = "" if tokens == config.rollout.max_new_tokens else f" and rollout.max_new_tokens to at most {tokens}"
+        options.append(f"set policy.gradient_checkpointing to true{shorter}")
+    if tokens := longest(config):
+        options.append(f"the largest rollout.max_new_tokens that fits is {tokens}")
+    return options
+
+
 def require_fit(config: Config, planned: BudgetedPlan, budget_gib: float) -> None:
     """Raises MemoryBudgetError that names the setting to change, where the plan exceeds the budget."""
     if planned.fits:
@@ -98,11 +131,5 @@ def require_fit(config: Config, planned: BudgetedPlan, budget_gib: float) -> Non
     if by_hand:
         advice = f"leave {' and '.join(f'memory.{name}' for name in by_hand)} to the program, or set it lower"
     else:
-        tokens = longest_completion_that_fits(config, planned.shape, budget_gib, planned.workload.on_gpu)
-        if tokens:
-            advice = f"the largest rollout.max_new_tokens that fits is {tokens}"
-        elif planned.workload.checkpointing:
-            advice = "choose a smaller policy.model"
-        else:
-            advice = "set policy.gradient_checkpointing, or choose a smaller policy.model"
+        advice = "; without it ".join(what_fits(config, planned, budget_gib)) or "choose a smaller policy.model"
     raise MemoryBudgetError(f"memory.budget_gib: {planned.shape.name} does not fit: {need}; {advice}")

@@ -1,8 +1,8 @@
 """Peak memory of a run in closed form, before anything is loaded; imports no torch.
 
 Generation and training take turns, and the KV cache is freed in between: what must fit is the larger
-peak, not the sum. Coefficients are from allocation ledgers of the real modules on meta tensors; against
-those the formulas were 1.00 to 1.04 times the ledger, never below. GiB are binary.
+peak, not the sum. The formulas count the tensors that are alive at the peak, as allocation events of real runs
+show them (docs/memory.md says how, and how near they come). GiB are binary.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ CONTEXT_BYTES = int(0.6 * GIB)  # CUDA context and kernels, not measured here
 FRAGMENTATION = 1.1  # reserved against allocated bytes, with expandable segments
 # NF4 with double quantisation: half a byte each, an 8-bit scale per 64, a float32 scale per 16,384, a codebook.
 NF4_BYTES, NF4_MATRIX_BYTES = 1 / 2 + 1 / 64 + 4 / 16384, 1092
-LORA_BYTES = 4 + 4  # float32 master weight and gradient
-OPTIMIZER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.06}
-# One block's activations in the backward pass, 16 bit, with peft's LoRA: per token and unit of width.
-ATTENTION_BYTES, MLP_BYTES, FINAL_NORM_BYTES = 27, 13.5, 10
+LORA_BYTES = 4  # a float32 master weight; its gradient, while training, takes as much
+ADAM_BYTES, ADAM_8BIT_BYTES = 8, 2.06  # two averages a parameter: float32, or 8 bit with a scale per 256
+SMALLEST_8BIT = 4096  # parameters; bitsandbytes keeps the averages of smaller matrices in float32
 CHUNK_COPIES = 2  # of one chunk's [tokens, vocabulary] in float32
-SAMPLING_BYTES = 32  # per rollout and vocabulary entry: three float32 and two float64 values
+SAMPLING_BYTES = 24  # per rollout and vocabulary entry: logits and log-probabilities, probabilities and their sums
+DECODED_TOKEN_BYTES = 24  # per rollout and token that it may write: token, log-probability, random number, mask
+DENSE_LIMIT_BYTES = 2**30  # dense float32 copies of the linear layers are made for small models only
+PREFILL_TOKENS = 2048  # of prompts run at once: enough to keep a GPU busy, little beside the KV cache
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,23 @@ class Workload:
     optimizer: str
     value_bytes: int  # of activations, KV cache and what is not quantised: 2, or 4 in float32
     on_gpu: bool
-
-    @property
-    def scale(self) -> float:
-        """The coefficients above are for 16-bit values."""
-        return self.value_bytes / 2
+    dense: bool = False  # whether rollouts are sampled from dense float32 copies of the linear layers
 
 
 @dataclass(frozen=True)
 class Units:
-    """What is alive at once: rollouts (each `sequence_tokens` long), training tokens, tokens of logits."""
+    """What is alive at once: rollouts, each of prompt and new tokens, training tokens, and tokens of logits."""
 
     rollouts_alive: int
-    sequence_tokens: int
+    prompt_tokens: int
+    new_tokens: int
     micro_batch_tokens: int
     logprob_chunk: int
+
+    @property
+    def sequence_tokens(self) -> int:
+        """A prompt and its completion."""
+        return self.prompt_tokens + self.new_tokens
 
     def __str__(self) -> str:
         return (
@@ -67,7 +71,9 @@ class MemoryPlan:
     adapters: int
     optimizer: int
     kv_cache: int
-    sampling: int
+    dense_copies: int
+    decoding: int
+    gradients: int
     activations: int
     logprobs: int
     on_gpu: bool
@@ -80,12 +86,12 @@ class MemoryPlan:
     @property
     def generation_peak(self) -> int:
         """While rollouts or explanations are written."""
-        return self._reserved(self.steady + self.kv_cache + self.sampling)
+        return self._reserved(self.steady + self.kv_cache + self.dense_copies + self.decoding)
 
     @property
     def training_peak(self) -> int:
         """While a micro-batch is trained on."""
-        return self._reserved(self.steady + max(self.activations, self.logprobs))
+        return self._reserved(self.steady + self.gradients + max(self.activations, self.logprobs))
 
     @property
     def peak(self) -> int:
@@ -102,9 +108,11 @@ def plan_memory(shape: ModelShape, workload: Workload, units: Units) -> MemoryPl
     return MemoryPlan(
         weights=weight_bytes(shape, workload),
         adapters=LORA_BYTES * lora,
-        optimizer=int(OPTIMIZER_BYTES[workload.optimizer] * lora),
+        optimizer=optimizer_bytes(shape, workload),
         kv_cache=units.rollouts_alive * units.sequence_tokens * kv_bytes_per_token(shape, workload),
-        sampling=units.rollouts_alive * SAMPLING_BYTES * shape.vocabulary,
+        dense_copies=4 * shape.linear_parameters if workload.dense else 0,
+        decoding=decoding_bytes(shape, workload, units),
+        gradients=LORA_BYTES * lora,
         activations=activation_bytes(shape, workload, units.micro_batch_tokens),
         logprobs=logprob_bytes(shape, workload, units.micro_batch_tokens, units.logprob_chunk),
         on_gpu=workload.on_gpu,
@@ -119,23 +127,96 @@ def weight_bytes(shape: ModelShape, workload: Workload) -> int:
     return int(stored) + workload.value_bytes * shape.other_parameters
 
 
+def optimizer_bytes(shape: ModelShape, workload: Workload) -> int:
+    """AdamW's running averages for every LoRA matrix."""
+
+    def averages(parameters: int) -> float:
+        in_8_bit = workload.optimizer == "adamw_8bit" and parameters >= SMALLEST_8BIT
+        return parameters * (ADAM_8BIT_BYTES if in_8_bit else ADAM_BYTES)
+
+    widths = [width for matrix in shape.layer_matrices for width in matrix]
+    return int(shape.layers * sum(averages(workload.rank * width) for width in widths))
+
+
 def kv_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
     """Key and value of one token in every layer."""
     return 2 * workload.value_bytes * shape.layers * shape.kv_width
 
 
+def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
+    """Peak of generation above steady and the KV cache: while tokens are chosen, or while prompts are run before that.
+
+    In the worst case each rollout has a prompt of its own. Prompts are run in groups; the first group's cache comes
+    before the room for all rollouts, those of the others beside it.
+    """
+    rollouts, prompt = units.rollouts_alive, units.prompt_tokens
+    kv = kv_bytes_per_token(shape, workload)
+    one_token = max(rollouts * SAMPLING_BYTES * shape.vocabulary, forward_bytes(shape, workload, rollouts))
+    group = prompt * min(rollouts, max(1, PREFILL_TOKENS // prompt))
+    first = forward_bytes(shape, workload, group) + group * (kv + 3 * kv // shape.layers)
+    before = units.sequence_tokens * kv * (0 if group < rollouts * prompt else rollouts)
+    decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES
+    return decoded + max(one_token + group * kv // shape.layers, first - before)
+
+
+def forward_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
+    """Peak of one block without gradient: in its MLP, with what LoRA adds, or while a weight is written out."""
+    values = 3 if workload.dense or workload.value_bytes == 2 else 4
+    block = 4 * values * tokens * (shape.hidden + shape.mlp)
+    return block if workload.dense else max(block, block // 2 + dequantised_bytes(shape, workload))
+
+
+def dequantised_bytes(shape: ModelShape, workload: Workload) -> int:
+    """The largest 4-bit weight, written out for one multiplication."""
+    return workload.value_bytes * shape.hidden * shape.mlp if workload.quantised else 0
+
+
+def saved_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
+    """What one block keeps of a token for its backward pass, beside its input.
+
+    In float32: both normed inputs and the sum between; queries and attention's output; keys and values; gate, its
+    activation, up and their product. In 16 bit the norms and peft's float32 LoRA keep float32 copies besides.
+    """
+    h, q, kv, m = shape.hidden, shape.query_width, shape.kv_width, shape.mlp
+    wide = workload.value_bytes == 4
+    saved = 12 * h + 8 * q + 8 * kv + 16 * m if wide else 28 * h + 8 * q + 4 * kv + 10 * m
+    per_norm = 4 * (q + kv) if shape.qk_norm else 0
+    lora_and_statistics = 4 * (7 * workload.rank + 2 * shape.heads + 2)
+    return saved + per_norm + lora_and_statistics
+
+
 def activation_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
-    """Peak of the backward pass above steady: checkpoints, one block in full, and one dequantised weight."""
-    block = ATTENTION_BYTES * (shape.hidden + shape.query_width) + MLP_BYTES * shape.mlp
-    blocks = 1 if workload.checkpointing else shape.layers
-    per_token = 2 * shape.layers * shape.hidden + blocks * block
-    return int(workload.scale * (tokens * per_token + 2 * shape.hidden * shape.mlp))
+    """Peak of the backward pass above steady, which is in the MLP of the last block, or of the first one.
+
+    Inputs of all blocks, what one block keeps (without checkpointing: all blocks), and what passes through.
+    From the last block to the first, inputs are freed and the micro-batch's gradients gathered.
+    """
+    h, m, value, layers = shape.hidden, shape.mlp, workload.value_bytes, shape.layers
+    blocks = 1 if workload.checkpointing else layers
+    inputs = max(layers * h * value * tokens, h * value * tokens + 4 * shape.lora_parameters(workload.rank))
+    kept = blocks * saved_bytes_per_token(shape, workload) * tokens
+    if value == 4:
+        passing = tokens * 4 * h + max(tokens * 8 * m, tokens * 8 * h + dequantised_bytes(shape, workload))
+    else:
+        passing = tokens * 12 * h
+        passing += max(tokens * 4 * m, dequantised_bytes(shape, workload)) if workload.quantised else tokens * 8 * m
+    return inputs + kept + passing + tokens * index_bytes(shape)
 
 
 def logprob_bytes(shape: ModelShape, workload: Workload, tokens: int, chunk: int) -> int:
-    """Peak of the log-probabilities above steady: checkpoints, final norm, and chunks of logits in float32."""
-    kept = tokens * shape.hidden * (2 * shape.layers + FINAL_NORM_BYTES)
-    return int(workload.scale * kept) + CHUNK_COPIES * 4 * min(chunk, tokens) * shape.vocabulary
+    """Peak of the log-probabilities above steady: what the blocks keep, hidden states, their gradient, and logits."""
+    h, value = shape.hidden, workload.value_bytes
+    kept = shape.layers * h * value
+    if not workload.checkpointing:
+        kept += shape.layers * saved_bytes_per_token(shape, workload)
+    final = 3 * h * value + (4 * h if value == 2 else 0)  # normed, at completion tokens, gradient; the norm's copy
+    logits = CHUNK_COPIES * 4 * min(chunk, tokens) * shape.vocabulary
+    return tokens * (kept + final + index_bytes(shape)) + logits
+
+
+def index_bytes(shape: ModelShape) -> int:
+    """Of one token: rotary embedding, ids, targets, weights."""
+    return 8 * shape.head_dim + 64
 
 
 def largest(fits: Callable[[int], bool], high: int) -> int:

@@ -25,6 +25,7 @@ class ModelShape:
     vocabulary: int
     tied: bool
     attention_bias: bool = False
+    qk_norm: bool = False
 
     @property
     def query_width(self) -> int:
@@ -51,8 +52,8 @@ class ModelShape:
     def other_parameters(self) -> int:
         """Embedding, head if it is not tied, norms and biases: what stays in 16 bit."""
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        # Norms before attention, before the MLP and at the end; of queries and keys too, which not every family has.
-        norms = self.hidden * (2 * self.layers + 1) + 2 * self.head_dim * self.layers
+        # Norms before attention, before the MLP and at the end; in some families of queries and keys too.
+        norms = self.hidden * (2 * self.layers + 1) + (2 * self.head_dim * self.layers if self.qk_norm else 0)
         biases = self.layers * (self.query_width + 2 * self.kv_width) if self.attention_bias else 0
         return embeddings + norms + biases
 
@@ -61,8 +62,8 @@ class ModelShape:
         return self.layers * sum(rank * (rows + columns) for rows, columns in self.layer_matrices)
 
 
-def _shape(name: str, *sizes: int, tied: bool = True, bias: bool = False) -> ModelShape:
-    return ModelShape(name, *sizes, tied=tied, attention_bias=bias)
+def _shape(name: str, *sizes: int, tied: bool = True, bias: bool = False, qk_norm: bool = False) -> ModelShape:
+    return ModelShape(name, *sizes, tied=tied, attention_bias=bias, qk_norm=qk_norm)
 
 
 # Layers, hidden, heads, KV heads, head width, MLP width, vocabulary; from the models' public config.json.
@@ -73,12 +74,15 @@ KNOWN = {
         _shape("Qwen/Qwen2.5-1.5B-Instruct", 28, 1536, 12, 2, 128, 8960, 151936, bias=True),
         _shape("Qwen/Qwen2.5-3B-Instruct", 36, 2048, 16, 2, 128, 11008, 151936, bias=True),
         _shape("Qwen/Qwen2.5-7B-Instruct", 28, 3584, 28, 4, 128, 18944, 152064, tied=False, bias=True),
-        _shape("Qwen/Qwen3-4B", 36, 2560, 32, 8, 128, 9728, 151936),
-        _shape("Qwen/Qwen3-8B", 36, 4096, 32, 8, 128, 12288, 151936, tied=False),
+        _shape("Qwen/Qwen3-4B", 36, 2560, 32, 8, 128, 9728, 151936, qk_norm=True),
+        _shape("Qwen/Qwen3-8B", 36, 4096, 32, 8, 128, 12288, 151936, tied=False, qk_norm=True),
         _shape("meta-llama/Llama-3.2-1B-Instruct", 16, 2048, 32, 8, 64, 8192, 128256),
         _shape("meta-llama/Llama-3.2-3B-Instruct", 28, 3072, 24, 8, 128, 8192, 128256),
     )
 }
+
+
+QK_NORM = ("qwen3", "qwen3_moe", "olmo2", "gemma3_text")  # families that norm queries and keys
 
 
 def shape_from_config(name: str, config: dict[str, Any]) -> ModelShape:
@@ -96,6 +100,7 @@ def shape_from_config(name: str, config: dict[str, Any]) -> ModelShape:
             vocabulary=config["vocab_size"],
             tied=config.get("tie_word_embeddings", True),
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
+            qk_norm=config.get("model_type") in QK_NORM,
         )
     except KeyError as missing:
         raise ConfigError(

@@ -1,7 +1,8 @@
-"""A rough forecast of seconds per step on a named card, from its published bandwidth and arithmetic rate.
+"""A forecast of seconds per step: for a named card from its published bandwidth and arithmetic rate, or measured.
 
 Decoding reads all weights and the KV cache for every token; training does a fixed number of operations per
 token and parameter. How much of a card's peak a run reaches is assumed here, not measured: expect a factor of two.
+The dry pass of a real run (expo_lite.rehearsal) measures both instead.
 """
 
 from __future__ import annotations
@@ -33,7 +34,15 @@ DECODED_BYTES = 4.5  # per 4-bit parameter and token: read it, write it as 16 bi
 TRAINING_OPERATIONS = 6  # per parameter and token: forward, recomputed forward, backward through frozen weights
 FAILED_SHARE = 0.5  # of prompts, assumed to be explained
 LENGTH_SHARE = 0.6  # mean completion length, of the longest allowed
-STEP_OVERHEAD_SECONDS = 0.02  # per decoded token: launching the kernels of all layers
+TOKEN_OVERHEAD_SECONDS = 0.02  # per decoded token: launching the kernels of all layers
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a machine is: seconds for one more token of every rollout alive, and per token trained on."""
+
+    decoded_token: float
+    trained_token: float
 
 
 @dataclass(frozen=True)
@@ -49,23 +58,28 @@ class Forecast:
         return self.generate + self.train
 
 
-def forecast(config: Config, planned: BudgetedPlan, card: str) -> Forecast:
-    """Seconds per step on `card`, a key of CARDS."""
+def pace_of(planned: BudgetedPlan, card: str) -> Pace:
+    """The pace to expect on `card`, a key of CARDS."""
     _, bandwidth, arithmetic = CARDS[card]
-    shape, rollout = planned.shape, config.rollout
-    explained = FAILED_SHARE * config.explanation.samples if config.explanation.source == "self" else 0.0
-    completions = rollout.prompts_per_step * (rollout.group_size + explained)
-    waves = ceil(completions / planned.units.rollouts_alive)
-    alive = completions / waves
-    tokens = LENGTH_SHARE * rollout.max_new_tokens
-    cached = alive * (rollout.max_prompt_tokens + tokens / 2) * kv_bytes_per_token(shape, planned.workload)
+    shape, units = planned.shape, planned.units
+    half_full = units.prompt_tokens + units.new_tokens / 2
+    cached = units.rollouts_alive * half_full * kv_bytes_per_token(shape, planned.workload)
     weights = DECODED_BYTES * shape.linear_parameters + 2 * shape.other_parameters
-    token_seconds = (weights + cached) / (BANDWIDTH_SHARE * bandwidth * 1e9) + STEP_OVERHEAD_SECONDS
+    operations = TRAINING_OPERATIONS * (shape.linear_parameters + shape.other_parameters)
+    return Pace(
+        decoded_token=(weights + cached) / (BANDWIDTH_SHARE * bandwidth * 1e9) + TOKEN_OVERHEAD_SECONDS,
+        trained_token=operations / (ARITHMETIC_SHARE * arithmetic * 1e12),
+    )
+
+
+def forecast(config: Config, planned: BudgetedPlan, pace: Pace) -> Forecast:
+    """Seconds per step, if completions are as long and prompts fail as often as assumed above."""
+    rollout = config.rollout
+    explained = FAILED_SHARE * config.explanation.samples if config.explanation.source == "self" else 0.0
+    waves = ceil(rollout.prompts_per_step * (rollout.group_size + explained) / planned.units.rollouts_alive)
     # Mixed groups and explanations are trained on; solved and failed groups are not.
     trained = rollout.prompts_per_step * ((1 - FAILED_SHARE) * rollout.group_size + FAILED_SHARE)
-    trained_tokens = trained * (rollout.max_prompt_tokens / 2 + tokens)
-    operations = TRAINING_OPERATIONS * (shape.linear_parameters + shape.other_parameters) * trained_tokens
+    trained_tokens = trained * (rollout.max_prompt_tokens / 2 + LENGTH_SHARE * rollout.max_new_tokens)
     return Forecast(
-        generate=waves * rollout.max_new_tokens * token_seconds,
-        train=operations / (ARITHMETIC_SHARE * arithmetic * 1e12),
+        generate=waves * rollout.max_new_tokens * pace.decoded_token, train=trained_tokens * pace.trained_token
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +11,6 @@ from expo_lite.problems.columns import Row
 
 Loader = Callable[..., Iterable[Mapping[str, Any]]]
 """Called as `datasets.load_dataset(id, subset, split=split)`."""
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Literal
 
 from expo_lite.config import DataConfig
 from expo_lite.errors import DataError
+from expo_lite.hub_access import HUB_ID
 from expo_lite.problems.columns import Row
 from expo_lite.problems.files import KINDS, READERS, read_file
-from expo_lite.problems.hub import HUB_ID, KNOWN_SETS, HubSet, Loader, read_hub
+from expo_lite.problems.hub import KNOWN_SETS, HubSet, Loader, read_hub
 
 TRAIN, TEST = "train", "test"
 _USUAL_SPLITS = (TRAIN, TEST, "validation", "valid", "val", "dev")

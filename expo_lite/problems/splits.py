@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -51,9 +52,21 @@ def split_by_hash(
         held_out = [p for of_level in by_level(test) for p in of_level[: config.test_problems]]
     if not validation or not held_out:
         raise DataError(f"{config.source}: too few problems to hold some out; a level needs at least 8.")
+    notes = [
+        *notes,
+        *_too_few("validation", validation, problems, config.validation_problems),
+        *_too_few("test", held_out, test if test is not None else problems, config.test_problems),
+    ]
     overlap = sum(problem.id in given for problem in problems)
     dropped = (f"{overlap} training problems that are also test problems are left out",) if overlap else ()
     return ProblemSet(train, validation, held_out, (*notes, *dropped))
+
+
+def _too_few(name: str, held_out: Sequence[Problem], source: Sequence[Problem], asked: int) -> list[str]:
+    """A note on the levels of `source` that have fewer than `asked` problems in a held-out set; none if none has."""
+    found = Counter(problem.level for problem in held_out)
+    fewer = [f"{found[level]} of level {level}" for level in sorted({p.level for p in source}) if found[level] < asked]
+    return [f"{name} problems are fewer than data.{name}_problems ({asked}): {', '.join(fewer)}"] if fewer else []
 
 
 def by_level(problems: Iterable[Problem]) -> list[list[Problem]]:

@@ -1,0 +1,186 @@
+"""The memory plan against what real runs hold at their peak, on the CPU: `python benchmarks/memory.py`.
+
+Each preset's settings, with its lengths divided by 8, on small random models of three architectures that are saved
+in the real format: one worst-case wave is sampled and one worst-case step trained, while every event of torch's
+allocator is counted. A second table multiplies prompts per step and group size. Prints both as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from expo_lite.assemble import assemble, build_optimizer
+from expo_lite.config import Config
+from expo_lite.config_reader import read_request
+from expo_lite.memory.budget import workload_of
+from expo_lite.memory.live import LiveUnits
+from expo_lite.memory.measure import peak_on_cpu, stored_bytes
+from expo_lite.memory.plan import Units, plan_memory
+from expo_lite.memory.shapes import find_shape
+from expo_lite.policy import Policy, load_policy
+from expo_lite.problems import draw_problems
+from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.types import TrainingSequence
+from expo_lite.updater import Updater
+
+ARCHITECTURES = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
+# Hidden, heads, KV heads, head width, MLP width, layers, vocabulary; one shape for each preset, in its model's ratios.
+SHAPES = {
+    "8gb": (192, 6, 2, 32, 1120, 4, 2048),
+    "12gb": (256, 8, 1, 32, 1376, 6, 4096),
+    "16gb": (256, 4, 1, 64, 1344, 4, 3072),
+    "24gb": (320, 5, 1, 64, 1728, 3, 4096),
+    "colab-t4": (128, 4, 2, 32, 704, 8, 1024),
+    "tiny": (128, 4, 2, 32, 384, 4, 64),
+}
+SHORTER = 8  # what a preset's lengths are divided by; the tiny preset's are short enough
+WRITTEN = 4  # tokens of a completion that are really decoded
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Measured and planned bytes of generation and of training."""
+
+    generation: int
+    planned_generation: int
+    training: int
+    planned_training: int
+
+
+def saved_model(folder: str, architecture: str, preset: str) -> str:
+    """A random model of the preset's shape, in the format of the Hub."""
+    hidden, heads, kv_heads, head_dim, mlp, layers, vocabulary = SHAPES[preset]
+    make_config, make_model = ARCHITECTURES[architecture]
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = make_config(
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        vocab_size=vocabulary,
+        max_position_embeddings=8192,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=preset not in ("16gb", "24gb"),
+    )
+    make_model(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def shortened(preset: str, model: str, flags: list[str]) -> Config:
+    """The preset for this model on the CPU, with shorter prompts and completions."""
+    given = ["--preset", preset, "--policy.model", model, "--policy.device", "cpu", *flags]
+    config = read_request(given, "benchmarks/memory.py").config
+    rollout = config.rollout
+    divisor = 1 if preset == "tiny" else SHORTER
+    shorter = {name: getattr(rollout, name) // divisor for name in ("max_prompt_tokens", "max_new_tokens")}
+    return config.model_copy(update={"rollout": rollout.model_copy(update=shorter)})
+
+
+def measure(
+    preset: str, architecture: str, dtype: str = "float32", rollouts: int = 12, rows: int = 4, chunk: int = 64
+) -> Peaks:
+    """One worst-case wave of `rollouts`, each with its own prompt, and one step of two micro-batches of `rows` rows."""
+    # What a GPU would do; only the tiny preset is for the CPU, and samples from dense weights there.
+    flags = ["--policy.dtype", dtype, *([] if preset == "tiny" else ["--rollout.dense-weights", "no"])]
+    with tempfile.TemporaryDirectory() as folder:
+        config = shortened(preset, saved_model(folder, architecture, preset), flags)
+        policy, shape = load_policy(config.policy, config.seed), find_shape(folder)
+    policy.end_ids = []  # every completion runs to its limit
+    prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
+    workload = workload_of(config, shape, on_gpu=False)
+    units = LiveUnits(rollouts, rows * (prompt + new), chunk)
+    planned = plan_memory(shape, workload, Units(rollouts, prompt, new, units.micro_batch_tokens, chunk))
+    optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
+    updater = Updater(config, policy, units, optimizer, scheduler)
+    updater.update(sequences(policy, 1, prompt, new))  # the optimizer's averages exist from the first step on
+    training = stored_bytes(policy.model, optimizer)
+    training += peak_on_cpu(lambda: updater.update(sequences(policy, 2 * rows, prompt, new)))
+    # The cache has its whole length from the first token on: long prompts with few tokens show the same peak, sooner.
+    prompt, new = prompt + new - WRITTEN, WRITTEN
+    in_generation = plan_memory(shape, workload, Units(rollouts, prompt, new, units.micro_batch_tokens, chunk))
+    sampler = Sampler(policy, units, policy.wants_dense(config.rollout.dense_weights))
+    requests = [SampleRequest(token_ids(policy, prompt, row), 1, ("memory", row)) for row in range(rollouts)]
+    generation = stored_bytes(policy.model, optimizer) + peak_on_cpu(lambda: sampler.sample(requests, new))
+    return Peaks(generation, in_generation.generation_peak, training, planned.training_peak)
+
+
+def sequences(policy: Policy, count: int, prompt: int, new: int) -> list[TrainingSequence]:
+    """The longest rollouts there can be."""
+    return [
+        TrainingSequence(token_ids(policy, prompt, row), token_ids(policy, new, row), 1.0, 1e-3, 0.0, [-1.0] * new)
+        for row in range(count)
+    ]
+
+
+def token_ids(policy: Policy, count: int, seed: int) -> list[int]:
+    """Random tokens."""
+    return random.Random(seed).choices(range(5, len(policy.tokenizer)), k=count)
+
+
+def step_peak(prompts: int, group_size: int) -> tuple[int, int]:
+    """Peak of one whole step of the tiny preset on hard problems, and the number of explanations trained on."""
+    sizes = {"prompts-per-step": prompts, "group-size": group_size, "max-new-tokens": 64}
+    flags = [text for name, value in sizes.items() for text in (f"--rollout.{name}", str(value))]
+    flags += ["--memory.rollouts-alive", "16", "--memory.micro-batch-tokens", "160", "--memory.logprob-chunk", "64"]
+    config = read_request(["--preset", "tiny", *flags], "benchmarks/memory.py").config
+    with assemble(config) as parts:
+        problems = list(islice(draw_problems(parts.problems.train, config.data.levels, 0, 0), prompts))
+        trained = 0.0
+
+        def step() -> None:
+            nonlocal trained
+            trained = parts.trainer.step(1, problems).metrics["explanations_trained"]
+
+        return peak_on_cpu(step), int(trained)
+
+
+def mib(size: int) -> str:
+    """Bytes for a table."""
+    return f"{size / 2**20:.1f}"
+
+
+def plan_table(dtypes: list[str]) -> None:
+    """Print the plan against what was measured."""
+    print("| preset | architecture | type | generation MiB | plan / measured | training MiB | plan / measured |")
+    print("|---|---|---|---|---|---|---|")
+    for preset in SHAPES:
+        for architecture in ARCHITECTURES:
+            for dtype in dtypes:
+                peaks = measure(preset, architecture, dtype)
+                print(
+                    f"| {preset} | {architecture} | {dtype} | {mib(peaks.generation)} | "
+                    f"{peaks.planned_generation / peaks.generation:.3f} | {mib(peaks.training)} | "
+                    f"{peaks.planned_training / peaks.training:.3f} |",
+                    flush=True,
+                )
+
+
+def growth_table() -> None:
+    """Print the peak of a step for 1 and 8 times the prompts and rollouts."""
+    print("\n| prompts per step | group size | explanations trained on | peak MiB |\n|---|---|---|---|")
+    for prompts, group_size in ((8, 8), (64, 8), (8, 64)):
+        peak, trained = step_peak(prompts, group_size)
+        print(f"| {prompts} | {group_size} | {trained} | {mib(peak)} |", flush=True)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    arguments.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    plan_table(arguments.parse_args().dtypes)
+    growth_table()

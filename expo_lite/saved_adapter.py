@@ -1,0 +1,147 @@
+"""An existing LoRA adapter to go on from: finding it, and refusing one that this program cannot continue.
+
+Imports no torch: what is wrong with an adapter is said before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expo_lite.config import PolicyConfig
+from expo_lite.errors import ConfigError, first_line
+from expo_lite.model_files import model_source
+
+SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What may stand in adapter_config.json for an adapter that is low-rank matrices on linear layers and nothing more.
+# Everything that is not named here, now or by a later peft, has to be empty.
+PLAIN: dict[str, tuple[Any, ...]] = {
+    "task_type": ("CAUSAL_LM", None),
+    "bias": ("none",),
+    # the others compute the first matrices from the base's weights and change those: off would not be the base
+    "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
+}
+# Checked apart, or without a meaning for what the matrices compute. Dropout is not used: training has to see the
+# probabilities that were sampled from.
+FREE = {
+    "peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path", "revision", "peft_version",
+    "auto_mapping", "inference_mode", "lora_dropout", "eva_config", "megatron_core", "qalora_group_size",
+    "runtime_config",
+}  # fmt: skip
+EMPTY = (None, False, [], {})
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """A plain LoRA adapter in a folder, with the layers it is on."""
+
+    folder: Path
+    target_modules: str | list[str]
+
+
+def find_adapter(config: PolicyConfig) -> SavedAdapter | None:
+    """The adapter that `policy.adapter` names, or None without one.
+
+    Raises ConfigError where it is missing, no plain LoRA adapter, of another rank or alpha, or for another model.
+    """
+    if config.adapter is None:
+        return None
+    folder = adapter_folder(config.adapter)
+    values = read_settings(folder)
+    require_plain(folder, values)
+    require_agreement(config, values)
+    require_base(config, folder, values)
+    return SavedAdapter(folder, values["target_modules"])
+
+
+def adapter_folder(adapter: str) -> Path:
+    """The folder with the adapter's two files: a local one, or the Hub's. Raises ConfigError where there is none."""
+    folder = Path(adapter).expanduser()
+    if not folder.is_dir():
+        folder = from_hub(adapter)
+    elif not (folder / SETTINGS).is_file() and (folder / "adapter" / SETTINGS).is_file():  # a run, or a checkpoint
+        raise ConfigError(f"policy.adapter: {adapter} holds its adapter in a folder; give {folder / 'adapter'}")
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ConfigError(f"policy.adapter: {adapter} is not a folder that PEFT has saved: it has no {name}")
+    return folder
+
+
+def from_hub(adapter: str) -> Path:
+    """The folder that an adapter on the Hub is downloaded to. Raises ConfigError where the Hub does not give it."""
+    from huggingface_hub import snapshot_download  # late: slow to import, and a local folder needs none of it
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(adapter, allow_patterns=[SETTINGS, WEIGHTS]))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise ConfigError(
+            f"policy.adapter: cannot load {adapter!r}: there is no such folder, and the Hub does not give it here: "
+            f"{first_line(error)}"
+        ) from None
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What adapter_config.json says. Raises ConfigError where it cannot be read."""
+    path = folder / SETTINGS
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"policy.adapter: {path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"policy.adapter: {path} cannot be read: it holds no settings")
+    return values
+
+
+def require_plain(folder: Path, values: dict[str, Any]) -> None:
+    """Raises ConfigError for what is more than low-rank matrices on linear layers."""
+    kind = values.get("peft_type")
+    unusual = [] if kind == "LORA" else [f"peft_type={kind}"]
+    unusual += [
+        f"{name}={value}" for name, value in values.items() if name not in FREE and value not in PLAIN.get(name, EMPTY)
+    ]
+    if not values.get("target_modules"):
+        unusual.append("no target_modules")
+    if unusual:
+        raise ConfigError(
+            f"policy.adapter: {folder} is not a plain LoRA adapter ({', '.join(unusual)}). Only low-rank matrices on "
+            "linear layers can be continued, since the model must be the base again with the adapter off."
+        )
+
+
+def require_agreement(config: PolicyConfig, values: dict[str, Any]) -> None:
+    """Raises ConfigError where rank or alpha are not the configured ones, which memory is planned for."""
+    rank, alpha = values.get("r"), values.get("lora_alpha")
+    if rank is None or alpha is None:
+        raise ConfigError(f"policy.adapter: {config.adapter}: its {SETTINGS} has no r or lora_alpha")
+    pairs = {"lora_rank": (config.lora_rank, rank), "lora_alpha": (config.lora_alpha, alpha)}
+    differing = [
+        f"policy.{name}: the adapter {config.adapter} has {there} (got {here}); set --policy.{name.replace('_', '-')} "
+        f"{there}"
+        for name, (here, there) in pairs.items()
+        if here != there
+    ]
+    if differing:
+        raise ConfigError("\n".join(differing))
+
+
+def require_base(config: PolicyConfig, folder: Path, values: dict[str, Any]) -> None:
+    """Raises ConfigError where the adapter says that it belongs to a model of another name.
+
+    Names are compared without owner, folder and the suffix of a 4-bit upload: a local copy is the same model.
+    """
+    named = values.get("base_model_name_or_path")
+    if named and bare_name(named) != bare_name(model_source(config.model)):
+        raise ConfigError(
+            f"policy.model: the adapter {config.adapter} was trained on {named} (got {config.model}); set policy.model "
+            f"to that. If it is the same model by another name, correct base_model_name_or_path in {folder / SETTINGS}."
+        )
+
+
+def bare_name(model: str) -> str:
+    """A model's own name, as in "Qwen/Qwen3-4B" and "unsloth/qwen3-4b-unsloth-bnb-4bit": "qwen3-4b"."""
+    last = re.split(r"[/\\]", model.rstrip("/\\"))[-1].lower()
+    return re.sub(r"(-unsloth)?-bnb-4bit$", "", last)

@@ -1,0 +1,91 @@
+"""The dry pass before step 1: the longest shapes really run, running out of memory shows there, and nothing stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import adapter_vector
+
+from expo_lite import train
+from expo_lite.assemble import Assembly, assemble
+from expo_lite.config import Config
+from expo_lite.config_reader import read_request
+from expo_lite.errors import MemoryBudgetError
+from expo_lite.memory.speed import Pace
+from expo_lite.rehearsal import rehearse
+
+FLAGS = ["--preset", "tiny", "--rollout.prompts-per-step", "2", "--rollout.group-size", "4"]
+SIZES = ["--memory.rollouts-alive", "6", "--memory.micro-batch-tokens", "300"]
+
+
+@pytest.fixture
+def parts() -> Iterator[tuple[Config, Assembly]]:
+    config = read_request([*FLAGS, *SIZES], "test").config
+    with assemble(config) as assembly:
+        yield config, assembly
+
+
+def shapes_seen(assembly: Assembly) -> list[tuple[int, int]]:
+    """(rows, tokens) of every pass through the model from now on."""
+    seen: list[tuple[int, int]] = []
+    decoder = assembly.policy.causal_lm.get_decoder()
+    decoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    return seen
+
+
+def dry_pass(parts: tuple[Config, Assembly]) -> Pace:
+    config, assembly = parts
+    return rehearse(config, assembly.sampler, assembly.trainer.updater, optimizer_bytes=1000)
+
+
+def test_the_longest_shapes_are_run(parts: tuple[Config, Assembly]) -> None:
+    seen = shapes_seen(parts[1])
+    pace = dry_pass(parts)
+    prompts, longest = 2, 32 + 64  # six rollouts, four of a prompt
+    assert seen[0] == (prompts, 32)
+    assert seen[1] == (6, 1)
+    assert seen[-1] == (3, longest)  # as many rows as 300 tokens hold
+    assert pace.decoded_token > 0
+    assert pace.trained_token > 0
+
+
+def test_nothing_stays(parts: tuple[Config, Assembly]) -> None:
+    policy, updater = parts[1].policy, parts[1].trainer.updater
+    before, random_state = adapter_vector(policy), torch.get_rng_state()
+    dry_pass(parts)
+    assert torch.equal(adapter_vector(policy), before)
+    assert all(parameter.grad is None for parameter in policy.trainable)
+    assert not updater.optimizer.state
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_sizes_are_halved_before_the_first_step(parts: tuple[Config, Assembly]) -> None:
+    def too_much(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        rows, tokens = kwargs["input_ids"].shape
+        if rows > 3 or (tokens == 96 and rows > 1):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    _, assembly = parts
+    assembly.policy.causal_lm.get_decoder().register_forward_pre_hook(too_much, with_kwargs=True)
+    dry_pass(parts)
+    units = assembly.trainer.updater.units
+    assert (units.rollouts_alive, units.micro_batch_tokens) == (3, 150)
+
+
+def test_what_never_fits_ends_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: Any) -> Any:
+        raise MemoryBudgetError("memory.rollouts_alive: out of GPU memory with a single sequence (CUDA out of memory)")
+
+    monkeypatch.setattr("expo_lite.loop.rehearse", never)
+    run = tmp_path / "run"
+    assert train.main([*FLAGS, *SIZES, "--run", str(run)]) == 2
+    assert "single sequence" in capsys.readouterr().err
+    assert not run.exists()
