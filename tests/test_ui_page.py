@@ -46,10 +46,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch = pytest.MonkeyPatch()
     patch.setattr(app, "open_model", open_model)
     options = Options(Opening(CONFIG, tmp_path_factory.mktemp("runs")), None, False, None)
-    page, launch = app.prepare(options)
-    _, address, _ = page.launch(**launch, prevent_thread_lock=True, quiet=True)
+    made = app.prepare(options)
+    _, address, _ = made.page.launch(**made.launch, prevent_thread_lock=True, quiet=True)
     yield address
-    page.close()
+    made.page.close()
+    made.worker.close()
     patch.undo()
 
 
