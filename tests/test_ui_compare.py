@@ -423,6 +423,21 @@ class TestWorker:
         assert list(events) == []
         assert ended.wait(5)
 
+    def test_stop_is_at_once_also_while_the_model_says_nothing(self, worker: ModelWorker[str]) -> None:
+        started, go_on = threading.Event(), threading.Event()
+
+        def silent(model: str, emit: Any) -> None:
+            started.set()
+            go_on.wait(10)
+
+        ticket = worker.submit("a", silent)
+        assert started.wait(5)
+        threading.Timer(0.1, lambda: worker.stop("a")).start()
+        begun = time.monotonic()
+        assert list(ticket.events()) == []
+        assert time.monotonic() - begun < 1
+        go_on.set()
+
     def test_closing_the_view_stops_the_job(self, worker: ModelWorker[str]) -> None:
         started, ended = threading.Event(), threading.Event()
         events = worker.submit("a", endless(started, ended)).events()
