@@ -6,16 +6,19 @@ import contextlib
 import importlib.util
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expo_lite import entry
 from expo_lite.errors import ConfigError, ExpoLiteError
 from expo_lite.ui.ways_in import LOGIN, Options, read_options
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from expo_lite.comparison import Comparer
     from expo_lite.config import Config
     from expo_lite.types import Problem
+    from expo_lite.ui.worker import ModelWorker
 
 HOST = "127.0.0.1"
 PROBLEMS_PER_LEVEL = 200
@@ -32,13 +35,27 @@ def _app(argv: list[str]) -> int:
         raise ConfigError("The app needs gradio, which is not installed: pip install 'expo-lite[app]'")
     if options.password is not None and options.share:
         print(f"Visitors log in as {LOGIN} with the password {options.password}", flush=True)
-    page, launch = prepare(options)
-    page.launch(**launch)
+    print("Opening the model ...", flush=True)
+    app = prepare(options)
+    try:
+        _, here, public = app.page.launch(**app.launch, prevent_thread_lock=True, quiet=True)
+        print(f"Open {here} in a browser{f', or {public} from elsewhere' if public else ''}; Ctrl-C ends.", flush=True)
+        app.page.block_thread()
+    finally:
+        app.worker.close()
     return 0
 
 
-def prepare(options: Options) -> tuple[Any, dict[str, Any]]:
-    """The page with its model open, and what to launch it with. Raises ExpoLiteError if the model cannot be opened."""
+class App(NamedTuple):
+    """The page, what to launch it with, and the worker that owns its model."""
+
+    page: gr.Blocks
+    launch: dict[str, Any]
+    worker: ModelWorker[Comparer]
+
+
+def prepare(options: Options) -> App:
+    """Open the model and build the page. Raises ExpoLiteError if the model cannot be opened."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from expo_lite.ui import page  # late: --help and errors of the command line come at once
     from expo_lite.ui.context import AppContext
@@ -49,7 +66,7 @@ def prepare(options: Options) -> tuple[Any, dict[str, Any]]:
     problems = held_out(opening.config) if opening.has_problems else {}
     worker.wait_until_open()
     built = page.build_page(AppContext(worker, opening, problems))
-    return built, {
+    launch = {
         "server_name": HOST,
         "server_port": options.port,
         "share": options.share,
@@ -62,6 +79,7 @@ def prepare(options: Options) -> tuple[Any, dict[str, Any]]:
         "mcp_server": False,
         "enable_monitoring": False,
     }
+    return App(built, launch, worker)
 
 
 def open_model(config: Config) -> Comparer:

@@ -68,7 +68,11 @@ def assemble(config: Config) -> Assembly:
 
 
 def assemble_comparer(config: Config) -> Comparer:
-    """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError."""
+    """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError.
+
+    Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
+    """
+    config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
     if config.threads:
         torch.set_num_threads(config.threads)
     units = apply_budget(config, resolve_device(config.policy.device))

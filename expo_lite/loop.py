@@ -61,7 +61,8 @@ def train(request: Request, console: Console | None = None) -> int:
                 )
                 return Loop(request.config, run, parts, console).to_the_end()
         except BaseException as error:  # Ctrl-C as well
-            if run.checkpoints() or run.read(METRICS):
+            out_of_memory_later = isinstance(error, MemoryBudgetError) and run.read(EVAL)
+            if run.checkpoints() or run.read(METRICS) or out_of_memory_later:
                 step = max([0, *(record["step"] for record in run.read(METRICS))])
                 run.status(step=step, state="failed", steps=request.config.steps)
             elif not request.resume:

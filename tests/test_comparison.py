@@ -11,9 +11,12 @@ import pytest
 import torch
 from tiny_models import live_units, nf4_policy, save_base, tiny_config
 
+from expo_lite.assemble import assemble_comparer
 from expo_lite.checkpoint import save_adapter
 from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Comparer, token_likelihood
+from expo_lite.config_reader import read_config
 from expo_lite.errors import CheckpointError, DataError
+from expo_lite.preset_files import preset_path
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.tiny import world
@@ -177,3 +180,15 @@ class TestAdapters:
     def test_a_missing_one_is_refused(self, comparer: Comparer, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="cannot be used"):
             comparer.use_adapter(tmp_path / "nothing")
+
+
+def test_opened_through_transformers_whatever_the_run_was_trained_with() -> None:
+    config = read_config(preset_path("tiny"))
+    trained = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "unsloth"})})
+    comparer = assemble_comparer(trained)
+    try:
+        comparison = comparer.compare(world.problem((11, 12, 13, 14, 15)), trained=False, greedy=True)
+    finally:
+        comparer.close()
+    assert comparison.attempts[BEFORE].verdict is Verdict.WRONG  # the shipped base fails these
+    assert comparison.attempts[EXPLANATION].verdict is Verdict.CORRECT

@@ -293,10 +293,10 @@ def full_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]
             device.step = number
             return step_of(self, number, *args)
 
-        def noted_sample(self: Sampler, requests: Any, *args: Any) -> Any:
+        def noted_sample(self: Sampler, requests: Any, *args: Any, **options: Any) -> Any:
             nonlocal sampled_for
             sampled_for = str(requests[0].stream[1])
-            return sample(self, requests, *args)
+            return sample(self, requests, *args, **options)
 
         def choose(*args: Any) -> Any:
             device.enter(sampled_for)

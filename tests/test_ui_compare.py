@@ -111,7 +111,7 @@ class TestBoard:
         before, explanation, after = cards(board_html(Board(comparison=comparison())))
         assert "✗ wrong" in before and "✓ right" in explanation and "✓ right" in after
         assert "3 tokens · 0.4 s" in before
-        assert "Accepted: training would learn from it" in explanation
+        assert "Accepted for training" in explanation
 
     @pytest.mark.parametrize(("filter_name", "words"), [("leak", "betrays"), ("unverified", "does not arrive")])
     def test_why_training_would_turn_an_explanation_down(self, filter_name: str, words: str) -> None:
@@ -287,14 +287,20 @@ class TestWaysIn:
         make_run(tmp_path, "mine", config=config, at=1)
         make_run(tmp_path, "newer", at=2)
         opening = read_options(["--run", str(tmp_path / "mine")]).opening
-        assert (opening.config, opening.root, opening.starts_with()) == (config, tmp_path, "mine")
+        assert (opening.root, opening.starts_with()) == (tmp_path, "mine")
+        assert opening.config.policy.adapter == str(tmp_path / "mine" / "adapter")
+        assert opening.config.model_copy(update={"policy": config.policy}) == config
 
     def test_an_adapter_inside_its_run_and_alone(self, tmp_path: Path) -> None:
         described = '{"base_model_name_or_path": "%s", "r": 8, "lora_alpha": 16}'
         make_run(tmp_path, "mine")
         (tmp_path / "mine" / "adapter" / "adapter_config.json").write_text(described % "/else/where/tiny/base")
         inside = read_options(["--adapter", str(tmp_path / "mine" / "adapter")]).opening
-        assert (inside.config, inside.starts_with()) == (TINY, "adapter")
+        assert (inside.config.prompt, inside.config.policy.model, inside.starts_with()) == (
+            TINY.prompt,
+            "tiny",
+            "adapter",
+        )
         (tmp_path / "alone").mkdir()
         (tmp_path / "alone" / "adapter_config.json").write_text(described % "some/model")
         alone = read_options(["--adapter", str(tmp_path / "alone")]).opening
@@ -416,6 +422,21 @@ class TestWorker:
         worker.stop("a")
         assert list(events) == []
         assert ended.wait(5)
+
+    def test_stop_is_at_once_also_while_the_model_says_nothing(self, worker: ModelWorker[str]) -> None:
+        started, go_on = threading.Event(), threading.Event()
+
+        def silent(model: str, emit: Any) -> None:
+            started.set()
+            go_on.wait(10)
+
+        ticket = worker.submit("a", silent)
+        assert started.wait(5)
+        threading.Timer(0.1, lambda: worker.stop("a")).start()
+        begun = time.monotonic()
+        assert list(ticket.events()) == []
+        assert time.monotonic() - begun < 1
+        go_on.set()
 
     def test_closing_the_view_stops_the_job(self, worker: ModelWorker[str]) -> None:
         started, ended = threading.Event(), threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -45,10 +46,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch = pytest.MonkeyPatch()
     patch.setattr(app, "open_model", open_model)
     options = Options(Opening(CONFIG, tmp_path_factory.mktemp("runs")), None, False, None)
-    page, launch = app.prepare(options)
-    _, address, _ = page.launch(**launch, prevent_thread_lock=True, quiet=True)
+    made = app.prepare(options)
+    _, address, _ = made.page.launch(**made.launch, prevent_thread_lock=True, quiet=True)
     yield address
-    page.close()
+    made.page.close()
+    made.worker.close()
     patch.undo()
 
 
@@ -118,6 +120,12 @@ class TestApi:
             for _ in range(3):
                 both = [pool.submit(compare, client), pool.submit(compare, other, question, "22")]
                 assert [job.result(60)["before"]["text"] for job in both] == expected
+
+
+def test_an_idle_app_leaves_the_processor_alone(url: str) -> None:
+    before = time.process_time()
+    time.sleep(3)
+    assert time.process_time() - before < 0.05 * 3
 
 
 class TestProbes:

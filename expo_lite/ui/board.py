@@ -107,7 +107,7 @@ def _foot(role: str, attempt: Attempt, comparison: Comparison | None) -> str:
     shown = f'<span class="label">Answer</span> <strong>{with_math(answer)}</strong>'
     lines = f'<div class="answer">{shown}{_mark(attempt)}</div>'
     if role == EXPLANATION and comparison is not None:
-        fate = REJECTIONS[comparison.rejected] if comparison.rejected else "accepted: training would learn from it"
+        fate = REJECTIONS[comparison.rejected] if comparison.rejected else "accepted for training"
         lines += _line(fate[0].upper() + fate[1:])
     return lines + _line(_count(len(attempt.completion.completion_ids), attempt.seconds))
 

@@ -89,7 +89,7 @@ def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
     tiny = context.opening.config.policy.model == "tiny"
     question = gr.Textbox(
         asked,
-        label="Question (the model that ships with the package reads only sums)" if tiny else "Question",
+        label="Question (this small model reads only sums)" if tiny else "Question",
         placeholder="Pick a level, or type a question of your own",
         lines=1,
         max_lines=8,

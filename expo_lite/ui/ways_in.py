@@ -99,7 +99,9 @@ def open_run(folder: Path, root: Path | None) -> Opening:
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"--run: there is no run in {folder}")
     run = find_run(folder.parent, folder.name)
-    return Opening(run.config, root or folder.parent, run.name if run.adapter else None)
+    if run.adapter is None:
+        return Opening(run.config, root or folder.parent)
+    return Opening(shaped_like(run.adapter, run.config), root or folder.parent, run.name)
 
 
 def open_adapter(folder: Path, root: Path) -> Opening:
@@ -111,12 +113,20 @@ def open_adapter(folder: Path, root: Path) -> Opening:
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"--adapter: {folder} holds no adapter that PEFT wrote ({error})") from None
     of_run = folder.parent / "config.yaml"
+    is_tiny = Path(base).parts[-2:] == ("tiny", "base")  # the shipped base, wherever it was installed
     if of_run.is_file():
-        return Opening(read_config(of_run), root, folder.name, folder)
-    if Path(base).parts[-2:] == ("tiny", "base"):  # the shipped base, wherever it was installed
-        return Opening(read_config(preset_path("tiny")), root, folder.name, folder)
-    config = Config(policy=PolicyConfig(model=base, lora_rank=rank, lora_alpha=alpha))
-    return Opening(config, root, folder.name, folder, has_problems=False)
+        config = read_config(of_run)
+    elif is_tiny:
+        config = read_config(preset_path("tiny"))
+    else:
+        config = Config(policy=PolicyConfig(model=base, lora_rank=rank, lora_alpha=alpha))
+    has_problems = is_tiny or of_run.is_file()
+    return Opening(shaped_like(folder, config), root, folder.name, folder, has_problems)
+
+
+def shaped_like(adapter: Path, config: Config) -> Config:
+    """The configuration with its model opened around this adapter: it may be on other layers than a new one's."""
+    return config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": str(adapter)})})
 
 
 def fits(of_run: Config, shown: Config) -> bool:
