@@ -211,7 +211,8 @@ class TestTrainings:
 
 def rollout(step: int, number: int, level: int, group: str, text: str = "1+1=3") -> dict[str, Any]:
     problem = {"problem": f"p{number}", "level": level, "question": f"What is {number}?", "answer": "42"}
-    return {"step": step, **problem, "verdict": "wrong", "text": text, "kind": "rollout", "group": group}
+    rates = {"pass_rate": {"solved": 1.0, "mixed": 0.5}.get(group, 0.0), "group": group}
+    return {"step": step, **problem, "verdict": "wrong", "text": text, "kind": "rollout", **rates}
 
 
 def explanation(step: int, number: int, text: str, trained: bool, rejected: str | None = None) -> dict[str, Any]:
@@ -230,7 +231,7 @@ def score(step: int, name: str, *shares: float) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """Two steps: level 5 fails twice and is then reached once of twice."""
+    """Two steps: level 5 fails twice, and then one of two problems is solved by half of the attempts."""
     folder = RunDir(tmp_path / "tiny-run")
     folder.path.mkdir()
     folder.config.write_text(dump_yaml(TINY))
@@ -248,7 +249,7 @@ def run(tmp_path: Path) -> RunDir:
 class TestStory:
     def test_the_curves(self, run: RunDir) -> None:
         story = Follower(run).look()
-        assert live.reached_by_level(story) == {1: [(1, 1.0)], 5: [(1, 0.0), (2, 0.25)]}  # 1 of 4 in two steps
+        assert live.passed_by_level(story) == {1: [(1, 1.0)], 5: [(1, 0.0), (2, 0.125)]}  # half of one in four
         assert live.held_out_by_level(story) == {1: [(0, 1.0), (2, 0.9)], 2: [(0, 0.0), (2, 0.25)]}
         assert live.averaged(story, "reward_mean") == [(1, 0.1), (2, pytest.approx(0.15))]
         assert live.total(story, "failed_groups") == 4
@@ -276,7 +277,7 @@ class TestStory:
         assert follower.look().step == 2
         run.truncate_after(1)
         story = follower.look()
-        assert story.step == 1 and live.reached_by_level(story)[5] == [(1, 0.0)]
+        assert story.step == 1 and live.passed_by_level(story)[5] == [(1, 0.0)]
 
     def test_a_folder_without_records(self, tmp_path: Path) -> None:
         story = Follower(RunDir(tmp_path / "none")).look()
@@ -307,7 +308,7 @@ class TestViews:
     def test_charts_say_their_latest_numbers(self, run: RunDir) -> None:
         spoken = re.findall('aria-label="([^"]*)"', charts_html(TINY, Follower(run).look()))
         assert spoken == [
-            "Training problems, right at least once. Latest: L1 100 %; L5 25 %.",
+            "Training problems, pass rate. Latest: L1 100 %; L5 12 %.",
             "Held-out problems, pass rate. Latest: L1 90 %; L2 25 %.",
             "Problems where every attempt failed. Latest: failed 2; rescued 1.",
             "Reward. Latest: reward 0.15.",

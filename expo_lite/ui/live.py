@@ -49,11 +49,11 @@ class Prompt:
 
 @dataclass
 class Story:
-    """A run's records. `reached` holds, by level and step, how many problems had a right attempt, of how many."""
+    """A run's records. `passed` holds, by level and step, the sum of problems' pass rates, and their number."""
 
     metrics: list[Mapping[str, Any]] = field(default_factory=list)
     scores: list[Mapping[str, Any]] = field(default_factory=list)
-    reached: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    passed: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
     prompts: dict[int, dict[str, Prompt]] = field(default_factory=dict)
 
     @property
@@ -124,8 +124,8 @@ def _add_sample(story: Story, record: Mapping[str, Any]) -> None:
         prompt.explanations.append(record)
     else:
         prompt.group, prompt.attempt = str(record["group"]), str(record["text"])
-        reached, tried = story.reached.setdefault(level, {}).get(step, (0, 0))
-        story.reached[level][step] = (reached + (record["group"] != "failed"), tried + 1)
+        passed, tried = story.passed.setdefault(level, {}).get(step, (0.0, 0))
+        story.passed[level][step] = (passed + float(record["pass_rate"]), tried + 1)
     for old in sorted(story.prompts)[:-KEPT_STEPS]:
         del story.prompts[old]
 
@@ -133,14 +133,14 @@ def _add_sample(story: Story, record: Mapping[str, Any]) -> None:
 # ------------------------------------------------------------------------------------------------------------- curves
 
 
-def reached_by_level(story: Story) -> dict[int, Points]:
-    """By level: the share of the last WINDOW steps' problems that had at least one right attempt."""
+def passed_by_level(story: Story) -> dict[int, Points]:
+    """By level: the share of right attempts at the problems of the last WINDOW steps."""
     curves = {}
-    for level, by_step in sorted(story.reached.items()):
+    for level, by_step in sorted(story.passed.items()):
         points: Points = []
         for step in sorted(by_step):
             recent = [by_step[s] for s in range(step - WINDOW + 1, step + 1) if s in by_step]
-            points.append((step, sum(reached for reached, _ in recent) / sum(tried for _, tried in recent)))
+            points.append((step, sum(passed for passed, _ in recent) / sum(tried for _, tried in recent)))
         curves[level] = points
     return curves
 

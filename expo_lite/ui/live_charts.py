@@ -24,9 +24,9 @@ def charts_html(config: Config | None, story: Story) -> str:
     counts = Axes(steps, float(prompts), (0, prompts / 2, prompts), lambda n: f"{n:.1f}".removesuffix(".0"))
     figures = [
         chart_html(
-            "Training problems, right at least once",
-            f"Share with a right attempt among {config.rollout.group_size}, by level; last {live.WINDOW} steps",
-            _by_level(live.reached_by_level(story)),
+            "Training problems, pass rate",
+            f"Right attempts among {config.rollout.group_size} a problem, by level; last {live.WINDOW} steps",
+            _by_level(live.passed_by_level(story)),
             shares,
         ),
         chart_html(
