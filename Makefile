@@ -8,7 +8,7 @@ help:  ## list the targets
 
 install:  ## install for development, at the tested versions
 	$(PYTHON) -m pip install -c constraints.txt torch
-	$(PYTHON) -m pip install -c constraints.txt -e '.[dev]'
+	$(PYTHON) -m pip install -c constraints.txt -e '.[dev,app]'
 
 test:  ## the fast tests
 	$(PYTHON) -m pytest

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from bitsandbytes.optim.adamw import AdamW8bit
 
+from expo_lite.comparison import Comparer
 from expo_lite.config import Config, OptimizerConfig
 from expo_lite.errors import DataError
 from expo_lite.evaluation import Evaluator
@@ -68,6 +69,21 @@ def assemble(config: Config) -> Assembly:
     updater = Updater(config, policy, units, optimizer, scheduler)
     trainer = Trainer(config, sampler, prompts, verifier, explainer, updater)
     return Assembly(policy, problems, sampler, prompts, verifier, evaluator, trainer)
+
+
+def assemble_comparer(config: Config) -> Comparer:
+    """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError.
+
+    Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
+    """
+    config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    units = LiveUnits.planned(apply_budget(config, resolve_device(config.policy.device)).units)
+    policy = load_policy(config.policy, config.seed)
+    prompts = Prompts(policy.tokenizer, config.prompt)
+    verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
+    return Comparer(config, Sampler(policy, units), prompts, verifier)
 
 
 def with_short_prompts(problems: ProblemSet, prompts: Prompts, limit: int) -> ProblemSet:

@@ -107,11 +107,16 @@ def rejection(
     return None
 
 
-@torch.no_grad()
 def unhinted_mean_logprob(explanation: Explanation, policy: Policy, chunk: int) -> Tensor:
     """Scalar mean log pi(token | unhinted prompt, tokens before), temperature 1: how natural the policy finds it."""
+    return unhinted_logprobs(explanation, policy, chunk).mean()
+
+
+@torch.no_grad()
+def unhinted_logprobs(explanation: Explanation, policy: Policy, chunk: int) -> Tensor:
+    """log pi(token | unhinted prompt, tokens before) of each of the explanation's tokens (T,), temperature 1."""
     sequence = TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids)
     batch = collate([sequence], policy.pad_id, policy.device)
     temperature = torch.ones_like(batch.advantages)
     logprobs, _ = policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
-    return logprobs.mean()
+    return logprobs

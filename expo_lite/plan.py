@@ -7,23 +7,20 @@ weights, and for the models in `expo_lite.memory.shapes` no network.
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
 from expo_lite import entry
-from expo_lite.config import Config
 from expo_lite.config_reader import read_request, require_a_model
-from expo_lite.errors import ConfigError
 from expo_lite.flags import Parser
 from expo_lite.hub_access import offline_if_unreachable
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, lowered
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.memory.speed import CARDS, forecast, in_words, pace_of
+from expo_lite.memory.speed import budget_of, cards, hours_on, named_card
 
 LABELS = {"kv_cache": "KV cache", "decoding": "prompts and sampling", "logprobs": "log-probabilities"}
 
@@ -70,39 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="ID", help="plan for another model; short for --policy.model")
     parser.add_argument("--card", metavar="NAME", help=f"forecast the hours on one of these cards: {cards()}")
     return parser
-
-
-def cards() -> str:
-    """The cards that a forecast is made for, with their memory."""
-    return ", ".join(f"{name} ({gib:g} GiB)" for name, (gib, _, _) in CARDS.items())
-
-
-def named_card(name: str) -> str:
-    """The key of CARDS, written in any case. Raises ConfigError, with near ones, where there is none."""
-    known = {card.lower(): card for card in CARDS}
-    if name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f"did you mean {known[near[0]]}? " if near else ""
-        raise ConfigError(f"--card: there is no {name!r} ({hint}available: {cards()})")
-    return known[name.lower()]
-
-
-def budget_of(config: Config, card: str | None) -> float:
-    """GiB to plan for: the configured budget, but no more than the named card has."""
-    budgets = [config.memory.budget_gib, CARDS[card][0] if card else None]
-    if not any(budgets):
-        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
-    return min(budget for budget in budgets if budget)
-
-
-def hours_on(card: str, config: Config, planned: BudgetedPlan) -> str:
-    """The forecast for a card, as a sentence."""
-    seconds = forecast(config, planned, pace_of(planned, card))
-    return (
-        f"{card}: about {in_words(seconds.generate)} generating and {in_words(seconds.train)} training per step, "
-        f"{in_words(config.steps * seconds.step)} for {config.steps} steps; an estimate that may be off by a factor of "
-        "two."
-    )
 
 
 def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:

@@ -71,10 +71,14 @@ class RolloutGroup:
     advantages: list[float]
 
     @property
+    def pass_rate(self) -> float:
+        """The share of correct rollouts."""
+        return sum(rollout.verdict is Verdict.CORRECT for rollout in self.rollouts) / len(self.rollouts)
+
+    @property
     def kind(self) -> Literal["failed", "mixed", "solved"]:
         """failed: no rollout is correct; solved: all are."""
-        correct = sum(rollout.verdict is Verdict.CORRECT for rollout in self.rollouts)
-        return "failed" if correct == 0 else "solved" if correct == len(self.rollouts) else "mixed"
+        return "failed" if self.pass_rate == 0 else "solved" if self.pass_rate == 1 else "mixed"
 
     @property
     def has_signal(self) -> bool:

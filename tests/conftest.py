@@ -1,6 +1,19 @@
-"""What every test shares: tests marked gpu skip themselves on a machine without one."""
+"""What tests share: those marked gpu skip themselves on a machine without one; a browser, and an app to open in it."""
 
 from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,3 +27,94 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and this machine has none"))
+
+
+# ------------------------------------------------------------- the app in a real browser (tests/test_browser*.py, slow)
+
+
+def chromium() -> str:
+    """The browser to test with. Without one, tests skip themselves, but under CI they fail."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    missing = "Chromium" if found is None else "playwright" if importlib.util.find_spec("playwright") is None else None
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{missing} is not installed: the app cannot be tested in a browser")
+    if missing:
+        pytest.skip(f"{missing} is not installed")
+    return str(found)
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with one finished tiny run that solves hard problems (about a minute on one core)."""
+    root = tmp_path_factory.mktemp("runs")
+    small = ["--data.test-problems", "8", "--data.validation-problems", "8", "--evaluation.every", "60"]
+    command = [sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--steps", "60", *small]
+    subprocess.run([*command, "--run", str(root / "tiny-trained")], check=True, capture_output=True, timeout=600)
+    return root
+
+
+@contextmanager
+def serving(*argv: str, program: Path = Path(__file__).parents[1] / "app.py") -> Iterator[str]:
+    """`python app.py` in a process of its own; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    process = subprocess.Popen([sys.executable, str(program), "--port", port, *argv])
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "the app ended"
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def app_url(trained_runs: Path) -> Iterator[str]:
+    """The app with a trained tiny model."""
+    chromium()
+    with serving("--root", str(trained_runs)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium."""
+    executable = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        opened = playwright.chromium.launch(executable_path=executable, args=quiet)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens pages, each a visitor of its own. In the end none may have had an error, or have asked another host."""
+    contexts, faults = [], []
+
+    def opened(url: str, **options: Any) -> Any:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: faults.append(f"page: {error}"))
+        here = (url, "data:", "blob:", url.replace("http", "ws", 1))
+        page.on("request", lambda r: None if r.url.startswith(here) else faults.append(f"outside: {r.url}"))
+        page.goto(url)
+        page.locator("#compare").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []

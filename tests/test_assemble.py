@@ -56,8 +56,12 @@ def test_only_a_run_on_solutions_minds_their_length() -> None:
     short = ["--preset", "tiny", "--rollout.max-new-tokens", "6"]
     with assemble(read_request(short, "test").config) as parts:
         assert all(problem.solution for problem in parts.problems.train)
+    expert = [*short, "--explanation.source", "expert"]
     with pytest.raises(DataError, match=r"rollout\.max_new_tokens: no problem has a solution of at most 6 tokens"):
-        assemble(read_request([*short, "--explanation.source", "expert"], "test").config)
+        assemble(read_request(expert, "test").config)
+    with assemble(read_request([*expert, "--rollout.max-new-tokens", "17"], "test").config) as parts:
+        assert {bool(problem.solution) for problem in parts.problems.train} == {True, False}
+        assert parts.problems.notes[-1].endswith("solutions of more than 17 tokens are not trained on.")
 
 
 @pytest.mark.parametrize("template", [None, "{{ raise_exception('no system message here') }}"])

@@ -64,7 +64,7 @@ def test_a_card_with_less_than_the_budget_is_planned_for_what_it_has(capsys: pyt
 
 
 def test_card_names(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = shown(capsys, "--preset", "24gb", "--card", "rtx 4090")
+    _, out, _ = shown(capsys, "--preset", "24gb", "--card", "Rtx 4090")
     assert "RTX 4090: about " in out
     status, _, error = shown(capsys, "--preset", "24gb", "--card", "rtx4090")
     assert status == 2 and error.startswith("--card: there is no 'rtx4090' (did you mean RTX 4090? available: T4 ")

@@ -7,10 +7,12 @@ The dry pass of a real run (expo_lite.rehearsal) measures both instead.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from math import ceil
 
 from expo_lite.config import Config
+from expo_lite.errors import ConfigError
 from expo_lite.memory.budget import BudgetedPlan
 from expo_lite.memory.plan import kv_bytes_per_token
 
@@ -36,6 +38,29 @@ TRAINING_OPERATIONS = 6  # per parameter and token: forward, recomputed forward,
 FAILED_SHARE = 0.5  # of prompts, assumed to be explained
 LENGTH_SHARE = 0.6  # mean completion length, of the longest allowed
 TOKEN_OVERHEAD_SECONDS = 0.02  # per decoded token: launching the kernels of all layers
+
+
+def cards() -> str:
+    """The cards that a forecast is made for, with their memory."""
+    return ", ".join(f"{name} ({gib:g} GiB)" for name, (gib, _, _) in CARDS.items())
+
+
+def named_card(name: str) -> str:
+    """The key of CARDS, written in any case. Raises ConfigError, with near ones, where there is none."""
+    known = {card.lower(): card for card in CARDS}
+    if name.lower() not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {known[near[0]]}? " if near else ""
+        raise ConfigError(f"--card: there is no {name!r} ({hint}available: {cards()})")
+    return known[name.lower()]
+
+
+def budget_of(config: Config, card: str | None) -> float:
+    """GiB to plan for: the configured budget, but no more than the named card has."""
+    budgets = [config.memory.budget_gib, CARDS[card][0] if card else None]
+    if not any(budgets):
+        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
+    return min(budget for budget in budgets if budget)
 
 
 @dataclass(frozen=True)
@@ -83,6 +108,16 @@ def forecast(config: Config, planned: BudgetedPlan, pace: Pace) -> Forecast:
     trained_tokens = trained * (rollout.max_prompt_tokens / 2 + LENGTH_SHARE * rollout.max_new_tokens)
     return Forecast(
         generate=waves * rollout.max_new_tokens * pace.decoded_token, train=trained_tokens * pace.trained_token
+    )
+
+
+def hours_on(card: str, config: Config, planned: BudgetedPlan) -> str:
+    """The forecast for a card, as a sentence."""
+    seconds = forecast(config, planned, pace_of(planned, card))
+    return (
+        f"{card}: about {in_words(seconds.generate)} generating and {in_words(seconds.train)} training per step, "
+        f"{in_words(config.steps * seconds.step)} for {config.steps} steps; an estimate that may be off by a factor of "
+        "two."
     )
 
 

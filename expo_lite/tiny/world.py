@@ -76,6 +76,12 @@ def problem(operands: Operands) -> Problem:
     )
 
 
+def parsed(question: str) -> Problem | None:
+    """The problem that a question in the world's own words asks for; None if it asks for something else."""
+    asked = re.fullmatch(r"What is (\d{1,9}(?: ?\+ ?\d{1,9}){1,20})\?", question)
+    return problem(tuple(int(number) for number in re.findall(r"\d+", asked[1]))) if asked else None
+
+
 def own_solution(operands: Operands) -> str:
     """The base's own style: running sums, one line each."""
     return "".join(running_sums(operands)) + conclusion(operands)

@@ -1,0 +1,87 @@
+"""Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extra `app`, playwright and Chromium).
+
+It shows the newest finished run of the tiny preset in --root, and trains one there first if there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def compare(page: Any) -> None:
+    """The Compare tab with a finished comparison."""
+    page.locator("#compare").click()
+    page.locator("#status", has_text="Done.").wait_for()
+    page.locator(".reading").first.wait_for()
+
+
+SHOTS: list[tuple[str, int, str, Callable[[Any], None]]] = [
+    ("compare-light", 1280, "light", compare),
+    ("compare-dark", 1280, "dark", compare),
+    ("compare-narrow", 400, "light", compare),
+    ("compare-wide", 1600, "light", compare),
+]
+"""File name, width in pixels, colour scheme, and what to do on the page before the picture is taken."""
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", default="runs", help="the folder of runs")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
+    given = parser.parse_args()
+    if not list(Path(given.root).glob("*/adapter")):
+        run = str(Path(given.root) / "tiny-expo-seed0")
+        subprocess.run([sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--run", run], check=True)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    with serving(given.root) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for name, width, scheme, prepare in SHOTS:
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            page.goto(url)
+            page.locator("#compare").wait_for()
+            prepare(page)
+            page.mouse.move(0, 0)
+            page.wait_for_timeout(1000)  # transitions and fonts
+            page.screenshot(path=given.out / f"{name}.png", full_page=True)
+            page.close()
+        browser.close()
+
+
+@contextmanager
+def serving(root: str) -> Iterator[str]:
+    """The app in a process of its own; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(REPOSITORY / "app.py"), "--root", root, "--port", str(port)])
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        while process.poll() is None:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The Compare tab: one question, three columns, one press."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from expo_lite.errors import ExpoLiteError
+from expo_lite.ui.board import Board, board_html, likelihood_html
+from expo_lite.ui.compare_job import as_json, boards, checked, compare_job, known_answer, pick
+from expo_lite.ui.context import AppContext
+from expo_lite.ui.limits import ANSWER_CHARACTERS, QUESTION_CHARACTERS
+from expo_lite.ui.shell import Shell
+from expo_lite.ui.text import DELIMITERS, harmless
+from expo_lite.ui.worker import Done, Failed
+
+FIRST_LEVEL = 4
+"""Where there is such a level: in the tiny world, the first that the base always fails."""
+TOGETHER: dict[str, Any] = {"concurrency_limit": 16, "concurrency_id": "compare"}
+"""Visitors who may wait for the worker at once, well below gradio's 40 threads; its own queue holds the rest."""
+INVITATION = "Press Compare: one question, three columns, one set of weights."
+NOTHING_TRAINED = "nothing trained yet"
+
+
+def build(context: AppContext, shell: Shell) -> None:
+    """Lay the tab out and wire it."""
+    with gr.Column(elem_classes="asking"):
+        level, another = _levels(context)
+        with gr.Row(elem_classes="question"):
+            question, answer = _question(context)
+            with gr.Row(elem_classes="actions", scale=1):
+                start = gr.Button("Compare", variant="primary", elem_id="compare", scale=2, min_width=120)
+                stop = gr.Button("Stop", elem_id="stop", min_width=72)
+                clear = gr.Button("Clear", elem_id="clear", min_width=72)
+        model, greedy, seed = _settings(context)
+    offered = _offers_training(shell, _choices(context))
+    train = gr.Button("Nothing is trained yet: train a model now", elem_id="train-one", visible=offered)
+    shell.leads_to(train, "train")
+    status = gr.HTML(_status(INVITATION), elem_id="status")
+    empty = board_html(Board(trained=bool(context.opening.starts_with())))
+    board = gr.Markdown(empty, latex_delimiters=DELIMITERS, elem_id="board", elem_classes="board")
+    likelihoods = gr.HTML("", elem_id="likelihoods")
+
+    place = gr.State(0)
+    _wire_picking(context, question, answer, level, another, place)
+    asking = [question, answer, model, greedy, seed]
+    shown = [board, likelihoods, status]
+    gr.on(
+        [start.click, question.submit, answer.submit],
+        _press(context),
+        asking,
+        shown,
+        show_progress="hidden",
+        trigger_mode="once",
+        **TOGETHER,
+        api_visibility="private",
+    )
+    stop.click(_stop(context), queue=False, show_progress="hidden", api_visibility="private")
+    clear.click(_clear(context), model, [question, answer, *shown], show_progress="hidden", api_visibility="private")
+    api(_api(context), api_name="compare", **TOGETHER)
+    _wire_page(context, shell, model, train)
+
+
+def _first_level(context: AppContext) -> int | None:
+    levels = sorted(context.problems)
+    return FIRST_LEVEL if FIRST_LEVEL in levels else levels[len(levels) // 2] if levels else None
+
+
+def _levels(context: AppContext) -> tuple[gr.Radio, gr.Button]:
+    with gr.Row(visible=bool(context.problems), elem_classes="picking"):
+        level = gr.Radio(
+            [(f"Level {n}", n) for n in sorted(context.problems)],
+            value=_first_level(context),
+            label="Pick a problem that it was never trained on",
+            elem_id="level",
+            scale=4,
+        )
+        another = gr.Button("Another of this level", elem_id="another", min_width=180, scale=0)
+    return level, another
+
+
+def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
+    first = _first_level(context)
+    asked, answered = pick(context.problems, first, 0) if first is not None else ("", "")
+    tiny = context.opening.config.policy.model == "tiny"
+    question = gr.Textbox(
+        asked,
+        label="Question (this small model reads only sums)" if tiny else "Question",
+        placeholder="Pick a level, or type a question of your own",
+        lines=1,
+        max_lines=8,
+        max_length=QUESTION_CHARACTERS,
+        elem_id="question",
+        scale=4,
+        min_width=280,
+    )
+    answer = gr.Textbox(
+        answered,
+        label="Known answer, if any",
+        placeholder="unknown",
+        max_length=ANSWER_CHARACTERS,
+        elem_id="answer",
+        scale=1,
+        min_width=150,
+    )
+    return question, answer
+
+
+def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
+    with gr.Accordion("Settings: trained model, way of writing", open=False, elem_id="settings"), gr.Row():
+        model = gr.Dropdown(
+            _choices(context), value=context.opening.starts_with(), label="Trained model", elem_id="model", scale=2
+        )
+        greedy = gr.Radio(
+            [("the likeliest tokens", True), ("sampled, as in training", False)],
+            value=True,
+            label="It writes",
+            elem_id="greedy",
+            scale=2,
+        )
+        seed = gr.Number(0, label="Seed of sampling", precision=0, minimum=0, elem_id="seed", min_width=140)
+    return model, greedy, seed
+
+
+def _choices(context: AppContext) -> list[tuple[str, str]]:
+    return [*((name, name) for name in context.opening.adapters()), (NOTHING_TRAINED, "")]
+
+
+def _offers_training(shell: Shell, choices: list[tuple[str, str]]) -> bool:
+    return "train" in shell.ids and len(choices) == 1
+
+
+def _status(sentence: str) -> str:
+    return f'<p class="status" role="status">{harmless(sentence)}</p>'
+
+
+def _wire_picking(
+    context: AppContext, question: gr.Textbox, answer: gr.Textbox, level: gr.Radio, another: gr.Button, place: gr.State
+) -> None:
+    def first(of_level: int) -> tuple[str, str, int]:
+        return (*pick(context.problems, of_level, 0), 0)
+
+    def following(of_level: int, at: int) -> tuple[str, str, int]:
+        return (*pick(context.problems, of_level, at + 1), at + 1)
+
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    level.input(first, level, [question, answer, place], **quiet)
+    another.click(following, [level, place], [question, answer, place], **quiet)
+    tiny = context.opening.config.data.source == "tiny"
+    # change, not input: gradio's input event comes with pressed keys only, not with what is pasted or deleted
+    question.change(
+        lambda typed: known_answer(context.problems, typed or "", tiny),
+        question,
+        answer,
+        trigger_mode="always_last",
+        **quiet,
+    )
+
+
+def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.Button) -> None:
+    """On loading the page or changing tabs: the trained models there are. On leaving: stop what the visitor runs."""
+
+    def refresh(chosen: str) -> tuple[Any, Any]:
+        choices = _choices(context)
+        names = [name for _, name in choices]
+        chosen = chosen if chosen and chosen in names else context.opening.starts_with()
+        return gr.Dropdown(choices=choices, value=chosen), gr.Button(visible=_offers_training(shell, choices))
+
+    found_anew = [shell.page.load, shell.tabs.change]  # a training may have ended on another tab
+    gr.on(found_anew, refresh, model, [model, train], queue=False, show_progress="hidden", api_visibility="private")
+    shell.page.unload(_stop(context))
+
+
+def _visitor(request: gr.Request) -> str:
+    return str(getattr(request, "session_hash", None) or uuid.uuid4())
+
+
+def _press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
+    def press(
+        question: str, answer: str, model: str, greedy: bool, seed: float, request: gr.Request
+    ) -> Iterator[tuple[str, str, str]]:
+        try:
+            asked = checked(context.opening, question, answer, model, greedy, seed)
+            ticket = context.worker.submit(_visitor(request), compare_job(asked))
+        except ExpoLiteError as error:
+            yield board_html(Board(trained=bool(model))), "", _status(str(error))
+            return
+        for board, sentence in boards(ticket, asked):
+            yield board_html(board), likelihood_html(board.comparison), _status(sentence)
+
+    return press
+
+
+def _stop(context: AppContext) -> Callable[[gr.Request], None]:
+    def stop(request: gr.Request) -> None:
+        context.worker.stop(_visitor(request))
+
+    return stop
+
+
+def _clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
+    def clear(model: str, request: gr.Request) -> tuple[str, str, str, str, str]:
+        context.worker.stop(_visitor(request))
+        return "", "", board_html(Board(trained=bool(model))), "", _status(INVITATION)
+
+    return clear
+
+
+def _api(context: AppContext) -> Callable[..., dict[str, Any]]:
+    def compare(question: str, answer: str, model: str, greedy: bool, seed: int, request: gr.Request) -> dict[str, Any]:
+        """Answer a question before and after training, and explain its known answer.
+
+        `model` is the name of a trained run, or empty for the base alone. A client's newer call stops its older one.
+        """
+        try:
+            asked = checked(context.opening, question, answer, model, greedy, seed)
+            ticket = context.worker.submit(_visitor(request), compare_job(asked))
+        except ExpoLiteError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        for event in ticket.events():
+            if isinstance(event, Failed):
+                raise gr.Error(event.sentence, print_exception=False)
+            if isinstance(event, Done):
+                return as_json(event.result)
+        raise gr.Error("Stopped.", print_exception=False)
+
+    return compare

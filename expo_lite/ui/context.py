@@ -1,0 +1,25 @@
+"""What every tab is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from expo_lite.comparison import Comparer
+from expo_lite.types import Problem
+from expo_lite.ui.ways_in import Opening
+from expo_lite.ui.worker import ModelWorker
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """The worker that owns the model, what the app was opened with, and held-out problems by level."""
+
+    worker: ModelWorker[Comparer]
+    opening: Opening
+    problems: dict[int, list[Problem]]
+
+    @property
+    def root(self) -> Path:
+        """The folder of runs; nothing outside it is shown."""
+        return self.opening.root

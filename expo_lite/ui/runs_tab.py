@@ -1,0 +1,158 @@
+"""The Runs tab: learning curves, scores before and after, and samples of the runs below the app's root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from expo_lite.errors import ExpoLiteError
+from expo_lite.ui.context import AppContext
+from expo_lite.ui.curves import MOST_RUNS, curves_html, first_choice, levels_of, show
+from expo_lite.ui.run_board import scores_html
+from expo_lite.ui.run_list import find_run, list_runs
+from expo_lite.ui.run_tables import checked_wanted, load_metrics, load_samples, matching, page_of, rows_of
+from expo_lite.ui.samples_view import SamplesView
+from expo_lite.ui.shell import Shell
+from expo_lite.ui.text import harmless
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+API_ROWS = 100
+"""Samples that one call of the API returns at most."""
+CURVES_JS = Path(__file__).with_name("curves.js")
+FIRST_RUN = "python -m expo_lite.train --preset tiny"
+
+
+def build(context: AppContext, shell: Shell) -> None:
+    """Lay the tab out and wire it."""
+    with gr.Column(elem_classes="asking") as place:
+        with gr.Row(elem_classes="picking-runs"):
+            picked = gr.Dropdown(
+                [],
+                multiselect=True,
+                max_choices=MOST_RUNS,
+                label=f"Runs, newest first (up to {MOST_RUNS} at once)",
+                elem_id="runs",
+                scale=4,
+                min_width=260,
+            )
+            refresh = gr.Button("Refresh", elem_id="refresh-runs", scale=0, min_width=110)
+        levels = gr.CheckboxGroup([], label="Levels", elem_id="run-levels")
+    note = gr.HTML(elem_id="runs-note")
+    curves = gr.HTML(elem_id="curves", js_on_load=CURVES_JS.read_text(encoding="utf-8"))
+    scores = gr.HTML(elem_id="scores")
+    samples = SamplesView(context.root)
+    train = gr.Button("Train a model now", elem_id="train-first", visible=False)
+    shell.leads_to(train, "train")
+
+    found = [picked, note, train]
+    drawn = [levels, curves, scores, samples.run]
+    tab = place.parent
+    assert isinstance(tab, gr.Tab)  # the page builds each tab inside one
+    for event in (tab.select, refresh.click):
+        event(_find(context, "train" in shell.ids), picked, found, **QUIET).then(
+            _draw(context), [picked, levels, samples.run], [*drawn, note], **QUIET
+        ).then(samples.first_page, samples.asked, samples.shown, **QUIET)
+    picked.input(_draw(context), [picked, levels, samples.run], [*drawn, note], **QUIET).then(
+        samples.first_page, samples.asked, samples.shown, **QUIET
+    )
+    levels.input(_redraw(context), [picked, levels], [curves, note], **QUIET)
+    api(_metrics_api(context), api_name="metrics")
+    api(_samples_api(context), api_name="samples")
+
+
+def _find(context: AppContext, can_train: bool) -> Callable[[list[str]], tuple[Any, str, Any]]:
+    """The runs there are now; what was picked stays picked, and at first something is."""
+
+    def find(picked: list[str]) -> tuple[Any, str, Any]:
+        runs = list_runs(context.root)
+        names = [run.name for run in runs]
+        kept = [name for name in picked or [] if name in names]
+        chosen = kept or [run.name for run in first_choice(runs)]
+        note = "" if runs else no_runs_html(context.root)
+        return gr.Dropdown(choices=names, value=chosen), note, gr.Button(visible=can_train and not runs)
+
+    return find
+
+
+def no_runs_html(root: Path) -> str:
+    """What to do where there is no run yet."""
+    return (
+        f'<p class="nothing">There are no runs in <code>{harmless(str(root))}</code> yet. This one takes about two '
+        f"minutes on a CPU, and then its curves are here: <code>{FIRST_RUN}</code></p>"
+    )
+
+
+def _draw(context: AppContext) -> Callable[..., tuple[Any, ...]]:
+    """Everything that follows from the runs that were picked."""
+
+    def draw(picked: list[str], levels: list[int], of_run: str | None) -> tuple[Any, ...]:
+        picked = picked or []
+        try:
+            shown = show([find_run(context.root, name) for name in picked])
+        except ExpoLiteError as error:
+            return gr.CheckboxGroup(), "", "", gr.Dropdown(), sentence_html(str(error))
+        known = levels_of(shown)
+        wanted = [level for level in known if level in (levels or [])] or known
+        choices = [(f"Level {level}", level) for level in known]
+        of_run = of_run if of_run in picked else next(iter(picked), None)
+        note = sentence_html("Pick a run to see its curves.") if not picked and list_runs(context.root) else gr.skip()
+        return (
+            gr.CheckboxGroup(choices=choices, value=wanted, visible=bool(known)),
+            curves_html(shown, wanted),
+            scores_html(shown) if shown else "",
+            gr.Dropdown(choices=picked, value=of_run),
+            note if note or not shown else "",
+        )
+
+    return draw
+
+
+def _redraw(context: AppContext) -> Callable[[list[str], list[int]], tuple[str, Any]]:
+    """The curves at other levels."""
+
+    def redraw(picked: list[str], levels: list[int]) -> tuple[str, Any]:
+        try:
+            return curves_html(show([find_run(context.root, name) for name in picked or []]), sorted(levels)), gr.skip()
+        except ExpoLiteError as error:
+            return "", sentence_html(str(error))
+
+    return redraw
+
+
+def sentence_html(sentence: str) -> str:
+    """A sentence where something else would stand."""
+    return f'<p class="nothing" role="status">{harmless(sentence)}</p>'
+
+
+def _metrics_api(context: AppContext) -> Callable[[str], list[dict[str, Any]]]:
+    def metrics(run: str) -> list[dict[str, Any]]:
+        """The numbers of each step of a run, as its metrics.jsonl has them. `run` is the name of its folder."""
+        try:
+            return rows_of(load_metrics(find_run(context.root, run).folder))
+        except ExpoLiteError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return metrics
+
+
+def _samples_api(context: AppContext) -> Callable[..., list[dict[str, Any]]]:
+    def samples(
+        run: str, kind: str = "", level: int = 0, correct: str = "", text: str = "", page: int = 1
+    ) -> list[dict[str, Any]]:
+        """A run's attempts and explanations in the order they were written, 100 a page; none beyond the last page.
+
+        `kind` is rollout or explanation, `level` a level or 0, `correct` right or wrong, `text` what should occur.
+        """
+        try:
+            wanted = checked_wanted(kind, [level] if level else [], correct, text)
+            found = matching(load_samples(find_run(context.root, run).folder), wanted)
+        except ExpoLiteError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        rows, number, _ = page_of(found, page, API_ROWS)
+        return rows_of(rows) if number == page else []
+
+    return samples

@@ -1,0 +1,226 @@
+"""Trainings as processes of their own: started, found again and stopped. Imports neither torch nor gradio.
+
+The run's folder is the only register. Its lock file names the process from the first moment on, so that a page that
+is opened later, or another app on the same root, finds what is running there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expo_lite import files
+from expo_lite.errors import DataError, ExpoLiteError
+from expo_lite.run_dir import RunDir
+from expo_lite.start import METHODS
+
+PROGRAM = (sys.executable, "-m", "expo_lite.train")
+LOCK = ".lock"
+"""The run folder's lock file; holds a pid."""
+NICENESS = 10
+"""Who compares should not have to wait for who trains, where they share the processor."""
+LOG_BYTES, LOG_LINES = 20_000, 12
+ENDED = {"finished", "stopped", "failed"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A checked wish: a preset's name, an explanation source and a seed."""
+
+    preset: str
+    source: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What the run is called, if that is still free."""
+        return f"{self.preset}-{METHODS[self.source]}-seed{self.seed}"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """What `expo_lite.train` is told."""
+        settings = ["--preset", self.preset, "--explanation.source", self.source, "--seed", str(self.seed)]
+        return [*settings, "--run", str(folder)]
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a person would type it; it is run with the app's own Python and without a shell."""
+    return shlex.join(["python", *PROGRAM[1:], *arguments])
+
+
+class Trainings:
+    """The trainings below a root, one at a time. May be used from any thread."""
+
+    def __init__(self, root: Path, program: Sequence[str] = PROGRAM) -> None:
+        self.root = root
+        self._program = program
+        self._turn = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._child_name = ""
+        self._told_to_stop: int | None = None
+        self._stopped_name = ""
+
+    def fresh_name(self, asked: Asked) -> str:
+        """The run's name, with a number where it is taken."""
+        names = [asked.name, *(f"{asked.name}-{n}" for n in range(2, 10_000))]
+        return next(name for name in names if not (self.root / name).exists())
+
+    def start(self, asked: Asked) -> str:
+        """Begin a new run; its name. Raises ExpoLiteError if one is running already."""
+        with self._turn:
+            self._refuse_a_second()
+            name = self.fresh_name(asked)
+            try:
+                (self.root / name).mkdir(parents=True)
+            except OSError as error:
+                raise ExpoLiteError(f"No run can be written to {self.root} ({error.strerror}).") from None
+            self._launch(name, asked.arguments(self.root / name), "wb")
+        return name
+
+    def resume(self, name: str) -> None:
+        """Go on with a run that has ended early. Raises ExpoLiteError if one is running, DataError if there is none."""
+        with self._turn:
+            self._refuse_a_second()
+            if not RunDir(self._folder(name)).config.is_file():
+                raise DataError(f"There is no run {name[:80]!r} to go on with.")
+            self._launch(name, ["--resume", "--run", str(self.root / name)], "ab")
+
+    def stop(self, name: str) -> None:
+        """Ask a run to save and end after the step under way. Raises DataError if it is not running."""
+        with self._turn:
+            pid = self.running(name)
+            if pid is None:
+                raise DataError(f"{name[:80]!r} is not running.")
+            if self._told_to_stop != pid:  # a second signal would end it at once, without saving
+                self._told_to_stop, self._stopped_name = pid, name
+                os.kill(pid, signal.SIGTERM)
+
+    def active(self) -> str | None:
+        """The name of the run that is being trained, if any."""
+        if self._child_is_alive():
+            return self._child_name
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        return next((folder.name for folder in folders if self.running(folder.name) is not None), None)
+
+    def running(self, name: str) -> int | None:
+        """The process that trains this run, if any."""
+        if name == self._child_name and self._child is not None and self._child_is_alive():
+            return self._child.pid
+        pid = self.last_pid(name)
+        return pid if pid is not None and not self._has_ended(name, pid) and is_training(pid) else None
+
+    def is_stopping(self, name: str) -> bool:
+        """Whether the run was told to stop and has not ended yet."""
+        pid = self.running(name)
+        return pid is not None and pid == self._told_to_stop
+
+    def was_stopped(self, name: str) -> bool:
+        """Whether the last process that this app stopped was the last to work on the run."""
+        return name == self._stopped_name and self.last_pid(name) in (None, self._told_to_stop)
+
+    def has_trace(self, name: str) -> bool:
+        """Whether there is a run of that name, or the log of one that could not start."""
+        try:
+            return RunDir(self._folder(name)).config.is_file() or self.log(name).is_file()
+        except DataError:
+            return False
+
+    def last_words(self, name: str) -> str:
+        """The end of what the run's last process printed."""
+        log = self.log(name)
+        if not log.is_file():
+            return ""
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            text = file.read().decode("utf-8", "replace")
+        printed = text.rpartition("$ python ")[2].splitlines()[1:]
+        return "\n".join(line for line in printed[-LOG_LINES:] if line.strip())
+
+    def log(self, name: str) -> Path:
+        """Beside the run's folder, since that is removed again if the run cannot start."""
+        return self._folder(name).with_name(f"{name}.log")
+
+    def _folder(self, name: str) -> Path:
+        """Raises DataError for what is no name of a folder directly below the root."""
+        if not name or name != Path(name).name or name in (".", "..") or "\0" in name:
+            raise DataError(f"There is no run {name[:80]!r}.")
+        return self.root / name
+
+    def _refuse_a_second(self) -> None:
+        if os.name == "nt":
+            raise ExpoLiteError("Windows has no gentle way to stop a training: copy the command into a terminal.")
+        if (other := self.active()) is not None:
+            raise ExpoLiteError(f"{other} is being trained, and there is room for one at a time: stop it first.")
+
+    def _launch(self, name: str, arguments: Sequence[str], mode: str) -> None:
+        folder = self.root / name
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+        try:
+            with open(self.log(name), mode) as log:
+                log.write(f"$ {command_line(arguments)}\n".encode())
+                log.flush()
+                child = subprocess.Popen(
+                    [*self._program, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,  # it outlives the app, and the app's Ctrl-C is not its own
+                )
+        except OSError as error:
+            self._forget_empty(name)
+            raise ExpoLiteError(f"The training could not be started ({error.strerror}).") from None
+        self._child, self._child_name = child, name
+        with contextlib.suppress(OSError):  # it may have ended already, and removed its folder
+            os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)
+            (folder / LOCK).write_text(f"{child.pid}\n", encoding="ascii")
+
+    def _child_is_alive(self) -> bool:
+        if self._child is None or self._child.poll() is not None:
+            if self._child is not None:
+                self._child = None
+                self._forget_empty(self._child_name)
+            return False
+        return True
+
+    def _forget_empty(self, name: str) -> None:
+        """Remove the folder of a run that did not get as far as its configuration."""
+        folder = self.root / name
+        if folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()):
+            files.remove(folder)
+
+    def last_pid(self, name: str) -> int | None:
+        """The process that was the last to work on the run, if its folder names one."""
+        try:
+            return int((self._folder(name) / LOCK).read_text(encoding="ascii"))
+        except (OSError, ValueError, DataError):
+            return None
+
+    def _has_ended(self, name: str, pid: int) -> bool:
+        """Whether that process itself has said so: its number may be another's by now."""
+        try:
+            status = RunDir(self.root / name).read_status()
+        except (OSError, ValueError):
+            return False
+        return status.get("pid") == pid and status.get("state") in ENDED
+
+
+def is_training(pid: int) -> bool:
+    """Whether the process lives, and is a training: the number of one that has ended is given to others."""
+    if os.name == "nt":
+        return False
+    if Path("/proc/self/cmdline").exists():
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for one that has ended
+        except OSError:
+            return False
+    else:
+        words = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
+    return b"expo" in words and b"train" in words

@@ -1,0 +1,73 @@
+"""What a choice of preset, method and seed would do: its settings, its memory, and whether it can run here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from expo_lite.config import Config
+from expo_lite.config_reader import read_request
+from expo_lite.errors import ConfigError, DataError, MemoryBudgetError
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
+from expo_lite.memory.cap import CPU_BUDGET_GIB, plan_here
+from expo_lite.memory.remedies import require_fit
+from expo_lite.memory.shapes import find_shape
+from expo_lite.policy import resolve_device
+from expo_lite.preset_files import preset_summary, presets
+from expo_lite.start import METHODS
+from expo_lite.ui.limits import checked_seed
+from expo_lite.ui.training import Asked
+
+METHOD_CHOICES = [
+    ("ExPO: its own explanations", "self"),
+    ("Expert: given solutions", "expert"),
+    ("GRPO: its attempts alone", "none"),
+]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A wish with its settings, its plan under `budget` GiB, and why it cannot run here (empty if it can)."""
+
+    asked: Asked
+    summary: str
+    config: Config
+    planned: BudgetedPlan
+    budget: float
+    refusal: str
+
+
+def checked_wish(preset: object, source: object, seed: object) -> Asked:
+    """What a visitor handed in. Raises DataError with a sentence."""
+    if preset not in presets():
+        raise DataError(f"There is no preset {str(preset)[:80]!r}.")
+    if source not in METHODS:
+        raise DataError(f"There is no method {str(source)[:80]!r}.")
+    return Asked(str(preset), str(source), checked_seed(seed))
+
+
+@lru_cache(maxsize=64)
+def prepare(asked: Asked) -> Prepared:
+    """Plan a run; nothing is loaded. Raises ConfigError if the preset cannot be read."""
+    config = read_request(asked.arguments(Path("planned"))).config
+    refusal = ""
+    try:
+        planned, budget = plan_here(config, resolve_device(config.policy.device))
+        require_fit(config, planned, budget)
+    except (ConfigError, MemoryBudgetError) as error:
+        budget = config.memory.budget_gib or CPU_BUDGET_GIB
+        planned = budgeted_plan(config, find_shape(config.policy.model), budget, config.policy.device != "cpu")
+        refusal = _why_not(asked, config, error)
+    return Prepared(asked, preset_summary(asked.preset), config, planned, budget, refusal)
+
+
+def _why_not(asked: Asked, config: Config, error: Exception) -> str:
+    try:
+        resolve_device(config.policy.device)
+    except ConfigError:
+        return (
+            f"The preset {asked.preset} needs an NVIDIA GPU, and there is none here. Choose tiny, which trains on any "
+            "processor, or copy the command to a machine that has one."
+        )
+    return str(error)

@@ -1,0 +1,21 @@
+"""The app with its sampler slowed down to ten tokens a second; tests start it as a process of its own."""
+
+import sys
+import tempfile
+import time
+from typing import Any
+
+from expo_lite import app
+from expo_lite.sampler import Sampler
+
+_forward = Sampler._forward
+
+
+def slowly(self: Sampler, *arguments: Any) -> Any:
+    time.sleep(0.1)
+    return _forward(self, *arguments)
+
+
+if __name__ == "__main__":
+    Sampler._forward = slowly  # type: ignore[method-assign]
+    sys.exit(app.main(["--root", tempfile.mkdtemp(), *sys.argv[1:]]))

@@ -1,0 +1,543 @@
+"""The Compare tab without a browser: what is shown, what is refused, how runs are found, and the worker."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expo_lite import app, cli
+from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
+from expo_lite.config import Config
+from expo_lite.config_reader import dump_yaml, read_config
+from expo_lite.errors import ConfigError, DataError, ExpoLiteError
+from expo_lite.preset_files import preset_path
+from expo_lite.run_dir import RunDir
+from expo_lite.tiny import world
+from expo_lite.types import Completion, Problem, Verdict
+from expo_lite.ui import worker as worker_module
+from expo_lite.ui.board import Board, Draft, band, board_html, likelihood_html
+from expo_lite.ui.compare_job import Asked, as_json, boards, checked, known_answer, pick, summary
+from expo_lite.ui.limits import checked_answer, checked_question, checked_seed
+from expo_lite.ui.run_list import find_run, list_runs
+from expo_lite.ui.text import DISPLAY, INLINE, harmless, with_math
+from expo_lite.ui.ways_in import Opening, read_options
+from expo_lite.ui.worker import Done, Failed, ModelWorker, Stopped, Ticket, Waiting
+
+HOSTILE = (
+    "<script>alert(1)</script> <img src=x onerror=alert(1)> ![](http://evil.example/a.png) {{7*7}} ${alert(1)} `x`"
+)
+TINY = read_config(preset_path("tiny"))
+
+
+def attempt(text: str, answer: str | None, verdict: Verdict | None, finished: bool = True) -> Attempt:
+    return Attempt(Completion([1], [5, 6, 2], [], finished, text), answer, verdict, 0.42)
+
+
+def comparison(after: bool = True, rejected: str | None = None) -> Comparison:
+    attempts = {
+        BEFORE: attempt("1+1=3", "3", Verdict.WRONG),
+        EXPLANATION: attempt("1+1=2", "2", Verdict.CORRECT),
+    }
+    if after:
+        attempts[AFTER] = attempt("so $2$", "2", Verdict.CORRECT)
+    likelihoods = Likelihoods(["1", "\n2", ""], [-0.1, -6.0, 0.0], [-0.1, -0.2, 0.0] if after else None)
+    return Comparison(Problem("a", "1+1?", "2"), attempts, rejected, likelihoods)
+
+
+def cards(shown: str) -> list[str]:
+    """The text of each card, as a reader sees it."""
+    return [html.unescape(re.sub("<[^>]*>", " ", block)) for block in shown.split("\n\n")]
+
+
+class TestText:
+    def test_nothing_but_letters_and_digits_stays_a_sign(self) -> None:
+        assert set(re.sub(r"&#\d+;", "", harmless(HOSTILE + '"\n\0'))) <= set(" abcdefghijklmnopqrstuvwxyz0123456789")
+        assert html.unescape(harmless(HOSTILE)) == HOSTILE
+
+    @pytest.mark.parametrize(
+        ("text", "formulas"),
+        [
+            (r"so $\boxed{12}$.", [r"\boxed{12}"]),
+            ("costs $5 and $6", []),
+            ("costs $5, not $6.", []),
+            (r"\(a<b\) and \[c\] and $$d$$", ["a<b", "c", "d"]),
+            ("$x$ and $y$", ["x", "y"]),
+            ("open $x", []),
+            ("$a\nb$", []),
+        ],
+    )
+    def test_mathematics_is_found(self, text: str, formulas: list[str]) -> None:
+        signs = "".join([*INLINE, *DISPLAY])
+        found = re.findall(f"[{signs}]([^{signs}]*)[{signs}]", with_math(text))
+        assert [html.unescape(formula) for formula in found] == formulas
+
+    def test_a_text_cannot_write_the_delimiters(self) -> None:
+        assert with_math(f"{INLINE[0]}x{INLINE[1]}") == "x"
+
+    def test_hostile_mathematics_stays_harmless(self) -> None:
+        assert "<" not in with_math(r"$<img src=x>$ $\href{javascript:alert(1)}{x}$")
+
+
+class TestLimits:
+    @pytest.mark.parametrize("question", ["", "  \n ", "x" * 4001, "x" * 1_000_000, 7, ["x"]])
+    def test_questions_refused(self, question: object) -> None:
+        with pytest.raises(DataError, match=r"\.$"):
+            checked_question(question)
+
+    @pytest.mark.parametrize("seed", [-1, 1.5, "x", "1e3", 2**40, None, float("nan"), "9" * 1_000_000])
+    def test_seeds_refused(self, seed: object) -> None:
+        with pytest.raises(DataError, match="whole number"):
+            checked_seed(seed)
+
+    def test_what_is_taken(self) -> None:
+        assert checked_question(" x" * 2000) == ("x " * 2000).strip()
+        assert checked_answer(None) == ""
+        assert (checked_seed(3), checked_seed(3.0), checked_seed("3")) == (3, 3, 3)
+
+    def test_long_answers_refused(self) -> None:
+        with pytest.raises(DataError, match="1,000 characters"):
+            checked_answer("9" * 1000)
+
+
+class TestBoard:
+    def test_a_finished_comparison_in_words(self) -> None:
+        before, explanation, after = cards(board_html(Board(comparison=comparison())))
+        assert "✗ wrong" in before and "✓ right" in explanation and "✓ right" in after
+        assert "3 tokens · 0.4 s" in before
+        assert "Accepted for training" in explanation
+
+    @pytest.mark.parametrize(("filter_name", "words"), [("leak", "betrays"), ("unverified", "does not arrive")])
+    def test_why_training_would_turn_an_explanation_down(self, filter_name: str, words: str) -> None:
+        assert words in cards(board_html(Board(comparison=comparison(rejected=filter_name))))[1]
+
+    def test_cut_off_and_unjudged(self) -> None:
+        cut = Comparison(Problem("a", "?", "2"), {BEFORE: attempt("1+", None, Verdict.NO_ANSWER, finished=False)})
+        assert "no answer" in cards(board_html(Board(comparison=cut)))[0]
+        assert "✗ cut off" in cards(board_html(Board(comparison=cut)))[0]
+        unknown = Comparison(Problem("a", "?", ""), {BEFORE: attempt("so 2", "2", None)})
+        shown = cards(board_html(Board(comparison=unknown, explains=False)))
+        assert "not judged" in shown[0] and "✗" not in shown[0]
+        assert "Without a known answer" in shown[1]
+
+    def test_untrained_it_says_that_after_is_before(self) -> None:
+        shown = cards(board_html(Board(comparison=comparison(after=False), trained=False)))
+        assert "after is the same as before" in shown[2]
+
+    def test_drafts_while_writing_and_after_a_stop(self) -> None:
+        drafts = {BEFORE: Draft("1+1=", 4, 0.21)}
+        assert "4 tokens · 0.2 s" in cards(board_html(Board(drafts, running=True)))[0]
+        assert "4 tokens · 0.2 s · stopped" in cards(board_html(Board(drafts)))[0]
+
+    def test_models_cannot_write_html(self) -> None:
+        hostile = {role: attempt(HOSTILE, HOSTILE, Verdict.WRONG) for role in (BEFORE, EXPLANATION, AFTER)}
+        told = Likelihoods([HOSTILE], [-1.0], [-1.0])
+        shown = Comparison(Problem("a", HOSTILE, HOSTILE), hostile, None, told)
+        for page in (
+            board_html(Board(comparison=shown)),
+            likelihood_html(shown),
+            board_html(Board({BEFORE: Draft(HOSTILE)})),
+        ):
+            assert not re.search(r"<(?!/?(div|span|h3|h4|p|ul|li|strong|em)\b)", page)
+            assert not re.search(r"on\w+=|javascript:|\{\{|\$\{|!\[", page)
+
+    def test_cards_are_blocks_without_blank_lines(self) -> None:
+        """A blank line would end the HTML block in Markdown, and what follows would be read as Markdown."""
+        shown = Comparison(Problem("a", "?", "2"), {BEFORE: attempt("1\n\n\n# 2\n\n- 3", "2", Verdict.WRONG)})
+        assert len(board_html(Board(comparison=shown)).split("\n\n")) == 3
+
+
+class TestLikelihoods:
+    @pytest.mark.parametrize(
+        ("share", "name"), [(1.0, "sure"), (0.5, "sure"), (0.49, "likely"), (0.05, "unlikely"), (0.0, "alien")]
+    )
+    def test_bands(self, share: float, name: str) -> None:
+        assert band(share) == name
+
+    def test_tokens_say_their_numbers_and_the_mean_is_geometric(self) -> None:
+        shown = likelihood_html(comparison())
+        assert 'class="tok alien" title="0.2 %">&#9166;&#10;2<' in shown
+        assert 'class="tok likely"' not in shown.split("After training")[1].replace("likely (10", "")
+        means = re.findall(r"<strong>([^<]*)</strong> per token", shown)
+        assert means == ["13 %", "90 %"]  # exp(-6.1 / 3), exp(-0.3 / 3)
+
+    def test_untrained_there_is_one_reading(self) -> None:
+        assert likelihood_html(comparison(after=False)).count('class="reading"') == 1
+        assert likelihood_html(None) == ""
+
+
+class TestPicking:
+    PROBLEMS = {level: world.problems("test", level, 3) for level in (1, 4)}  # noqa: RUF012
+
+    def test_after_the_last_comes_the_first(self) -> None:
+        assert [pick(self.PROBLEMS, 4, n) for n in (0, 3)] == [
+            (self.PROBLEMS[4][0].question, self.PROBLEMS[4][0].answer)
+        ] * 2
+
+    def test_no_old_answer_judges_a_new_question(self) -> None:
+        assert known_answer(self.PROBLEMS, " What is 1+2 + 30? ", of_tiny_world=True) == "33"
+        assert known_answer(self.PROBLEMS, "What is 1+2+30?", of_tiny_world=False) == ""
+        assert (
+            known_answer(self.PROBLEMS, self.PROBLEMS[1][2].question, of_tiny_world=False) == self.PROBLEMS[1][2].answer
+        )
+        assert known_answer(self.PROBLEMS, "What is love?", of_tiny_world=True) == ""
+
+    @pytest.mark.parametrize(
+        ("before", "after", "words"),
+        [(False, True, "learned"), (True, True, "forgotten"), (False, False, "too hard"), (True, False, "cost")],
+    )
+    def test_one_sentence_on_what_it_shows(self, before: bool, after: bool, words: str) -> None:
+        verdicts = {BEFORE: before, AFTER: after}
+        attempts = {r: attempt("x", "2", Verdict.CORRECT if v else Verdict.WRONG) for r, v in verdicts.items()}
+        assert words in summary(Comparison(Problem("a", "?", "2"), attempts))
+
+    def test_as_json(self) -> None:
+        out = as_json(comparison(rejected="leak"))
+        assert out["before"] == {"text": "1+1=3", "answer": "3", "correct": False, "tokens": 3, "seconds": 0.42}
+        assert out["after"]["correct"] is True
+        assert out["explanation"]["rejected"] == "leak"
+        assert out["explanation"]["token_likelihood_before"] == pytest.approx(0.1308, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------------ runs
+
+
+def make_run(
+    root: Path, name: str, state: str = "finished", adapter: bool = True, config: Config = TINY, at: float = 1
+) -> RunDir:
+    with RunDir.create(root / name, dump_yaml(config), clock=lambda: at) as run:
+        run.status(step=5, state=state)
+        if adapter:
+            run.adapter.mkdir()
+    return run
+
+
+class TestRuns:
+    def test_newest_first_and_only_runs(self, tmp_path: Path) -> None:
+        make_run(tmp_path, "old", at=1)
+        make_run(tmp_path, "new", state="running", adapter=False, at=2)
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "config.yaml").write_text("steps: [")
+        assert [(r.name, r.state, r.adapter is None) for r in list_runs(tmp_path)] == [
+            ("new", "running", True),
+            ("old", "finished", False),
+        ]
+        assert list_runs(tmp_path / "missing") == []
+
+    def test_only_names_directly_below_the_root_are_found(self, tmp_path: Path) -> None:
+        make_run(tmp_path / "outside", "secret")
+        make_run(tmp_path / "root", "mine")
+        assert find_run(tmp_path / "root", "mine").name == "mine"
+        secret = str(tmp_path / "outside" / "secret")
+        for name in (
+            "../outside/secret",
+            secret,
+            "mine/../../outside/secret",
+            "..",
+            ".",
+            "",
+            "mine/",
+            "x\0y",
+            "x" * 9999,
+        ):
+            with pytest.raises(DataError, match="There is no run"):
+                find_run(tmp_path / "root", name)
+
+    def test_models_to_choose_from(self, tmp_path: Path) -> None:
+        make_run(tmp_path, "done", at=1)
+        make_run(tmp_path, "going-on", state="running", at=2)
+        make_run(tmp_path, "nothing-yet", adapter=False, at=3)
+        make_run(
+            tmp_path,
+            "other-rank",
+            config=TINY.model_copy(update={"policy": TINY.policy.model_copy(update={"lora_rank": 4})}),
+        )
+        make_run(tmp_path, "other-prompt", config=TINY.model_copy(update={"prompt": Config().prompt}))
+        opening = Opening(TINY, tmp_path)
+        assert list(opening.adapters()) == ["going-on", "done"]
+        assert opening.starts_with() == "done"
+        assert Opening(TINY, tmp_path / "empty").starts_with() == ""
+
+    @pytest.mark.parametrize("model", ["../done", "/etc", "missing", "done/adapter"])
+    def test_a_model_is_asked_for_by_a_name_that_is_offered(self, tmp_path: Path, model: str) -> None:
+        make_run(tmp_path, "done")
+        opening = Opening(TINY, tmp_path)
+        assert checked(opening, "1+1?", "2", "done", True, 0).adapter == tmp_path / "done" / "adapter"
+        assert checked(opening, "1+1?", "2", "", True, 0).adapter is None
+        with pytest.raises(DataError, match="There is no trained model"):
+            checked(opening, "1+1?", "2", model, True, 0)
+
+
+class TestWaysIn:
+    def test_nothing_given_is_the_tiny_preset(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        options = read_options([])
+        assert (options.opening.config, options.opening.root) == (TINY, Path("runs"))
+        assert (options.share, options.password, options.port) == (False, None, None)
+
+    def test_a_run_is_shown_with_its_own_settings_and_neighbours(self, tmp_path: Path) -> None:
+        config = TINY.model_copy(update={"seed": 7})
+        make_run(tmp_path, "mine", config=config, at=1)
+        make_run(tmp_path, "newer", at=2)
+        opening = read_options(["--run", str(tmp_path / "mine")]).opening
+        assert (opening.root, opening.starts_with()) == (tmp_path, "mine")
+        assert opening.config.policy.adapter == str(tmp_path / "mine" / "adapter")
+        assert opening.config.model_copy(update={"policy": config.policy}) == config
+
+    def test_an_adapter_inside_its_run_and_alone(self, tmp_path: Path) -> None:
+        described = '{"base_model_name_or_path": "%s", "r": 8, "lora_alpha": 16}'
+        make_run(tmp_path, "mine")
+        (tmp_path / "mine" / "adapter" / "adapter_config.json").write_text(described % "/else/where/tiny/base")
+        inside = read_options(["--adapter", str(tmp_path / "mine" / "adapter")]).opening
+        assert (inside.config.prompt, inside.config.policy.model, inside.starts_with()) == (
+            TINY.prompt,
+            "tiny",
+            "adapter",
+        )
+        (tmp_path / "alone").mkdir()
+        (tmp_path / "alone" / "adapter_config.json").write_text(described % "some/model")
+        alone = read_options(["--adapter", str(tmp_path / "alone")]).opening
+        assert (alone.config.policy.model, alone.config.policy.lora_rank, alone.has_problems) == (
+            "some/model",
+            8,
+            False,
+        )
+
+    def test_shared_only_with_a_password(self) -> None:
+        made_up = {read_options(["--share"]).password for _ in range(3)}
+        assert len(made_up) == 3 and all(password and len(password) >= 12 for password in made_up)
+        assert read_options(["--share", "--password", "long enough"]).password == "long enough"
+
+    @pytest.mark.parametrize(
+        ("argv", "message"),
+        [
+            (["--share", "--password", "short"], "at least 8 characters"),
+            (["--preset", "tinny"], "did you mean tiny"),
+            (["--run", "/no/such/run"], "there is no run"),
+            (["--adapter", "/no/such/adapter"], "holds no adapter"),
+            (["--preset", "tiny", "--run", "x"], "not allowed with"),
+            (["--port", "many"], "invalid int"),
+            (["--rnu", "x"], "unrecognized"),
+        ],
+    )
+    def test_mistakes_are_one_sentence_and_status_2(
+        self, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert app.main(argv) == 2
+        shown = capsys.readouterr()
+        assert message in shown.err and "Traceback" not in shown.err and len(shown.err.splitlines()) == 1
+
+    def test_a_run_outside_the_given_root_is_refused(self, tmp_path: Path) -> None:
+        make_run(tmp_path / "a", "mine")
+        with pytest.raises(ConfigError, match="not directly below"):
+            read_options(["--run", str(tmp_path / "a" / "mine"), "--root", str(tmp_path / "b")])
+
+    def test_without_gradio_it_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert cli.main(["app"]) == 2
+        assert capsys.readouterr().err == "The app needs gradio, which is not installed: pip install 'expo-lite[app]'\n"
+
+
+# ---------------------------------------------------------------------------------------------------------- worker
+
+
+@pytest.fixture
+def worker() -> Iterator[ModelWorker[str]]:
+    made = ModelWorker(lambda: "the model")
+    made.wait_until_open()
+    yield made
+    made.close()
+
+
+def endless(started: threading.Event, ended: threading.Event) -> Any:
+    """A job that emits until it is stopped."""
+
+    def job(model: str, emit: Any) -> None:
+        try:
+            while True:
+                emit("token")
+                started.set()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    return job
+
+
+class TestWorker:
+    def test_events_then_the_result_all_from_one_thread(self, worker: ModelWorker[str]) -> None:
+        threads = []
+
+        def job(model: str, emit: Any) -> str:
+            threads.append(threading.current_thread().name)
+            emit("a")
+            return model
+
+        assert list(worker.submit("v", job).events()) == ["a", Done("the model")]
+        assert list(worker.submit("v", job).events()) == ["a", Done("the model")]
+        assert set(threads) == {"model-worker"}
+
+    def test_two_visitors_get_their_own_answers_in_turn(self, worker: ModelWorker[str]) -> None:
+        busy = threading.Lock()
+
+        def job(name: str) -> Any:
+            def run(model: str, emit: Any) -> str:
+                assert busy.acquire(blocking=False), "two jobs at once"
+                for n in range(20):
+                    emit((name, n))
+                    time.sleep(0.001)
+                busy.release()
+                return name
+
+            return run
+
+        tickets = {name: worker.submit(name, job(name)) for name in "abc"}
+        for name, ticket in tickets.items():
+            events = [e for e in ticket.events() if not isinstance(e, Waiting)]
+            assert events == [*((name, n) for n in range(20)), Done(name)]
+
+    def test_those_who_wait_are_told_how_many_come_before(self, worker: ModelWorker[str]) -> None:
+        started, ended = threading.Event(), threading.Event()
+        first = worker.submit("a", endless(started, ended))
+        assert started.wait(5)
+        second, third = worker.submit("b", lambda *_: "b"), worker.submit("c", lambda *_: "c")
+        seconds_places, places = second.events(), third.events()
+        assert (next(seconds_places), next(places)) == (Waiting(1), Waiting(2))
+        first.stop()
+        assert [e for e in places if e != Waiting(2)][-2:] == [Waiting(1), Done("c")]
+
+    def test_stop_ends_the_reading_at_once_and_the_job_soon(self, worker: ModelWorker[str]) -> None:
+        started, ended = threading.Event(), threading.Event()
+        events = worker.submit("a", endless(started, ended)).events()
+        next(events)
+        worker.stop("a")
+        assert list(events) == []
+        assert ended.wait(5)
+
+    def test_stop_is_at_once_also_while_the_model_says_nothing(self, worker: ModelWorker[str]) -> None:
+        started, go_on = threading.Event(), threading.Event()
+
+        def silent(model: str, emit: Any) -> None:
+            started.set()
+            go_on.wait(10)
+
+        ticket = worker.submit("a", silent)
+        assert started.wait(5)
+        threading.Timer(0.1, lambda: worker.stop("a")).start()
+        begun = time.monotonic()
+        assert list(ticket.events()) == []
+        assert time.monotonic() - begun < 1
+        go_on.set()
+
+    def test_closing_the_view_stops_the_job(self, worker: ModelWorker[str]) -> None:
+        started, ended = threading.Event(), threading.Event()
+        events = worker.submit("a", endless(started, ended)).events()
+        next(events)
+        events.close()  # type: ignore[attr-defined]
+        assert ended.wait(5)
+
+    def test_a_visitor_who_reads_no_more_has_left(
+        self, worker: ModelWorker[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker_module, "PATIENCE_SECONDS", 0.1)
+        started, ended = threading.Event(), threading.Event()
+        worker.submit("gone", endless(started, ended))
+        assert ended.wait(5)
+        assert list(worker.submit("here", lambda *_: 1).events())[-1] == Done(1)
+
+    def test_fifty_rapid_presses_are_one_job(self, worker: ModelWorker[str]) -> None:
+        done: list[int] = []
+        started, ended = threading.Event(), threading.Event()
+        worker.submit("other", endless(started, ended))
+        assert started.wait(5)
+        tickets = [worker.submit("hasty", lambda *_, n=n: done.append(n)) for n in range(50)]
+        worker.stop("other")
+        assert [list(t.events()) for t in tickets[:-1]] == [[]] * 49
+        assert list(tickets[-1].events())[-1] == Done(None)
+        assert done == [49]
+
+    def test_too_many_visitors_are_told_so(self, worker: ModelWorker[str]) -> None:
+        started, ended = threading.Event(), threading.Event()
+        worker.submit("first", endless(started, ended))
+        assert started.wait(5)
+        for n in range(worker_module.MOST_WAITING):
+            worker.submit(f"visitor {n}", lambda *_: None)
+        with pytest.raises(ExpoLiteError, match="16 visitors are waiting already"):
+            worker.submit("one more", lambda *_: None)
+
+    def test_errors_are_sentences_and_the_worker_lives_on(
+        self, worker: ModelWorker[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(model: str, emit: Any) -> None:
+            raise KeyError("secret/path")
+
+        def refused(model: str, emit: Any) -> None:
+            raise DataError("The question is too long.")
+
+        (event,) = worker.submit("a", broken).events()
+        assert isinstance(event, Failed) and "KeyError" in event.sentence and "secret" not in event.sentence
+        assert "secret/path" in caplog.text
+        assert list(worker.submit("a", refused).events()) == [Failed("The question is too long.")]
+        assert list(worker.submit("a", lambda *_: 1).events()) == [Done(1)]
+
+    def test_a_model_that_cannot_be_opened_says_why(self) -> None:
+        def open_model() -> str:
+            raise ConfigError("no GPU")
+
+        with pytest.raises(ConfigError, match="no GPU"):
+            ModelWorker(open_model).wait_until_open()
+
+    def test_closing_stops_what_runs_and_waits(self) -> None:
+        made = ModelWorker(lambda: "the model")
+        started, ended = threading.Event(), threading.Event()
+        running = made.submit("a", endless(started, ended)).events()
+        next(running)
+        waiting = made.submit("b", lambda *_: 1)
+        made.close()
+        assert ended.is_set() and list(waiting.events()) == []
+
+
+class TestBoards:
+    """What a press shows, event by event."""
+
+    ASKED = Asked(Problem("asked", "1+1?", "2"), Path("adapter"), True, 0)
+
+    def shown(self, *events: Any, stop: bool = False, asked: Asked = ASKED) -> list[tuple[Board, str]]:
+        ticket = Ticket("v", lambda *_: None)
+        for event in events:
+            ticket.tell(event)
+        seen = []
+        for board in boards(ticket, asked):
+            seen.append(board)
+            if stop and len(seen) == len(events):
+                ticket.stop()
+        return seen
+
+    def test_waiting_writing_done(self) -> None:
+        drafts = {BEFORE: Draft("1", 1, 0.1)}
+        (w, waiting), (r, writing), (d, done) = self.shown(Waiting(1), drafts, Done(comparison()))
+        assert waiting == "1 visitor is before you." and not w.running
+        assert r.running and r.drafts == drafts and writing.startswith("Writing")
+        assert d.comparison is not None and done.startswith("Done. Wrong before, right after")
+
+    def test_stopped_keeps_what_was_written(self) -> None:
+        *_, (board, sentence) = self.shown({BEFORE: Draft("1", 1, 0.1)}, stop=True)
+        assert sentence == "Stopped." and board.drafts and not board.running
+
+    def test_failed_says_why(self) -> None:
+        assert self.shown(Failed("Too long."))[-1][1] == "Too long."
+
+    def test_stopped_is_an_exception_for_jobs_only(self) -> None:
+        ticket = Ticket("v", lambda *_: None)
+        ticket.stop()
+        with pytest.raises(Stopped):
+            ticket.emit("token")

@@ -1,0 +1,428 @@
+"""The Train tab without a browser: its processes, what it reads of a run while it is written, and its views."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expo_lite.config_reader import dump_yaml, read_config
+from expo_lite.errors import DataError, ExpoLiteError
+from expo_lite.preset_files import preset_path, presets
+from expo_lite.run_dir import _LOCK, EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.ui import live, training
+from expo_lite.ui.chart import Axes, Line, chart_html, per_cent, spread, thinned
+from expo_lite.ui.live import Follower, Story, feed
+from expo_lite.ui.live_charts import charts_html, memory_html
+from expo_lite.ui.live_view import Standing, duration, feed_html, plan_html, progress_html, sentence
+from expo_lite.ui.training import Asked, Trainings, command_line, is_training
+from expo_lite.ui.training_plan import checked_wish, prepare
+from expo_lite.ui.watch import Watch
+
+HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(1)">'
+TINY = read_config(preset_path("tiny"))
+WISH = Asked("tiny", "self", 3)
+
+# Stands in for `expo_lite.train`: like it, it takes the folder, says where it is, and ends well after SIGTERM.
+FAKE = """
+import json, os, signal, sys, time
+folder = sys.argv[sys.argv.index("--run") + 1]
+print("folder", folder)
+if os.environ.get("FAKE_TRAIN") == "fails":
+    sys.exit("policy.model: <b>it is not here</b>")
+def say(state):
+    with open(folder + "/status.json", "w") as file:
+        json.dump({"pid": os.getpid(), "state": state, "step": 1, "steps": 100}, file)
+stopping = []
+signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
+if "--resume" not in sys.argv:
+    open(folder + "/config.yaml", "w").write(open(os.environ["FAKE_CONFIG"]).read())
+say("running")
+while not stopping:
+    time.sleep(0.01)
+time.sleep(0.2)
+say("stopped" if len(stopping) == 1 else "failed")
+"""
+
+
+def plain(shown: str) -> str:
+    """HTML as a reader sees it."""
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", shown)).split())
+
+
+def until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainings]:
+    """Trainings of the stand-in, in a root that is not there yet."""
+    (tmp_path / "config.yaml").write_text(dump_yaml(TINY))
+    monkeypatch.setenv("FAKE_CONFIG", str(tmp_path / "config.yaml"))
+    (program := tmp_path / "expo_fake_train.py").write_text(FAKE)
+    manager = Trainings(tmp_path / "runs", [sys.executable, str(program)])
+    yield manager
+    if (name := manager.active()) is not None:
+        os.kill(manager.running(name) or 0, signal.SIGKILL)
+        until(lambda: manager.active() is None)
+
+
+def state(trainings: Trainings, name: str) -> str:
+    standing = Watch(trainings).standing(name)
+    return standing.state if standing else "none"
+
+
+class TestWishes:
+    def test_the_command(self) -> None:
+        assert command_line(WISH.arguments(Path("my runs/x"))) == (
+            "python -m expo_lite.train --preset tiny --explanation.source self --seed 3 --run 'my runs/x'"
+        )
+        assert [Asked("8gb", source, 0).name for source in ("self", "expert", "none")] == [
+            "8gb-expo-seed0",
+            "8gb-expert-seed0",
+            "8gb-grpo-seed0",
+        ]
+
+    @pytest.mark.parametrize(
+        "wish",
+        [("../tiny", "self", 0), ("nope", "self", 0), ("tiny", "self; rm", 0), ("tiny", None, 0), ("tiny", "self", -1)],
+    )
+    def test_what_is_refused(self, wish: tuple[object, object, object]) -> None:
+        with pytest.raises(DataError, match=r"\.$"):
+            checked_wish(*wish)
+
+    def test_tiny_can_run_anywhere(self) -> None:
+        prepared = prepare(checked_wish("tiny", "none", 7.0))
+        assert prepared.refusal == "" and prepared.config.explanation.source == "none" and prepared.config.seed == 7
+        shown = plain(plan_html(prepared))
+        assert "Memory plan: 0.90 of 1 GiB on the CPU may be used" in shown
+        assert f"Training {prepared.planned.plan.training_peak / 2**30:.2f} GiB" in shown and "It fits." in shown
+
+    @pytest.mark.parametrize("preset", [name for name in presets() if name != "tiny"])
+    def test_presets_for_a_gpu_say_that_there_is_none(self, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        prepare.cache_clear()
+        prepared = prepare(Asked(preset, "self", 0))
+        prepare.cache_clear()
+        assert prepared.refusal.startswith(f"The preset {preset} needs an NVIDIA GPU, and there is none here.")
+        assert "on the GPU may be used" in plan_html(prepared) and prepared.planned.fits
+
+
+class TestTrainings:
+    def test_the_lock_is_the_run_folders_own(self) -> None:
+        assert training.LOCK == _LOCK
+
+    def test_one_from_start_to_resumption(self, trainings: Trainings) -> None:
+        name = trainings.start(WISH)
+        assert name == "tiny-expo-seed3"
+        assert trainings.active() == name  # from the first moment on
+        until(lambda: state(trainings, name) == "running")
+        with pytest.raises(ExpoLiteError, match="room for one at a time"):
+            trainings.start(Asked("tiny", "none", 0))
+        with pytest.raises(ExpoLiteError, match="room for one at a time"):
+            trainings.resume(name)
+        trainings.stop(name)
+        time.sleep(0.1)
+        trainings.stop(name)  # a second signal would end it at once, without saving
+        assert state(trainings, name) == "stopping"
+        until(lambda: trainings.active() is None)
+        assert state(trainings, name) == "stopped"
+        with pytest.raises(DataError, match="is not running"):
+            trainings.stop(name)
+        trainings.resume(name)
+        until(lambda: state(trainings, name) == "running")
+        log = trainings.log(name).read_text()
+        assert log.count("$ python -m expo_lite.train") == 2 and f"--resume --run {trainings.root / name}" in log
+
+    def test_another_app_finds_it_and_can_stop_it(self, trainings: Trainings) -> None:
+        name = trainings.start(WISH)
+        until(lambda: state(trainings, name) == "running")
+        other = Trainings(trainings.root)
+        assert other.active() == name and state(other, name) == "running"
+        with pytest.raises(ExpoLiteError, match=f"{name} is being trained"):
+            other.start(WISH)
+        other.stop(name)
+        until(lambda: trainings.active() is None)
+        assert state(Trainings(trainings.root), name) == "stopped"
+
+    def test_it_gives_way_to_those_who_compare(self, trainings: Trainings) -> None:
+        pid = trainings.running(trainings.start(WISH))
+        assert pid is not None and os.getpriority(os.PRIO_PROCESS, pid) == training.NICENESS
+        assert os.getsid(pid) == pid  # the app's Ctrl-C does not reach it
+
+    def test_a_taken_name_gets_a_number(self, trainings: Trainings) -> None:
+        (trainings.root / WISH.name).mkdir(parents=True)
+        (trainings.root / f"{WISH.name}-2").mkdir()
+        assert trainings.start(WISH) == f"{WISH.name}-3"
+
+    def test_one_that_cannot_start_leaves_its_last_words_only(
+        self, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_TRAIN", "fails")
+        name = trainings.start(WISH)
+        until(lambda: trainings.active() is None)
+        assert not (trainings.root / name).exists()
+        standing = Watch(trainings).standing(name)
+        assert standing is not None and standing.state == "lost" and not standing.can_resume
+        assert standing.last_words.endswith("policy.model: <b>it is not here</b>")
+        shown = progress_html(standing, Story())
+        assert "It could not start." in shown and "<b>it" not in shown and "it is not here" in plain(shown)
+
+    def test_one_that_was_killed_is_lost_and_can_be_resumed(self, trainings: Trainings) -> None:
+        name = trainings.start(WISH)
+        until(lambda: state(trainings, name) == "running")
+        os.kill(trainings.running(name) or 0, signal.SIGKILL)
+        until(lambda: trainings.active() is None)
+        standing = Watch(trainings).standing(name)
+        assert standing is not None and standing.state == "lost" and standing.can_resume
+        assert "folder" in standing.last_words
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a/b", "x\0y", "not-there"])
+    def test_names_of_anything_else_are_refused(self, trainings: Trainings, name: str) -> None:
+        for act in (trainings.stop, trainings.resume):
+            with pytest.raises(DataError):
+                act(name)
+        assert Watch(trainings).standing(name) is None
+        assert trainings.running(name) is None
+
+    def test_a_number_that_another_process_has_by_now_is_no_training(self, trainings: Trainings) -> None:
+        with subprocess.Popen(["sleep", "30"]) as other:
+            assert not is_training(other.pid)
+            other.kill()
+        assert not is_training(other.pid)
+
+
+# ---------------------------------------------------------------------------------------------------- a run's records
+
+
+def rollout(step: int, number: int, level: int, group: str, text: str = "1+1=3") -> dict[str, Any]:
+    problem = {"problem": f"p{number}", "level": level, "question": f"What is {number}?", "answer": "42"}
+    rates = {"pass_rate": {"solved": 1.0, "mixed": 0.5}.get(group, 0.0), "group": group}
+    return {"step": step, **problem, "verdict": "wrong", "text": text, "kind": "rollout", **rates}
+
+
+def explanation(step: int, number: int, text: str, trained: bool, rejected: str | None = None) -> dict[str, Any]:
+    return {**rollout(step, number, 5, "", text), "kind": "explanation", "rejected": rejected, "trained": trained}
+
+
+def metric(step: int, **more: float) -> dict[str, float]:
+    seconds = {"generate_seconds": 1.0, "verify_seconds": 0.0, "explain_seconds": 0.5, "train_seconds": 0.5}
+    return {"step": step, "reward_mean": step / 10, "failed_groups": 2, "rescued_groups": 1, **seconds, **more}
+
+
+def score(step: int, name: str, *shares: float) -> dict[str, Any]:
+    levels = [{"level": n, "pass_at_1": {"mean": share}} for n, share in enumerate(shares, 1)]
+    return {"step": step, "name": name, "levels": levels}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """Two steps: level 5 fails twice, and then one of two problems is solved by half of the attempts."""
+    folder = RunDir(tmp_path / "tiny-run")
+    folder.path.mkdir()
+    folder.config.write_text(dump_yaml(TINY))
+    folder.append_many(METRICS, [metric(1), metric(2)])
+    folder.append_many(EVAL, [score(0, "base_validation", 1.0, 0.0), score(0, "base_test", 0.9, 0.1)])
+    folder.append(EVAL, score(2, "validation", 0.9, 0.25))
+    records = [rollout(1, 1, 1, "solved"), rollout(1, 2, 5, "failed"), rollout(1, 3, 5, "failed", HOSTILE)]
+    records += [explanation(1, 2, "first way", True), explanation(1, 3, "no way", False, "leak")]
+    records += [rollout(2, 4, 5, "mixed"), rollout(2, 5, 5, "failed", "wrong way")]
+    records += [explanation(2, 5, "told way", False, "unverified"), explanation(2, 5, "right way", True)]
+    folder.append_many(SAMPLES, records)
+    return folder
+
+
+class TestStory:
+    def test_the_curves(self, run: RunDir) -> None:
+        story = Follower(run).look()
+        assert live.passed_by_level(story) == {1: [(1, 1.0)], 5: [(1, 0.0), (2, 0.125)]}  # half of one in four
+        assert live.held_out_by_level(story) == {1: [(0, 1.0), (2, 0.9)], 2: [(0, 0.0), (2, 0.25)]}
+        assert live.averaged(story, "reward_mean") == [(1, 0.1), (2, pytest.approx(0.15))]
+        assert live.total(story, "failed_groups") == 4
+        assert live.seconds_by_phase(story) == {"generate": 1.0, "verify": 0.0, "explain": 0.5, "train": 0.5}
+        assert live.seconds_left(story, 100) == 196.0
+        assert live.peak_gib(story) is None
+
+    def test_only_what_is_new_is_read(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+        follower = Follower(run)
+        follower.look()
+        read: list[str] = []
+        loads = json.loads
+        monkeypatch.setattr(live.json, "loads", lambda line: read.append(line) or loads(line))
+        assert follower.look().step == 2 and read == []
+        run.append(METRICS, metric(3))
+        with open(run.path / METRICS, "a") as file:
+            file.write('{"step": 4, "rew')  # being written
+        assert follower.look().step == 3 and len(read) == 1
+        with open(run.path / METRICS, "a") as file:
+            file.write('ard_mean": 0.5}\n')
+        assert follower.look().step == 4
+
+    def test_a_resumed_runs_dropped_records_are_forgotten(self, run: RunDir) -> None:
+        follower = Follower(run)
+        assert follower.look().step == 2
+        run.truncate_after(1)
+        story = follower.look()
+        assert story.step == 1 and live.passed_by_level(story)[5] == [(1, 0.0)]
+
+    def test_a_folder_without_records(self, tmp_path: Path) -> None:
+        story = Follower(RunDir(tmp_path / "none")).look()
+        assert (story.step, live.seconds_left(story, 9), feed(story, True)) == (0, None, [])
+
+    def test_old_prompts_are_let_go(self, run: RunDir) -> None:
+        run.append_many(SAMPLES, [rollout(step, 1, 5, "failed") for step in range(3, 200)])
+        assert len(Follower(run).look().prompts) == live.KEPT_STEPS
+
+    def test_the_feed_shows_the_rescued_newest_first(self, run: RunDir) -> None:
+        shown = feed(Follower(run).look(), running=False)
+        assert [(step, p.question, p.rescuer) for step, p in shown] == [
+            (2, "What is 5?", "right way"),
+            (1, "What is 2?", "first way"),
+        ]
+        assert shown[0][1].rejected == [("unverified", "told way")]
+
+    def test_the_feed_keeps_still_for_some_steps(self, run: RunDir) -> None:
+        records = [r for n in range(3, 9) for r in (rollout(n, n, 5, "failed"), explanation(n, n, "way", True))]
+        run.append_many(SAMPLES, records)
+        run.append_many(METRICS, [metric(n) for n in range(3, 9)])  # 2 s a step: it moves every third
+        story = Follower(run).look()
+        assert [step for step, _ in feed(story, running=True)] == [6, 5, 4]
+        assert [step for step, _ in feed(story, running=False)] == [8, 7, 6]
+
+
+class TestViews:
+    def test_charts_say_their_latest_numbers(self, run: RunDir) -> None:
+        spoken = re.findall('aria-label="([^"]*)"', charts_html(TINY, Follower(run).look()))
+        assert spoken == [
+            "Training problems, pass rate. Latest: L1 100 %; L5 12 %.",
+            "Held-out problems, pass rate. Latest: L1 90 %; L2 25 %.",
+            "Problems where every attempt failed. Latest: failed 2; rescued 1.",
+            "Reward. Latest: reward 0.15.",
+        ]
+
+    def test_before_the_first_step_charts_say_so(self) -> None:
+        shown = charts_html(TINY, Story())
+        assert shown.count("comes with the first step") == 4 and "Nothing yet." in shown
+        assert charts_html(None, Story()) == ""
+
+    def test_memory_is_measured_on_a_gpu_and_planned_on_a_cpu(self, run: RunDir) -> None:
+        assert "Planned only" in memory_html(TINY, Follower(run).look())
+        run.append_many(METRICS, [metric(3, peak_reserved_gib=0.75), metric(4, peak_reserved_gib=0.5)])
+        assert "of 1 GiB Peak 0.75 GiB" in plain(memory_html(TINY, Follower(run).look()))
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            ("starting", "Loading the model, to go on after step 2 of 100."),
+            ("running", "Training: step 2 of 100, about 3 min left."),
+            ("stopping", "it saves after the step under way"),
+            ("finished", "Finished: step 2 of 100"),
+            ("stopped", "Stopped after step 2 of 100; saved, and ready to be resumed."),
+            ("failed", "Failed after step 2 of 100"),
+            ("lost", "Ended without a word after step 2 of 100"),
+        ],
+    )
+    def test_where_it_stands(self, run: RunDir, state: str, words: str) -> None:
+        assert words in sentence(Standing("tiny-run", state, TINY), Follower(run).look())
+
+    def test_numbers_and_bar(self, run: RunDir) -> None:
+        shown = progress_html(Standing("tiny-run", "running", TINY), Follower(run).look())
+        assert 'aria-valuemax="100" aria-valuenow="2"' in shown and "width:2.0%" in shown
+        assert "4 times every attempt failed 2 rescued by an explanation 0.15 reward now" in plain(shown)
+
+    def test_what_models_wrote_is_harmless(self, run: RunDir) -> None:
+        run.append_many(SAMPLES, [rollout(3, 9, 5, "failed", HOSTILE), explanation(3, 9, HOSTILE, True)])
+        run.append(METRICS, metric(3))
+        shown = feed_html(feed(Follower(run).look(), False), "self")
+        assert "<script" not in shown and "<img" not in shown and plain(shown).count(HOSTILE) == 2
+
+    def test_a_feed_in_words(self, run: RunDir) -> None:
+        _, newest, _ = feed_html(feed(Follower(run).look(), False), "self").split("\n\n")
+        assert plain(newest) == (
+            "What is 5? answer 42 · level 5 · step 2 ✗ One of its wrong attempts wrong way ✓ Its own explanation, "
+            "learned from right way – Turned down: it does not arrive at the answer told way"
+        )
+
+    def test_grpo_rescues_nobody(self) -> None:
+        story = Story()
+        for record in (rollout(1, 1, 5, "failed"), rollout(1, 2, 1, "solved")):
+            live._add_sample(story, record)
+        story.metrics.append(metric(1, rescued_groups=0))
+        assert "Not rescued" in feed_html(feed(story, False), "none")
+
+    @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
+    def test_durations(self, seconds: float, words: str) -> None:
+        assert duration(seconds) == f"about {words}"
+
+    def test_names_do_not_cover_each_other(self) -> None:
+        assert spread([0, 0, 0, 100, 100]) == [0, 10, 20, 90, 100]
+        assert spread([50, 10]) == [50, 10]
+
+    def test_long_curves_are_thinned_but_end_where_they_end(self) -> None:
+        points = [(float(n), 0.5) for n in range(5001)]
+        assert len(thinned(points)) < 300 and thinned(points)[-1] == points[-1]
+
+    def test_a_curve_lies_where_its_numbers_say(self) -> None:
+        line = Line("a<b", "s1", [(0, 0), (50, 0.5), (100, 2.0)])  # beyond the top it stays at the top
+        shown = chart_html("T", "n", [line], Axes(100, 1.0, (0, 1), per_cent))
+        assert 'd="M0 1000L500 500L1000 0"' in shown and "a<b" not in shown
+
+
+class TestWatch:
+    def test_what_was_seen_is_not_made_again(self, run: RunDir) -> None:
+        watch = Watch(Trainings(run.path.parent))
+        first = watch.look("tiny-run")
+        assert first is not None and watch.look("tiny-run", first.stamp) is None
+        run.append(METRICS, metric(3))
+        later = watch.look("tiny-run", first.stamp)
+        assert later is not None and "step 3 of 100" in later.progress
+
+    def test_a_look_at_nothing(self, tmp_path: Path) -> None:
+        shown = Watch(Trainings(tmp_path / "none")).look("")
+        assert shown is not None and "No run yet" in shown.progress and shown.charts == shown.feed == ""
+
+    def test_a_resumption_that_failed_is_not_called_stopped(self, run: RunDir) -> None:
+        (run.path / "status.json").write_text(json.dumps({"pid": 1, "state": "stopped", "step": 2}))
+        (run.path / _LOCK).write_text("999999999\n")  # a later process, gone since
+        standing = Watch(Trainings(run.path.parent)).standing("tiny-run")
+        assert standing is not None and standing.state == "lost"
+
+
+@pytest.mark.slow
+def test_the_tiny_preset_for_real(tmp_path: Path) -> None:
+    """Two steps of the real program: the app finds its lock, status, records and end."""
+    small = [
+        "--steps",
+        "2",
+        "--data.test-problems",
+        "1",
+        "--data.validation-problems",
+        "1",
+        "--evaluation.samples",
+        "1",
+    ]
+    (program := tmp_path / "expo_short_train.py").write_text(
+        f"import sys\nfrom expo_lite.train import main\nsys.exit(main(sys.argv[1:] + {small}))\n"
+    )
+    trainings = Trainings(tmp_path / "runs", [sys.executable, str(program)])
+    watch = Watch(trainings)
+    name = trainings.start(WISH)
+    until(lambda: trainings.active() is None, seconds=120)
+    shown = watch.look(name)
+    assert shown is not None and shown.standing is not None
+    assert shown.standing.state == "finished", trainings.last_words(name)
+    assert "step 2 of 2" in shown.progress and "L5 0 %" in shown.charts and "learned from" in shown.feed
