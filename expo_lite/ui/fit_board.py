@@ -22,7 +22,6 @@ PARTS = {
     "reserve": "CUDA context, fragmentation",
 }
 """In the order of the bars; the class of a part's segment is its name."""
-STEADY = ("weights", "adapters", "optimizer")
 ROOM_FOR_LABEL = 11.0  # per cent of the bar's width
 ROOM_BEYOND = 1.04
 
@@ -41,14 +40,10 @@ class Bar:
 
 
 def bars(plan: MemoryPlan) -> tuple[Bar, Bar]:
-    """Generation and training; in training, activations and log-probabilities peak one after the other."""
-    steady = {name: getattr(plan, name) for name in STEADY}
-    larger = "activations" if plan.activations >= plan.logprobs else "logprobs"
-    generating = {**steady, **{name: getattr(plan, name) for name in ("kv_cache", "dense_copies", "decoding")}}
-    training = {**steady, "gradients": plan.gradients, larger: getattr(plan, larger)}
+    """Generation and training, each at its peak."""
     return (
-        _with_reserve("Generating", generating, plan.generation_peak),
-        _with_reserve("Training", training, plan.training_peak),
+        _with_reserve("Generating", plan.generation_parts, plan.generation_peak),
+        _with_reserve("Training", plan.training_parts, plan.training_peak),
     )
 
 
