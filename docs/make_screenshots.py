@@ -1,6 +1,6 @@
 """Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extra `app`, playwright and Chromium).
 
-It shows the newest finished run of the tiny preset in --root, and trains one there first if there is none.
+It shows the runs of the tiny preset in --root; if there are none, it trains one with ExPO and one with GRPO there.
 """
 
 from __future__ import annotations
@@ -29,11 +29,38 @@ def compare(page: Any) -> None:
     page.locator(".reading").first.wait_for()
 
 
+def train_live(page: Any) -> None:
+    """The Train live tab with the newest run."""
+    page.get_by_role("tab", name="Train live").click()
+    page.locator("#train-charts [role=img]").first.wait_for()
+
+
+def runs(page: Any) -> None:
+    """The Runs tab with runs side by side."""
+    page.get_by_role("tab", name="Runs").click()
+    page.locator("#samples tr[data-row]").first.wait_for()
+
+
+def fit(page: Any) -> None:
+    """The plan of a preset."""
+    page.get_by_role("tab", name="Will it fit?").click()
+    page.locator("#fit-board .stack").first.wait_for()
+
+
 SHOTS: list[tuple[str, int, str, Callable[[Any], None]]] = [
     ("compare-light", 1280, "light", compare),
     ("compare-dark", 1280, "dark", compare),
     ("compare-narrow", 400, "light", compare),
     ("compare-wide", 1600, "light", compare),
+    ("train-light", 1280, "light", train_live),
+    ("train-dark", 1280, "dark", train_live),
+    ("train-narrow", 400, "light", train_live),
+    ("runs-light", 1280, "light", runs),
+    ("runs-dark", 1280, "dark", runs),
+    ("runs-narrow", 400, "dark", runs),
+    ("fit-light", 1280, "light", fit),
+    ("fit-dark", 1280, "dark", fit),
+    ("fit-narrow", 400, "light", fit),
 ]
 """File name, width in pixels, colour scheme, and what to do on the page before the picture is taken."""
 
@@ -45,8 +72,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
     given = parser.parse_args()
     if not list(Path(given.root).glob("*/adapter")):
-        run = str(Path(given.root) / "tiny-expo-seed0")
-        subprocess.run([sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--run", run], check=True)
+        for method, source in (("grpo", "none"), ("expo", "self")):
+            run = str(Path(given.root) / f"tiny-{method}-seed0")
+            command = [sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--run", run]
+            subprocess.run([*command, "--explanation.source", source], check=True)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with serving(given.root) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])

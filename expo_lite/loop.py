@@ -20,7 +20,7 @@ from expo_lite.environment import environment
 from expo_lite.errors import CheckpointError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
 from expo_lite.hub_access import hub_names, offline_if_unreachable
-from expo_lite.memory.budget import BudgetedPlan, lowered
+from expo_lite.memory.budget import lowered
 from expo_lite.memory.cap import plan_here
 from expo_lite.memory.measure import gpu_peak
 from expo_lite.memory.oom import how_to_begin, how_to_go_on, is_out_of_memory
@@ -55,8 +55,9 @@ def train(request: Request, console: Console | None = None) -> int:
                     console.print(note, style="yellow", highlight=False)
                 gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
-                pace = dry_pass(request.config, parts, planned)
-                console.print(f"Dry pass: {pace}", style="dim", highlight=False, soft_wrap=True)
+                pace = rehearse(request.config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
+                pace_in_words = expected(request.config, planned, pace)
+                console.print(f"Dry pass: {pace_in_words}", style="dim", highlight=False, soft_wrap=True)
                 return Loop(request.config, run, parts, console).to_the_end()
         except BaseException as error:  # Ctrl-C as well
             out_of_memory_later = isinstance(error, MemoryBudgetError) and run.read(EVAL)
@@ -68,15 +69,6 @@ def train(request: Request, console: Console | None = None) -> int:
             if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
                 raise MemoryBudgetError(how_to_begin(error)) from None
             raise
-
-
-def dry_pass(config: Config, parts: Assembly, planned: BudgetedPlan) -> str:
-    """The pace of the longest shapes, in words. Raises MemoryBudgetError, with what helps, where one does not fit."""
-    try:
-        pace = rehearse(config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
-    except MemoryBudgetError as error:
-        raise MemoryBudgetError(how_to_begin(error)) from None
-    return expected(config, planned, pace)
 
 
 CURVES = "learning_curves.png"

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 import torch
 
 from expo_lite.config import Config
+from expo_lite.errors import MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, rollouts_per_prompt
-from expo_lite.memory.oom import free_memory
+from expo_lite.memory.oom import free_memory, how_to_begin
 from expo_lite.memory.speed import Pace, forecast, in_words
 from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler, SampleRequest
@@ -32,10 +33,13 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     """Sample and train at the longest shapes that the run can meet, and take the time.
 
     `optimizer_bytes` are held meanwhile, as the optimizer will from its first step on. Where memory runs out, sizes
-    are halved as in any step. Raises MemoryBudgetError if a single sequence does not fit.
+    are halved as in any step. Raises MemoryBudgetError, with what helps, if a single sequence does not fit.
     """
     averages = torch.empty(optimizer_bytes, dtype=torch.uint8, device=updater.policy.device)
-    pace = Pace(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
+    try:
+        pace = Pace(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
+    except MemoryBudgetError as error:
+        raise MemoryBudgetError(how_to_begin(error)) from None
     del averages
     free_memory()
     return pace

@@ -17,6 +17,7 @@ from expo_lite.config_reader import read_request
 from expo_lite.errors import MemoryBudgetError
 from expo_lite.memory.speed import Pace
 from expo_lite.rehearsal import rehearse
+from expo_lite.sampler import Sampler
 
 FLAGS = ["--preset", "tiny", "--rollout.prompts-per-step", "2", "--rollout.group-size", "4"]
 SIZES = ["--memory.rollouts-alive", "6", "--memory.micro-batch-tokens", "300"]
@@ -81,10 +82,10 @@ def test_sizes_are_halved_before_the_first_step(parts: tuple[Config, Assembly]) 
 def test_what_never_fits_ends_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def never(*_: Any) -> Any:
+    def never(*_: Any, **__: Any) -> Any:
         raise MemoryBudgetError("memory.rollouts_alive: out of GPU memory with a single sequence (CUDA out of memory)")
 
-    monkeypatch.setattr("expo_lite.loop.rehearse", never)
+    monkeypatch.setattr(Sampler, "sample", never)
     run = tmp_path / "run"
     assert train.main([*FLAGS, *SIZES, "--run", str(run)]) == 2
     message = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -14,7 +15,6 @@ from expo_lite.memory.plan import (
     MemoryPlan,
     Units,
     Workload,
-    largest,
     plan_memory,
 )
 from expo_lite.memory.shapes import ModelShape
@@ -107,3 +107,15 @@ def lowered(config: Config, budget_gib: float) -> str:
     """What is said where a card has less memory than `memory.budget_gib`; nothing where it has as much."""
     asked = config.memory.budget_gib or 0
     return f"memory.budget_gib is {asked:g}, but the GPU has {budget_gib:.1f} GiB only." if asked > budget_gib else ""
+
+
+def largest(fits: Callable[[int], bool], high: int) -> int:
+    """The largest whole number in [1, high] for which `fits` holds, 0 if none does; `fits` must be monotone."""
+    low = 1
+    while low <= high:
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle + 1
+        else:
+            high = middle - 1
+    return high

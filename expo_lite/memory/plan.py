@@ -7,7 +7,6 @@ show them (docs/memory.md says how, and how near they come). GiB are binary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from expo_lite.memory.shapes import ModelShape
@@ -240,15 +239,3 @@ def logprob_bytes(shape: ModelShape, workload: Workload, tokens: int, chunk: int
 def index_bytes(shape: ModelShape) -> int:
     """Of one token: rotary embedding, ids, targets, weights."""
     return 8 * shape.head_dim + 64
-
-
-def largest(fits: Callable[[int], bool], high: int) -> int:
-    """The largest whole number in [1, high] for which `fits` holds, 0 if none does; `fits` must be monotone."""
-    low = 1
-    while low <= high:
-        middle = (low + high) // 2
-        if fits(middle):
-            low = middle + 1
-        else:
-            high = middle - 1
-    return high

@@ -9,8 +9,8 @@ from typing import Any
 
 from expo_lite.config import Config
 from expo_lite.errors import MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
-from expo_lite.memory.plan import GIB, USABLE_SHARE, largest
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
+from expo_lite.memory.plan import GIB, USABLE_SHARE
 from expo_lite.memory.shapes import KNOWN
 
 Changes = dict[str, Any]  # new values by dotted name

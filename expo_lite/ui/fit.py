@@ -15,8 +15,7 @@ from typing import Any
 from expo_lite.config import Config
 from expo_lite.config_reader import resolve
 from expo_lite.errors import ConfigError, MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
-from expo_lite.memory.plan import largest
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
 from expo_lite.memory.remedies import changed as with_changes
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, ModelShape, shape_from_config
