@@ -25,7 +25,7 @@ from expo_lite.ui.chart import Axes, Line, chart_html, per_cent, spread, thinned
 from expo_lite.ui.live import Follower, Story, feed
 from expo_lite.ui.live_charts import charts_html, memory_html
 from expo_lite.ui.live_view import Standing, duration, feed_html, plan_html, progress_html, sentence
-from expo_lite.ui.training import Asked, Trainings, command_line, is_training
+from expo_lite.ui.training import Asked, Trainings, command_line, is_training, is_training_command
 from expo_lite.ui.training_plan import checked_wish, prepare
 from expo_lite.ui.watch import Watch
 
@@ -73,8 +73,8 @@ def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Train
     """Trainings of the stand-in, in a root that is not there yet."""
     (tmp_path / "config.yaml").write_text(dump_yaml(TINY))
     monkeypatch.setenv("FAKE_CONFIG", str(tmp_path / "config.yaml"))
-    (program := tmp_path / "expo_fake_train.py").write_text(FAKE)
-    manager = Trainings(tmp_path / "runs", [sys.executable, str(program)])
+    (program := tmp_path / "expo-lite").write_text(FAKE)
+    manager = Trainings(tmp_path / "runs", [sys.executable, str(program), "train"])
     yield manager
     if (name := manager.active()) is not None:
         os.kill(manager.running(name) or 0, signal.SIGKILL)
@@ -205,6 +205,18 @@ class TestTrainings:
             other.kill()
         assert not is_training(other.pid)
 
+    @pytest.mark.parametrize(
+        ("command", "is_one"),
+        [
+            ("/usr/bin/python3 -m expo_lite.train --preset tiny", True),
+            ("/v/bin/python /v/bin/expo-lite train --preset tiny", True),
+            ("vim /home/me/expo-lite/expo_lite/train.py", False),
+            ("python -m expo_lite.plan --run train", False),
+        ],
+    )
+    def test_what_a_training_looks_like(self, command: str, is_one: bool) -> None:
+        assert is_training_command(command.split()) == is_one
+
 
 # ---------------------------------------------------------------------------------------------------- a run's records
 
@@ -247,6 +259,10 @@ def run(tmp_path: Path) -> RunDir:
 
 
 class TestStory:
+    def test_records_of_another_version_are_passed_over(self, run: RunDir) -> None:
+        run.append(SAMPLES, {"step": 2, "kind": "rollout"})
+        assert Follower(run).look().step == 2
+
     def test_the_curves(self, run: RunDir) -> None:
         story = Follower(run).look()
         assert live.passed_by_level(story) == {1: [(1, 1.0)], 5: [(1, 0.0), (2, 0.125)]}  # half of one in four

@@ -16,12 +16,12 @@ from expo_lite.ui.context import AppContext
 from expo_lite.ui.limits import ANSWER_CHARACTERS, QUESTION_CHARACTERS
 from expo_lite.ui.shell import Shell
 from expo_lite.ui.text import DELIMITERS, harmless
-from expo_lite.ui.worker import Done, Failed
+from expo_lite.ui.worker import MOST_WAITING, Done, Failed
 
 FIRST_LEVEL = 4
 """Where there is such a level: in the tiny world, the first that the base always fails."""
-TOGETHER: dict[str, Any] = {"concurrency_limit": 16, "concurrency_id": "compare"}
-"""Visitors who may wait for the worker at once, well below gradio's 40 threads; its own queue holds the rest."""
+TOGETHER: dict[str, Any] = {"concurrency_limit": MOST_WAITING + 2, "concurrency_id": "compare"}
+"""One who is served, those who may wait, and one who is told that too many do; well below gradio's 40 threads."""
 INVITATION = "Press Compare: one question, three columns, one set of weights."
 NOTHING_TRAINED = "nothing trained yet"
 
@@ -49,7 +49,7 @@ def build(context: AppContext, shell: Shell) -> None:
     _wire_picking(context, question, answer, level, another, place)
     asking = [question, answer, model, greedy, seed]
     shown = [board, likelihoods, status]
-    gr.on(
+    pressed = gr.on(
         [start.click, question.submit, answer.submit],
         _press(context),
         asking,
@@ -60,7 +60,10 @@ def build(context: AppContext, shell: Shell) -> None:
         api_visibility="private",
     )
     stop.click(_stop(context), queue=False, show_progress="hidden", api_visibility="private")
-    clear.click(_clear(context), model, [question, answer, *shown], show_progress="hidden", api_visibility="private")
+    # Cancelled, too: what a press still had to show must not come after the empty board.
+    cleared = [question, answer, *shown]
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    clear.click(_clear(context), model, cleared, cancels=[pressed], **hidden)
     api(_api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
 

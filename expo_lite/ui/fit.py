@@ -154,7 +154,7 @@ def shape_here(model: str) -> ModelShape:
     )
     if len(model) > LONGEST_NAME or "\0" in model or model.startswith(("//", "\\\\")):  # those name other machines
         raise unknown
-    for path in (Path(model_source(model)).expanduser() / "config.json", _downloaded(model)):
+    for path in (Path(model_source(model)) / "config.json", _downloaded(model)):
         try:
             if path is not None and path.is_file():
                 return _whole(shape_from_config(model, json.loads(path.read_text(encoding="utf-8"))))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ class Follower:
         self.story.metrics += self._tails[METRICS].new()
         self.story.scores += self._tails[EVAL].new()
         for record in self._tails[SAMPLES].new():
-            _add_sample(self.story, record)
+            with suppress(KeyError, TypeError, ValueError):  # another version's record
+                _add_sample(self.story, record)
         return self.story
 
 

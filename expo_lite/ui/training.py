@@ -7,6 +7,7 @@ is opened later, or another app on the same root, finds what is running there.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import signal
@@ -100,7 +101,8 @@ class Trainings:
                 raise DataError(f"{name[:80]!r} is not running.")
             if self._told_to_stop != pid:  # a second signal would end it at once, without saving
                 self._told_to_stop, self._stopped_name = pid, name
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(pid, signal.SIGTERM)
 
     def active(self) -> str | None:
         """The name of the run that is being trained, if any."""
@@ -223,4 +225,12 @@ def is_training(pid: int) -> bool:
             return False
     else:
         words = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
-    return b"expo" in words and b"train" in words
+    return is_training_command(words.replace(b"\0", b" ").decode(errors="replace").split())
+
+
+def is_training_command(words: list[str]) -> bool:
+    """Whether a command line is that of a training: `python -m expo_lite.train`, or `expo-lite train`."""
+    if "-m" in words and words[words.index("-m") + 1 :][:1] == ["expo_lite.train"]:
+        return True
+    names = [Path(word).name for word in words[:3]]
+    return any(pair == ("expo-lite", "train") for pair in itertools.pairwise(names))

@@ -156,6 +156,12 @@ class ModelWorker(Generic[Model]):
         mine = [t for t in (*self._waiting, self._running) if t is not None and t.visitor == visitor]
         for ticket in mine:
             ticket.stop()
+        self._drop_stopped()
+
+    def _drop_stopped(self) -> None:
+        for ticket in self._waiting:
+            if ticket.is_stopped:
+                ticket.stop()
         self._waiting = deque(t for t in self._waiting if not t.is_stopped)
 
     def _tell_places(self) -> None:
@@ -185,7 +191,7 @@ class ModelWorker(Generic[Model]):
         with self._changed:
             self._running = None
             while not self._closed:
-                self._waiting = deque(t for t in self._waiting if not t.is_stopped)
+                self._drop_stopped()
                 if self._waiting:
                     self._running = self._waiting.popleft()
                     self._tell_places()
@@ -199,7 +205,7 @@ def _do(ticket: Ticket, model: Any) -> None:
     try:
         ticket.finish(Done(ticket.job(model, ticket.emit)))
     except Stopped:
-        pass
+        ticket.stop()  # also for a reader who was away for too long and comes back
     except ExpoLiteError as error:
         ticket.finish(Failed(str(error)))
     except Exception as error:
