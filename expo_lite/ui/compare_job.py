@@ -106,7 +106,8 @@ def boards(ticket: Ticket, asked: Asked) -> Iterator[tuple[Board, str]]:
         else:
             drafts = event
             yield board(running=True), f"Writing, all columns at once, from one set of weights …{note}"
-    yield board(), "Stopped." if drafts else "Stopped before the first token."
+    if not ticket.is_silent:
+        yield board(), "Stopped." if drafts else "Stopped before the first token."
 
 
 def summary(comparison: Comparison) -> str:

@@ -207,7 +207,7 @@ def _stop(context: AppContext) -> Callable[[gr.Request], None]:
 
 def _clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
     def clear(model: str, request: gr.Request) -> tuple[str, str, str, str, str]:
-        context.worker.stop(_visitor(request))
+        context.worker.stop(_visitor(request), silently=True)
         return "", "", board_html(Board(trained=bool(model))), "", _status(INVITATION)
 
     return clear

@@ -61,6 +61,7 @@ class Ticket:
     def __init__(self, visitor: str, job: Callable[[Any, Emit], Any]) -> None:
         self.visitor = visitor
         self.job = job
+        self.is_silent = False
         self._events: queue.Queue[Any] = queue.Queue()
         self._stopped = threading.Event()
         self._read_at = time.monotonic()
@@ -138,10 +139,10 @@ class ModelWorker(Generic[Model]):
             self._changed.notify()
         return ticket
 
-    def stop(self, visitor: str) -> None:
-        """Stop what the visitor has waiting or running."""
+    def stop(self, visitor: str, silently: bool = False) -> None:
+        """Stop what the visitor has waiting or running; `silently` where its reader has nothing more to say."""
         with self._changed:
-            self._stop_tickets_of(visitor)
+            self._stop_tickets_of(visitor, silently)
 
     def close(self) -> None:
         """Stop everything and wait for the thread to end."""
@@ -152,9 +153,10 @@ class ModelWorker(Generic[Model]):
             self._changed.notify()
         self._thread.join()
 
-    def _stop_tickets_of(self, visitor: str) -> None:
+    def _stop_tickets_of(self, visitor: str, silently: bool = False) -> None:
         mine = [t for t in (*self._waiting, self._running) if t is not None and t.visitor == visitor]
         for ticket in mine:
+            ticket.is_silent = silently
             ticket.stop()
         self._drop_stopped()
 
