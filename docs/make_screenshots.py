@@ -51,7 +51,6 @@ SHOTS: list[tuple[str, int, str, Callable[[Any], None]]] = [
     ("compare-light", 1280, "light", compare),
     ("compare-dark", 1280, "dark", compare),
     ("compare-narrow", 400, "light", compare),
-    ("compare-wide", 1600, "light", compare),
     ("train-light", 1280, "light", train_live),
     ("train-dark", 1280, "dark", train_live),
     ("train-narrow", 400, "light", train_live),
