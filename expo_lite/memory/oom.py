@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from expo_lite.errors import MemoryBudgetError
+from expo_lite.errors import MemoryBudgetError, first_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,8 +64,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """The device's own words, without the advice that follows them: "CUDA out of memory. Tried to allocate 2 GiB"."""
-    words = (str(error).splitlines() or ["out of memory"])[0]
-    return ". ".join(words.split(". ")[:2]).rstrip(".")
+    return ". ".join(first_line(error).split(". ")[:2]).rstrip(".")
 
 
 def how_to_begin(error: BaseException) -> str:

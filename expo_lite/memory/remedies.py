@@ -30,7 +30,7 @@ def require_fit(config: Config, planned: BudgetedPlan, budget_gib: float) -> Non
     if planned.fits:
         return
     need = f"{planned.plan.peak / GIB:.1f} GiB are needed, {planned.limit / GIB:.1f} of {budget_gib:g} GiB are usable"
-    choices = "; or with ".join(map(in_words, remedies(config, planned, budget_gib)))
+    choices = "; or with ".join(map(as_settings, remedies(config, planned, budget_gib)))
     raise MemoryBudgetError(f"memory.budget_gib: {planned.shape.name} does not fit: {need}; it fits with {choices}")
 
 
@@ -106,7 +106,7 @@ def changed(config: Config, changes: Changes) -> Config:
     return config
 
 
-def in_words(changes: Changes) -> str:
+def as_settings(changes: Changes) -> str:
     """The changes as flags and files have them: "policy.gradient_checkpointing true and rollout.max_new_tokens 411"."""
     words = {None: "null", True: "true"}
     return " and ".join(
