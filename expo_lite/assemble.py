@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +18,7 @@ from expo_lite.policy import Policy, load_policy, resolve_device
 from expo_lite.problems import ProblemSet, load_problems
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler
+from expo_lite.schedules import factor
 from expo_lite.trainer import Trainer
 from expo_lite.types import Problem
 from expo_lite.updater import Updater
@@ -136,6 +136,4 @@ def rate_factor(config: OptimizerConfig, step: int, steps: int) -> float:
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     share = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * share))
-    return 1 - share if config.schedule == "linear" else 1.0
+    return factor(config.schedule, share)

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -138,11 +147,16 @@ class ExplanationConfig(Section):
     """The extra term of ExPO: explanations of known answers, trained on with the answer hidden."""
 
     source: Literal["self", "expert", "none"] = "self"
-    """self: ExP-GRPO. expert: the data set's solutions (GRPO SFT-GT-CoT). none: plain GRPO."""
+    """self: the model's own (ExP-GRPO, ExP-DPO). expert: the data set's solutions (GRPO SFT-GT-CoT). none: GRPO."""
     gate: Literal["failed", "every"] = "failed"
-    """Which prompts get explanations: those without a correct rollout, or every one."""
+    """Which prompts get explanations: those without a correct rollout, or every one, as in the paper. DPO takes every
+    prompt with a wrong rollout."""
     weight: PositiveFloat = 0.04
     """Coefficient of the explanation term (the paper's beta)."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How that coefficient changes: linear and cosine fall to 0 at the last step."""
+    hint: Literal["answer", "wrong", "none"] = "answer"
+    """What the model is told: the answer; or, for experiments, a wrong one or nothing."""
     samples: PositiveInt = 4
     """K, self-explanations sampled per gated prompt."""
     selection: Literal["likeliest", "random", "all"] = "random"
@@ -152,8 +166,10 @@ class ExplanationConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """The policy term."""
+    """What is maximised: GRPO's policy term with the explanation term, or DPO on pairs."""
 
+    name: Literal["grpo", "dpo"] = "grpo"
+    """grpo: rollouts by their advantages, plus explanations. dpo: explanations preferred to wrong rollouts."""
     loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
     """How tokens are averaged: per sequence, by a constant length, or over all tokens of the step."""
     advantage_scale: Literal["group", "batch", "none"] = "group"
@@ -164,6 +180,17 @@ class ObjectiveConfig(Section):
     """Optimizer steps per sampled batch; from the second on, the ratio differs from 1."""
     mask_truncated: bool = False
     """Leave rollouts that were cut off out of the loss instead of training on them as wrong."""
+
+
+class DPOConfig(Section):
+    """Direct preference optimisation: an explanation is preferred to a wrong rollout of the same problem."""
+
+    beta: PositiveFloat = 0.1
+    """How strongly the policy is held to the reference."""
+    pairs: Literal["online", "offline"] = "online"
+    """online: made anew by the current policy. offline: the initial policy makes a problem's pair, once for all."""
+    nll_weight: Weight = 0.0
+    """Coefficient of an extra term: the negative log-likelihood per token of what is preferred."""
 
 
 class KLConfig(Section):
@@ -252,12 +279,28 @@ class Config(Section):
     rollout: RolloutConfig = RolloutConfig()
     explanation: ExplanationConfig = ExplanationConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    dpo: DPOConfig = DPOConfig()
     kl: KLConfig = KLConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     memory: MemoryConfig = MemoryConfig()
     verifier: VerifierConfig = VerifierConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _dpo_can_work(self) -> Config:
+        if self.objective.name == "dpo":
+            if self.explanation.source == "none":
+                raise ValueError(
+                    "explanation.source: DPO prefers explanations to wrong rollouts, so it needs self or expert"
+                )
+            if self.kl.coef > 0:
+                raise ValueError("kl.coef: DPO holds to the reference by dpo.beta; leave kl.coef at 0")
+            if self.dpo.pairs == "offline" and self.policy.adapter is not None:
+                raise ValueError(
+                    "policy.adapter: offline pairs are made by the base alone; use dpo.pairs online with it"
+                )
+        return self
 
     @property
     def sequence_tokens(self) -> int:

@@ -86,6 +86,8 @@ def _message(detail: ErrorDetails) -> str:
     words = _WORDS.get(kind) or detail["msg"]
     for pydantic_says, we_say in _SHORTER.items():
         words = words.replace(pydantic_says, we_say, 1)
+    if not name:  # settings that do not go together; the message names them
+        return words
     return f"{name}: {words} (got {_show(detail['input'])})"
 
 

@@ -17,7 +17,7 @@ from expo_lite.batching import collate
 from expo_lite.config import Config
 from expo_lite.memory.oom import in_halves
 from expo_lite.policy import Policy
-from expo_lite.prompts import Prompts, leaked_phrase
+from expo_lite.prompts import Prompts, leaked_phrase, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Completion, Explanation, Problem, TrainingSequence, Verdict
 from expo_lite.verifier import Verifier
@@ -50,7 +50,7 @@ class Explainer:
 
     def _self_explanations(self, problems: Sequence[Problem], step: int) -> list[list[Explanation]]:
         requests = [
-            SampleRequest(self.prompts.hinted(p), self.config.samples, (self.seed, "explanation", step, p.id))
+            SampleRequest(self._prompt(p), self.config.samples, (self.seed, "explanation", step, p.id))
             for p in problems
         ]
         written = self.sampler.sample(requests, self.rollout.max_new_tokens, self.rollout.temperature)
@@ -60,6 +60,12 @@ class Explainer:
             [self._filtered(problem, completion, next(verdicts)) for completion in completions]
             for problem, completions in zip(problems, written, strict=True)
         ]
+
+    def _prompt(self, problem: Problem) -> list[int]:
+        """The hinted prompt; in experiments one with a wrong answer, or none at all. Verdicts go by the true one."""
+        if self.config.hint == "none":
+            return self.prompts.task(problem)
+        return self.prompts.hinted(near_miss(problem) if self.config.hint == "wrong" else problem)
 
     def _filtered(self, problem: Problem, completion: Completion, verdict: Verdict) -> Explanation:
         rejected = rejection(completion, verdict, self.config.filters)

@@ -35,6 +35,17 @@ def kl_loss(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Te
     return (weights * (difference.exp() - difference - 1)).sum()
 
 
+def dpo_losses(
+    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float
+) -> tuple[Tensor, Tensor]:
+    """- log sigmoid(beta m) of each pair, and the margin m = (chosen - reference) - (rejected - reference).
+
+    All tensors (pairs,): log-probabilities summed over a completion's tokens. arXiv 2305.18290, eq. 7.
+    """
+    margins = (chosen - reference_chosen) - (rejected - reference_rejected)
+    return -torch.nn.functional.logsigmoid(beta * margins), margins
+
+
 def rollout_token_weight(
     loss: Literal["grpo", "dr_grpo", "dapo"],
     completion_tokens: int,

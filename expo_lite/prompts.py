@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -103,6 +104,13 @@ class Prompts:
     def completion(self, text: str) -> list[int]:
         """Token ids of `text` as a finished answer, with the end token."""
         return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]  # type: ignore[misc]
+
+
+def near_miss(problem: Problem) -> Problem:
+    """The problem with a wrong answer that looks right: ten more where it is a whole number, else one more."""
+    answer = problem.answer
+    whole = re.fullmatch(r"-?\d+", answer)
+    return replace(problem, answer=str(int(answer) + 10) if whole else f"{answer} + 1")
 
 
 def fill(template: str, **values: str) -> str:

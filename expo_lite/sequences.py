@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from expo_lite.config import Config
 from expo_lite.objectives import explanation_token_weights, rollout_token_weight
+from expo_lite.schedules import factor
 from expo_lite.types import Explanation, RolloutGroup, TrainingSequence
 
 
 def training_sequences(
-    groups: Sequence[RolloutGroup], explanations: Sequence[Sequence[Explanation]], config: Config
+    groups: Sequence[RolloutGroup], explanations: Sequence[Sequence[Explanation]], config: Config, step: int = 1
 ) -> list[TrainingSequence]:
     """Rollouts with a gradient, and the chosen explanations (by prompt) under their unhinted prompts."""
-    return [*rollout_sequences(groups, config), *explanation_sequences(explanations, config.explanation.weight)]
+    weight = config.explanation.weight * factor(config.explanation.schedule, (step - 1) / config.steps)
+    return [*rollout_sequences(groups, config), *explanation_sequences(explanations, weight)]
 
 
 def rollout_sequences(groups: Sequence[RolloutGroup], config: Config) -> list[TrainingSequence]:

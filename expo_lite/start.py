@@ -8,6 +8,7 @@ from typing import Any
 from expo_lite.config import Config
 from expo_lite.config_reader import Request, dump_yaml, read_config
 from expo_lite.errors import CheckpointError, ConfigError
+from expo_lite.methods import method_of
 from expo_lite.run_dir import RunDir
 
 METHODS = {"self": "expo", "expert": "expert", "none": "grpo"}
@@ -38,7 +39,7 @@ def start_run(request: Request) -> RunDir:
 
 def default_folder(request: Request) -> str:
     """runs/PRESET-METHOD-seedN."""
-    return f"runs/{request.preset or 'run'}-{METHODS[request.config.explanation.source]}-seed{request.config.seed}"
+    return f"runs/{request.preset or 'run'}-{method_of(request.config)}-seed{request.config.seed}"
 
 
 def refuse_another_run(run: RunDir, asked: Config) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from expo_lite.advantages import group_advantages
 from expo_lite.config import Config
 from expo_lite.explain import Explainer
 from expo_lite.metrics import PhaseClock, step_metrics
+from expo_lite.pairs import preference_pairs
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.sequences import training_sequences
@@ -51,27 +53,39 @@ class Trainer:
         """One step on P problems: rollouts, rewards, explanations of what failed, one update."""
         clock, units = PhaseClock(), self.updater.units
         halvings_before = units.halvings  # in the dry pass, in earlier steps and in validation
-        with clock("generate"):
-            attempts = self.attempt(number, problems)
-        with clock("verify"):
-            groups = self.judge(problems, attempts)
-        with clock("explain"):
-            every = self.config.explanation.gate == "every"
-            gated = [group.problem for group in groups if every or group.kind == "failed"]
-            explanations = self.explainer.explain(gated, number)
-            trained_on = [self.explainer.select(written, number) for written in explanations]
+        offline = self.config.objective.name == "dpo" and self.config.dpo.pairs == "offline"
+        draw = 0 if offline else number  # names the random numbers: offline, a problem's pair never changes
+        with self.updater.policy.reference() if offline else nullcontext():
+            with clock("generate"):
+                attempts = self.attempt(draw, problems)
+            with clock("verify"):
+                groups = self.judge(problems, attempts)
+            with clock("explain"):
+                gated = [group for group in groups if self.needs_explanation(group)]
+                explanations = self.explainer.explain([group.problem for group in gated], draw)
+                trained_on = [self.explainer.select(written, draw) for written in explanations]
         with clock("train"):
-            sequences = training_sequences(groups, trained_on, self.config)
-            update = self.updater.update(sequences)
+            if self.config.objective.name == "dpo":
+                pairs = preference_pairs(gated, trained_on, self.config.seed, draw)
+                update = self.updater.update_on_pairs(pairs)
+            else:
+                sequences = training_sequences(groups, trained_on, self.config, number)
+                update = self.updater.update(sequences)
         metrics = step_metrics(groups, explanations, trained_on, update, clock)
         metrics["out_of_memory_halvings"] = units.halvings - halvings_before
         return StepReport(number, metrics, groups, explanations, trained_on)
 
-    def attempt(self, step: int, problems: Sequence[Problem]) -> list[list[Completion]]:
+    def needs_explanation(self, group: RolloutGroup) -> bool:
+        """DPO needs a wrong rollout to prefer an explanation to; GRPO goes by `explanation.gate`."""
+        if self.config.objective.name == "dpo":
+            return group.kind != "solved"
+        return group.kind == "failed" or self.config.explanation.gate == "every"
+
+    def attempt(self, draw: int, problems: Sequence[Problem]) -> list[list[Completion]]:
         """G completions of each problem's task prompt."""
         rollout = self.config.rollout
         requests = [
-            SampleRequest(self.prompts.task(p), rollout.group_size, (self.config.seed, "rollout", step, p.id))
+            SampleRequest(self.prompts.task(p), rollout.group_size, (self.config.seed, "rollout", draw, p.id))
             for p in problems
         ]
         return self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)

@@ -106,9 +106,9 @@ class TrainingSequence:
     """A prompt and a completion with what each completion token weighs in the loss.
 
     A token's share of the loss is `policy_weight` times its clipped policy term (and KL estimate), and
-    `explanation_weight` times its negative log-probability. The weights already hold the step's
-    denominators, so that sequences can be cut into micro-batches in any way. Old log-probabilities (before
-    the step's first update) and the reference's are filled in only where the loss needs them.
+    `explanation_weight` times its negative log-probability (below 0 for what DPO makes less likely). The weights
+    already hold the step's denominators, so that sequences can be cut into micro-batches in any way. Old
+    log-probabilities (before the update) and the reference's are filled in only where the loss needs them.
     """
 
     prompt_ids: list[int]
@@ -124,3 +124,11 @@ class TrainingSequence:
     def length(self) -> int:
         """Tokens of prompt and completion."""
         return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """What DPO learns from: two completions of one unhinted prompt, the first to be preferred."""
+
+    chosen: TrainingSequence
+    rejected: TrainingSequence

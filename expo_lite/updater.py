@@ -18,8 +18,9 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
 from expo_lite.metrics import UpdateMeter
 from expo_lite.objectives import explanation_loss, kl_loss, policy_loss
+from expo_lite.pairs import preference_weights
 from expo_lite.policy import Policy
-from expo_lite.types import TrainingSequence
+from expo_lite.types import PreferencePair, TrainingSequence
 
 Result = TypeVar("Result")
 
@@ -63,21 +64,47 @@ class Updater:
 
     def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
         """Loss, backward and optimizer step; without sequences nothing is updated. Returns the update's metrics."""
-        meter = UpdateMeter(learning_rate=float(self.scheduler.get_last_lr()[0]))
+        meter = self.new_meter()
         if sequences:
             if self.config.kl.coef > 0:
                 with self.policy.reference():
                     sequences = self.with_logprobs(sequences, "reference_logprobs")
             if self.config.objective.updates_per_batch > 1:
                 sequences = self.with_logprobs(sequences, "old_logprobs")
-            for number in range(self.config.objective.updates_per_batch):
-                for sums in self.in_micro_batches(sequences, self.accumulate_gradients):
-                    if number == 0:  # later ones no longer belong to the policy that was sampled
-                        meter.add(sums)
-                meter.gradient_norm = self.apply_gradients()
-                meter.updates += math.isfinite(meter.gradient_norm)  # else float16's scaler has left it out
+            for _ in range(self.config.objective.updates_per_batch):
+                self.one_update(sequences, meter)
         self.advance_schedule()
         return meter.metrics(self.read)
+
+    def update_on_pairs(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
+        """The same for DPO: before each update, a pass without gradients finds what each token weighs in its loss."""
+        meter = self.new_meter()
+        measured: dict[str, float] = {"pairs": 0}
+        if pairs:
+            sequences = [sequence for pair in pairs for sequence in (pair.chosen, pair.rejected)]
+            with self.policy.reference():
+                sequences = self.with_logprobs(sequences, "reference_logprobs")
+            for number in range(self.config.objective.updates_per_batch):
+                scored = self.with_logprobs(sequences, "old_logprobs")
+                weighted, metrics = preference_weights(scored, self.config.dpo)
+                measured = metrics if number == 0 else measured
+                self.one_update(weighted, meter)
+        self.advance_schedule()
+        return {**meter.metrics(self.read), **measured}
+
+    def new_meter(self) -> UpdateMeter:
+        """A meter for one step's update."""
+        return UpdateMeter(learning_rate=float(self.scheduler.get_last_lr()[0]))
+
+    def one_update(self, sequences: Sequence[TrainingSequence], meter: UpdateMeter) -> None:
+        """Gradients of all sequences, and one optimizer step. Only the first update is metered: later ones no longer
+        belong to the policy that was sampled."""
+        first = meter.gradient_norm is None
+        for sums in self.in_micro_batches(sequences, self.accumulate_gradients):
+            if first:
+                meter.add(sums)
+        meter.gradient_norm = self.apply_gradients()
+        meter.updates += math.isfinite(meter.gradient_norm)  # else float16's scaler has left it out
 
     def in_micro_batches(
         self, sequences: Sequence[TrainingSequence], work: Callable[[MicroBatch], Result]
@@ -124,13 +151,14 @@ class Updater:
     def with_logprobs(
         self, sequences: Sequence[TrainingSequence], name: Literal["old_logprobs", "reference_logprobs"]
     ) -> list[TrainingSequence]:
-        """The sequences, sorted by length, with the model's present log-probabilities of their tokens."""
+        """The sequences, in their order, with the model's present log-probabilities of their tokens."""
 
-        def score(batch: MicroBatch) -> list[TrainingSequence]:
+        def score(batch: MicroBatch) -> list[tuple[int, list[float]]]:
             values = per_sequence(batch.sequences, self.read(self.logprobs(batch)[0]))
-            return [replace(row, **{name: own}) for row, own in zip(batch.sequences, values, strict=True)]
+            return [(id(row), own) for row, own in zip(batch.sequences, values, strict=True)]
 
-        return [row for rows in self.in_micro_batches(sequences, score) for row in rows]
+        found = dict(pair for pairs in self.in_micro_batches(sequences, score) for pair in pairs)
+        return [replace(row, **{name: found[id(row)]}) for row in sequences]
 
     def apply_gradients(self) -> float:
         """Clip, step, and forget the gradients; returns their norm before clipping.

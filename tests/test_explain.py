@@ -11,7 +11,7 @@ from tiny_models import CUT, ScriptedSampler, tiny_config, tiny_policy, written
 
 from expo_lite.explain import Explainer, rejection, unhinted_mean_logprob
 from expo_lite.policy import Policy
-from expo_lite.prompts import Prompts
+from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sequences import training_sequences
 from expo_lite.tiny import world
 from expo_lite.types import Explanation, Problem, Verdict
@@ -155,3 +155,21 @@ def test_no_source_no_explanations(policy: Policy) -> None:
     explainer = explainer_of(policy, [GOOD], explanation__source="none")
     assert explainer.explain([PROBLEM, PROBLEM], 0) == [[], []]
     assert explainer.sampler.requests == []
+
+
+@pytest.mark.parametrize(("hint", "told"), [("answer", "68"), ("wrong", "78"), ("none", None)])
+def test_what_is_told_is_a_setting_and_the_verdict_is_by_the_true_answer(
+    policy: Policy, hint: str, told: str | None
+) -> None:
+    explainer = explainer_of(policy, [ANSWER, ANSWER.replace("68", "78")], explanation__hint=hint)
+    (written,) = explainer.explain([PROBLEM], 1)
+    (request,) = explainer.sampler.requests  # type: ignore[attr-defined]
+    prompt = policy.tokenizer.decode(request.prompt_ids)
+    assert [e.rejected for e in written] == [None, "unverified"]
+    assert (f"The correct answer is {told}." in prompt) == (told is not None)
+    assert ("correct answer" in prompt) == (told is not None)
+
+
+@pytest.mark.parametrize(("answer", "wrong"), [("68", "78"), ("-5", "5"), ("\\frac{1}{2}", "\\frac{1}{2} + 1")])
+def test_a_near_miss_is_wrong(answer: str, wrong: str) -> None:
+    assert near_miss(Problem("p", "q", answer)).answer == wrong

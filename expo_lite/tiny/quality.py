@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +11,7 @@ from expo_lite.assemble import Assembly, assemble
 from expo_lite.config import Config
 from expo_lite.evaluation import pass_at_k
 from expo_lite.explain import unhinted_mean_logprob
-from expo_lite.prompts import leaked_phrase
+from expo_lite.prompts import leaked_phrase, near_miss
 from expo_lite.sampler import SampleRequest
 from expo_lite.tiny import world
 from expo_lite.types import Completion, Explanation, Problem, Verdict
@@ -39,7 +38,7 @@ def quality_table(config: Config) -> tuple[Table, list[dict[str, Any]]]:
 def level_quality(parts: Assembly, config: Config, level: int) -> dict[str, Any]:
     """The numbers of one level."""
     problems = world.problems("test", level, PROBLEMS)
-    wrong = [replace(problem, answer=near_miss(problem.answer)) for problem in problems]
+    wrong = [near_miss(problem) for problem in problems]
     alone = sampled(parts, config, problems, parts.prompts.task)
     told = sampled(parts, config, problems, parts.prompts.hinted)
     misled = sampled(parts, config, wrong, parts.prompts.hinted)
@@ -56,11 +55,6 @@ def level_quality(parts: Assembly, config: Config, level: int) -> dict[str, Any]
         "self_explanation_nll_nats": nll(parts, problems, [completions[0] for completions in told]),
         "expert_solution_nll_nats": nll(parts, problems, [expert(parts, problem) for problem in problems]),
     }
-
-
-def near_miss(answer: str) -> str:
-    """A wrong answer that looks right: ten more."""
-    return str(int(answer) + 10)
 
 
 def sampled(

@@ -1,0 +1,53 @@
+"""The paper's systems by name, and the settings that make each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expo_lite.config import Config
+
+
+@dataclass(frozen=True)
+class Method:
+    """One system: what it is called, and the settings, by dotted name, in which it differs from the others."""
+
+    title: str
+    settings: dict[str, str]
+
+    @property
+    def flags(self) -> list[str]:
+        """Its settings as command-line flags."""
+        return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
+
+
+def _grpo(title: str, source: str, gate: str) -> Method:
+    return Method(title, {"objective.name": "grpo", "explanation.source": source, "explanation.gate": gate})
+
+
+def _dpo(title: str, source: str, pairs: str) -> Method:
+    return Method(title, {"objective.name": "dpo", "explanation.source": source, "dpo.pairs": pairs})
+
+
+METHODS = {
+    "grpo": Method("GRPO", {"objective.name": "grpo", "explanation.source": "none"}),
+    "expert": _grpo("GRPO SFT-GT-CoT", "expert", "failed"),
+    "expert-every": _grpo("GRPO SFT-GT-CoT, every prompt", "expert", "every"),
+    "expo": _grpo("ExP-GRPO", "self", "failed"),
+    "expo-every": _grpo("ExP-GRPO, every prompt", "self", "every"),
+    "dpo-offline": _dpo("ExP-DPO, offline", "self", "offline"),
+    "dpo-online": _dpo("ExP-DPO, online", "self", "online"),
+    "dpo-expert-offline": _dpo("DPO with expert solutions, offline", "expert", "offline"),
+    "dpo-expert-online": _dpo("DPO with expert solutions, online", "expert", "online"),
+}
+"""Every system that a valid configuration can be, by its short name."""
+
+
+def method_of(config: Config) -> str:
+    """The short name of the system that a configuration trains."""
+    now = {
+        "objective.name": config.objective.name,
+        "explanation.source": config.explanation.source,
+        "explanation.gate": config.explanation.gate,
+        "dpo.pairs": config.dpo.pairs,
+    }
+    return next(name for name, method in METHODS.items() if method.settings.items() <= now.items())
