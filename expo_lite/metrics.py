@@ -94,11 +94,17 @@ def step_metrics(
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     kinds = Counter(group.kind for group in groups)
     failed = {group.problem.id for group in groups if group.kind == "failed"}
+    explained = {chosen[0].problem.id for chosen in trained_on if chosen}
+    by_pairs = "pairs" in update  # DPO, where advantages teach nothing
+    taught = [(group.has_signal and not by_pairs) or group.problem.id in explained for group in groups]
+    written = [r.completion for r in rollouts] + [e.completion for of_prompt in explanations for e in of_prompt]
     return {
         "reward_mean": _mean([r.reward for r in rollouts]),
         **{f"{kind}_groups": kinds[kind] for kind in ("failed", "mixed", "solved")},
         "rescued_groups": sum(bool(chosen) and chosen[0].problem.id in failed for chosen in trained_on),
         "groups_with_signal": sum(group.has_signal for group in groups),
+        "groups_taught": sum(taught),
+        "generated_tokens": sum(len(c.logprobs) for c in written),  # an expert's solution has none of the sampler's
         "completion_tokens_mean": _mean([len(r.completion.completion_ids) for r in rollouts]),
         "truncated_share": _mean([not r.completion.finished for r in rollouts]),
         **{f"{_name(verdict)}_share": share for verdict, share in _verdict_shares(groups).items()},

@@ -1,0 +1,56 @@
+"""The picture of a comparison: learning on the hardest levels, and scores by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from expo_lite.intervals import seed_and_problem_interval
+
+if TYPE_CHECKING:
+    from expo_lite.comparing.report import Counts, Line
+
+HARDEST = 2  # levels whose mean the curves show
+COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+
+
+def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, path: Path) -> None:
+    """Left: validation pass@1 of the hardest levels against steps. Right: test pass@k by level."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    for number, line in enumerate(lines):
+        plot_curve(left, line, COLORS[number % len(COLORS)])
+    named = " and ".join(map(str, list(base)[-HARDEST:]))
+    left.set(title=f"Validation on level {named}", xlabel="step", ylabel="pass@1 (%)", ylim=(-2, 102))
+    plot_scores(right, lines, base, samples, k)
+    figure.legend(*right.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_curve(axes: Axes, line: Line, color: str) -> None:
+    """The mean over seeds, shaded from the lowest to the highest."""
+    curves = [trial.outcome.curve for trial in line.trials]
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    hardest = sorted(curves[0][steps[0]])[-HARDEST:]
+    values = np.array([[100 * np.mean([curve[step][n] for n in hardest]) for step in steps] for curve in curves])
+    axes.plot(steps, values.mean(0), color=color, marker=".", label=line.title)
+    axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
+
+
+def plot_scores(axes: Axes, lines: Sequence[Line], base: Counts, samples: int, k: int) -> None:
+    """Bars by level, base first, with intervals."""
+    bars = [("base", base, "lightgray"), *((line.title, line.counts, COLORS[n % 10]) for n, line in enumerate(lines))]
+    width = 0.85 / len(bars)
+    for number, (title, counts, color) in enumerate(bars):
+        estimates = [seed_and_problem_interval(counts[level], samples, k) for level in base]
+        below_and_above = [[100 * (e.mean - e.low) for e in estimates], [100 * (e.high - e.mean) for e in estimates]]
+        places = np.arange(len(base)) + (number - (len(bars) - 1) / 2) * width
+        heights = [100 * e.mean for e in estimates]
+        axes.bar(places, heights, 0.95 * width, yerr=below_and_above, color=color, label=title, error_kw={"lw": 0.8})
+    axes.set(title=f"Test pass@{k}", xticks=range(len(base)), ylim=(0, 105))
+    axes.set_xticklabels([f"level {level}" for level in base])
