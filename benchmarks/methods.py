@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from rich.console import Console
 from expo_lite.assemble import assemble
 from expo_lite.checkpoint import load_adapter
 from expo_lite.config_reader import Request, read_config, read_request
-from expo_lite.evaluation import CONFIDENCE, RESAMPLES, pass_at_k
+from expo_lite.intervals import pass_at_k, seed_and_problem_interval
 from expo_lite.loop import train
 from expo_lite.metrics import PHASES
 from expo_lite.run_dir import EVAL, METRICS, RunDir
@@ -73,25 +73,14 @@ def score(run: RunDir, adapter: bool) -> dict[str, list[int]]:
     return scores
 
 
-def interval(counts: np.ndarray, k: int) -> tuple[float, float, float]:
-    """Mean pass@k of counts (seeds, problems) with a bootstrap interval over seeds and over problems."""
-    values = np.array([pass_at_k(row, SAMPLES, k) for row in counts])
-    rng = np.random.default_rng(0)
-    seeds = rng.integers(values.shape[0], size=(RESAMPLES, values.shape[0], 1))
-    problems = rng.integers(values.shape[1], size=(RESAMPLES, 1, values.shape[1]))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values[seeds, problems].mean((1, 2)), [tail, 100 - tail])
-    return float(values.mean()), float(low), float(high)
-
-
 def summarise(scores: list[dict[str, list[int]]]) -> dict[str, dict[str, list]]:
     """pass@1 and pass@4 by level with intervals, and by seed."""
     out = {}
     for level in map(str, world.LEVELS):
         counts = np.array([of_seed[level] for of_seed in scores])
         out[level] = {
-            "pass_at_1": interval(counts, 1),
-            f"pass_at_{K}": interval(counts, K),
+            "pass_at_1": astuple(seed_and_problem_interval(counts, SAMPLES, 1)),
+            f"pass_at_{K}": astuple(seed_and_problem_interval(counts, SAMPLES, K)),
             "pass_at_1_by_seed": (counts.mean(1) / SAMPLES).round(4).tolist(),
             f"pass_at_{K}_by_seed": [round(float(pass_at_k(row, SAMPLES, K).mean()), 4) for row in counts],
         }

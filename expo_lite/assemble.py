@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,13 +63,30 @@ def assemble(config: Config) -> Assembly:
         problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
     verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
     explainer = Explainer(config, sampler, prompts, verifier)
-    evaluator = Evaluator(
-        sampler, prompts, verifier, config.seed, config.evaluation.samples, rollout.max_new_tokens, rollout.temperature
-    )
+    evaluator = evaluator_of(config, sampler, prompts, verifier)
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
     updater = Updater(config, policy, units, optimizer, scheduler)
     trainer = Trainer(config, sampler, prompts, verifier, explainer, updater)
     return Assembly(policy, problems, sampler, prompts, verifier, evaluator, trainer)
+
+
+def evaluator_of(config: Config, sampler: Sampler, prompts: Prompts, verifier: Verifier) -> Evaluator:
+    """An evaluator with the configured number of samples, length and temperature."""
+    rollout = config.rollout
+    return Evaluator(
+        sampler, prompts, verifier, config.seed, config.evaluation.samples, rollout.max_new_tokens, rollout.temperature
+    )
+
+
+def assemble_evaluator(config: Config) -> Evaluator:
+    """What evaluating needs of a run: the model, without data and optimizer. Raises ConfigError."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    planned = apply_budget(config, resolve_device(config.policy.device))
+    policy = load_policy(config.policy, config.seed, config.sequence_tokens)
+    sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense)
+    verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
+    return evaluator_of(config, sampler, Prompts(policy.tokenizer, config.prompt), verifier)
 
 
 def assemble_comparer(config: Config) -> Comparer:
@@ -86,19 +104,21 @@ def assemble_comparer(config: Config) -> Comparer:
     return Comparer(config, Sampler(policy, units), prompts, verifier)
 
 
+def with_prompts_within(limit: int, of_set: Sequence[Problem], name: str, prompts: Prompts) -> list[Problem]:
+    """The problems whose task and hinted prompts have at most `limit` tokens. Raises DataError if none has."""
+    kept = [p for p in of_set if max(len(prompts.task(p)), len(prompts.hinted(p))) <= limit]
+    if not kept:
+        raise DataError(f"rollout.max_prompt_tokens: no {name} problem has a prompt of at most {limit} tokens")
+    return kept
+
+
 def with_short_prompts(problems: ProblemSet, prompts: Prompts, limit: int) -> ProblemSet:
     """The problems whose task and hinted prompts have at most `limit` tokens, with a note on how many have not.
 
     Raises DataError if none is left to train, validate or test on.
     """
-
-    def short(name: str, of_set: list[Problem]) -> list[Problem]:
-        kept = [p for p in of_set if max(len(prompts.task(p)), len(prompts.hinted(p))) <= limit]
-        if not kept:
-            raise DataError(f"rollout.max_prompt_tokens: no {name} problem has a prompt of at most {limit} tokens")
-        return kept
-
-    sets = {name: short(name, getattr(problems, name)) for name in ("train", "validation", "test")}
+    names = ("train", "validation", "test")
+    sets = {name: with_prompts_within(limit, getattr(problems, name), name, prompts) for name in names}
     left_out = sum(len(getattr(problems, name)) - len(kept) for name, kept in sets.items())
     note = f"{left_out} problems with prompts of more than {limit} tokens are left out."
     return ProblemSet(**sets, notes=(*problems.notes, note) if left_out else problems.notes)

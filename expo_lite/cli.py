@@ -14,6 +14,8 @@ from expo_lite.preset_files import copy_preset, preset_summary, presets
 
 COMMANDS = {
     "train": "train a model, as a preset, a file and flags say",
+    "compare": "train several methods and seeds, and report on all",
+    "evaluate": "score base and adapter on held-out problems: pass@k by level, with intervals",
     "app": "show before, after and why in the browser",
     "plan": "say whether a run fits a GPU, before anything is loaded",
 }

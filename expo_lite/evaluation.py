@@ -1,34 +1,18 @@
-"""pass@1 and pass@k by level, with intervals, on held-out problems."""
+"""Held-out problems answered and judged, and the scores by level that follow: pass@1 and pass@k with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from expo_lite.intervals import Estimate, bootstrap_mean, pass_at_k
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.types import Problem, Verdict
+from expo_lite.types import Answered, Problem, Verdict
 from expo_lite.verifier import Verifier
-
-RESAMPLES = 1000
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share of problems with its 95 % bootstrap interval; as text in per cent."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:.0f} [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
 @dataclass(frozen=True)
@@ -100,49 +84,42 @@ class Evaluator:
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
 
-    def evaluate(self, problems: Sequence[Problem], k: int | None = None) -> Evaluation:
-        """pass@1 and pass@k (k at most and by default the number of samples) by level."""
+    def answer(self, problems: Sequence[Problem]) -> list[Answered]:
+        """Every problem answered `samples` times; the same whatever other problems are asked for, up to rounding."""
         requests = [
             SampleRequest(self.prompts.task(p), self.samples, (self.seed, "evaluation", p.id)) for p in problems
         ]
         written = self.sampler.sample(requests, self.max_new_tokens, self.temperature)
         verdicts = self.verifier.judge_completions(problems, written)
-        counts = np.array([of_problem.count(Verdict.CORRECT) for of_problem in verdicts])
-        truncated = np.array([[not c.finished for c in completions] for completions in written])
-        levels = np.array([p.level for p in problems])
-        k = k or self.samples
-        return Evaluation(
-            [
-                LevelScore(
-                    level=int(level),
-                    problems=int((levels == level).sum()),
-                    samples=self.samples,
-                    k=k,
-                    pass_at_1=bootstrap_mean(counts[levels == level] / self.samples),
-                    pass_at_k=bootstrap_mean(pass_at_k(counts[levels == level], self.samples, k)),
-                    truncated_share=float(truncated[levels == level].mean()),
-                )
-                for level in np.unique(levels)
-            ]
-        )
+        return [
+            Answered(p.id, p.level, len(found), found.count(Verdict.CORRECT), sum(not c.finished for c in completions))
+            for p, found, completions in zip(problems, verdicts, written, strict=True)
+        ]
+
+    def evaluate(self, problems: Sequence[Problem], k: int | None = None) -> Evaluation:
+        """pass@1 and pass@k (k at most and by default the number of samples) by level."""
+        levels = by_level(self.answer(problems))
+        return Evaluation([level_score(of_level, k or self.samples) for of_level in levels.values()])
+
+    def close(self) -> None:
+        """End the verifier's workers."""
+        self.verifier.close()
 
 
-def pass_at_k(correct: npt.ArrayLike, samples: int, k: int) -> npt.NDArray[np.float64]:
-    """Unbiased probability that one of k samples is right, by problem: 1 - C(n - c, k) / C(n, k).
-
-    arXiv 2107.03374, eq. 1. ValueError if k exceeds the number of samples.
-    """
-    if not 1 <= k <= samples:
-        raise ValueError(f"pass@{k} needs at least {k} samples per problem, there are {samples}")
-    total = comb(samples, k)
-    return np.array([1 - comb(samples - int(c), k) / total for c in np.asarray(correct)])
+def by_level(answered: Sequence[Answered]) -> dict[int, list[Answered]]:
+    """The answers of each level, easiest level first."""
+    return {level: [a for a in answered if a.level == level] for level in sorted({a.level for a in answered})}
 
 
-def bootstrap_mean(values: npt.ArrayLike, seed: int = 0) -> Estimate:
-    """Mean of one value per problem, with a percentile bootstrap interval over problems."""
-    values = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Estimate(float(values.mean()), float(low), float(high))
+def level_score(answered: Sequence[Answered], k: int) -> LevelScore:
+    """The scores of problems of one level with the same number of samples. ValueError if k exceeds that number."""
+    samples, correct = answered[0].samples, [a.correct for a in answered]
+    return LevelScore(
+        level=answered[0].level,
+        problems=len(answered),
+        samples=samples,
+        k=k,
+        pass_at_1=bootstrap_mean(pass_at_k(correct, samples, 1)),
+        pass_at_k=bootstrap_mean(pass_at_k(correct, samples, k)),
+        truncated_share=sum(a.truncated for a in answered) / (samples * len(answered)),
+    )

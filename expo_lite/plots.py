@@ -1,7 +1,8 @@
-"""Learning curves of a run folder as a PNG."""
+"""Learning curves of a run folder, and the results of an evaluation, as PNGs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,7 @@ matplotlib.use("Agg")  # before pyplot: no window, also on a machine without a s
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from expo_lite.results import ADAPTER, BASE, LevelResult
 from expo_lite.run_dir import EVAL, METRICS, RunDir
 
 
@@ -49,3 +51,31 @@ def plot_groups(axes: Axes, records: list[dict]) -> None:
         axes.plot(steps, values, color=color, linewidth=width, label=name.replace("_", " "))
     axes.set(title="Prompts per step", xlabel="step")
     axes.legend(frameon=False)
+
+
+def plot_results(results: Sequence[LevelResult], path: Path) -> None:
+    """A panel for each k: pass@k by level, base beside adapter, with intervals."""
+    ks = list(next(iter(results[0].pass_at.values())))
+    size = (max(4.0, 3.6 * len(ks)), 3.6)
+    figure, panels = plt.subplots(1, len(ks), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axes, k in zip(panels[0], ks, strict=True):
+        plot_bars(axes, results, k)
+    panels[0][0].set(ylabel="test problems solved (%)", ylim=(0, 105))
+    figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_bars(axes: Axes, results: Sequence[LevelResult], k: int) -> None:
+    """pass@k of each level and model."""
+    models = list(results[0].pass_at)
+    width = 0.8 / len(models)
+    for number, model in enumerate(models):
+        scores = [result.pass_at[model][k] for result in results]
+        below_and_above = [[100 * (e.mean - e.low) for e in scores], [100 * (e.high - e.mean) for e in scores]]
+        places = [at + (number - (len(models) - 1) / 2) * width for at in range(len(results))]
+        color = {BASE: "lightgray", ADAPTER: "tab:green"}[model]
+        heights = [100 * e.mean for e in scores]
+        axes.bar(places, heights, width * 0.95, yerr=below_and_above, color=color, label=model, error_kw={"lw": 1})
+    axes.set(title=f"pass@{k}", xlabel="level", xticks=range(len(results)))
+    axes.set_xticklabels([str(result.level) for result in results])

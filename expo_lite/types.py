@@ -102,6 +102,17 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """How one problem fared in an evaluation: of `samples` completions, how many were right and how many cut off."""
+
+    problem: str
+    level: int
+    samples: int
+    correct: int
+    truncated: int
+
+
+@dataclass(frozen=True)
 class TrainingSequence:
     """A prompt and a completion with what each completion token weighs in the loss.
 

@@ -8,7 +8,8 @@ import pytest
 from tiny_models import tiny_config
 
 from expo_lite.advice import advise, forgetting_warnings
-from expo_lite.evaluation import Estimate, Evaluation, LevelScore
+from expo_lite.evaluation import Evaluation, LevelScore
+from expo_lite.intervals import Estimate
 
 LEARNED: dict[str, float] = {"groups_with_signal": 2, "failed_groups": 1, "mixed_groups": 2, "solved_groups": 1}
 STUCK: dict[str, float] = {"groups_with_signal": 0, "failed_groups": 4, "mixed_groups": 0, "solved_groups": 0}

@@ -26,7 +26,8 @@ from expo_lite import sampler
 from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import CheckpointError, ConfigError, ExpoLiteError, MemoryBudgetError
-from expo_lite.evaluation import Estimate, Evaluation, Evaluator, LevelScore
+from expo_lite.evaluation import Evaluation, Evaluator, LevelScore
+from expo_lite.intervals import Estimate
 from expo_lite.loop import Loop, train
 from expo_lite.problems import load_problems
 from expo_lite.run_dir import RunDir

@@ -18,7 +18,7 @@ from expo_lite import __version__, files
 from expo_lite.comparing.pictures import plot_comparison
 from expo_lite.comparing.trials import Trial
 from expo_lite.comparing.variants import STANDARD, Variant
-from expo_lite.intervals import Estimate, paired_difference, seed_and_problem_interval
+from expo_lite.intervals import paired_difference, seed_and_problem_interval
 from expo_lite.memory.speed import in_words
 from expo_lite.results import ADAPTER, BASE, signed
 
@@ -95,10 +95,10 @@ def heading(given: argparse.Namespace, trial: Trial) -> str:
         f"# Comparison on {config.data.source} with {config.policy.model}\n\n"
         f"    {shlex.join(['python', '-m', 'expo_lite.compare', *sys.argv[1:]])}\n\n"
         f"ExPO-Lite {__version__}. {len(set(given.seeds))} seeds; {trial.steps} steps of "
-        f"{config.rollout.prompts_per_step} problems and {config.rollout.group_size} rollouts. The same problems in the same "
-        f"order for every method. Scores: the adapter that was best on validation, {given.problems} test problems a level, "
-        f"{given.samples} answers each at temperature {config.rollout.temperature:g}; per cent, with 95 % intervals over "
-        "seeds and problems.\n\n![Learning curves and scores](report.png)\n"
+        f"{config.rollout.prompts_per_step} problems and {config.rollout.group_size} rollouts. The same problems in the "
+        f"same order for every method. Scores: the adapter that was best on validation, {given.problems} test problems a "
+        f"level, {given.samples} answers each at temperature {config.rollout.temperature:g}; per cent, with 95 % intervals "
+        "over seeds and problems.\n\n![Learning curves and scores](report.png)\n"
     )
 
 
@@ -144,11 +144,14 @@ def costs(lines: Sequence[Line], base: Counts, given: argparse.Namespace) -> str
                 f"{100 * forgetting(line.counts, base, given.samples):.0f}",
             ]
         )
-    head = ["", "seconds", "prompts that taught nothing", "failed prompts rescued", "explanations with a wrong step"]
-    return "## What it took\n\n" + markdown([*head, "forgetting"], rows) + (
-        "\nShares in per cent, over all steps. Explanations with a wrong step: of those trained on. Forgetting: the most that a level's "
-        "pass@1 lies below the base's, in points.\n"
+    head = ["", "time", "taught nothing", "rescued", "wrong step", "forgetting"]
+    legend = (
+        "Time of training, without validation. Taught nothing: prompts without signal, and without an explanation trained "
+        "on. Rescued: failed prompts with one. Wrong step: explanations trained on whose answer is right and a step is not "
+        "(known for the tiny world only). All in per cent. Forgetting: the most that a level's pass@1 lies below the "
+        "base's, in points."
     )
+    return f"## What it took\n\n{markdown(head, rows)}\n{legend}\n"
 
 
 def forgetting(counts: Counts, base: Counts, samples: int) -> float:
@@ -184,7 +187,9 @@ def ablation_table(given: argparse.Namespace, lines: Sequence[Line]) -> list[str
         tokens, seconds = line.mean("generated_tokens") or 0, line.mean("seconds") or 0
         wrong = per_cent(line.mean("wrong_steps_share"))
         changes = ["", ""] if line is standard else change
-        rows.append([line.title, *scores, *changes, f"{100 * easier:.0f}", wrong, f"{tokens / 1000:.0f}k", in_words(seconds)])
+        rows.append(
+            [line.title, *scores, *changes, f"{100 * easier:.0f}", wrong, f"{tokens / 1000:.0f}k", in_words(seconds)]
+        )
     names = [f"L{n}" for n in hardest]
     head = ["", *names, *(f"{name} − standard" for name in names), "easier levels", "wrong step", "tokens", "seconds"]
     return [f"## {STANDARD} with one setting changed: pass@1 (%)\n\n" + markdown(head, rows)]

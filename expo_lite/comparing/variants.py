@@ -10,12 +10,11 @@ from expo_lite.methods import METHODS
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the report. `rates_of` names the variant whose learning rate it takes, if it has no search of its own."""
+    """One line of the report."""
 
     name: str
     title: str
     flags: tuple[str, ...]
-    rates_of: str | None = None
 
 
 STANDARD = "expo"
@@ -47,6 +46,6 @@ def ablations() -> list[Variant]:
     """ExP-GRPO with one setting changed; the learning rate is that of ExP-GRPO."""
     common = tuple(METHODS[STANDARD].flags)
     return [
-        Variant(f"ablation-{name}", title, (*common, f"--{setting}", value), rates_of=STANDARD)
+        Variant(f"ablation-{name}", title, (*common, f"--{setting}", value))
         for name, (title, setting, value) in _ABLATIONS.items()
     ]

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
+from expo_lite.problems.held_out import load_test
 from expo_lite.problems.load import load_problems
 from expo_lite.problems.splits import ProblemSet, draw_problems
 
-__all__ = ["ProblemSet", "draw_problems", "load_problems"]
+__all__ = ["ProblemSet", "draw_problems", "load_problems", "load_test"]

@@ -10,7 +10,7 @@ from expo_lite.problems.columns import problems_of
 from expo_lite.problems.gym import PREFIX, Generate, read_gym
 from expo_lite.problems.hub import Loader
 from expo_lite.problems.sources import Source, find_source
-from expo_lite.problems.splits import ProblemSet, drawn_levels, split_by_hash
+from expo_lite.problems.splits import ProblemSet, by_level, drawn_levels, split_by_hash
 from expo_lite.tiny import world
 from expo_lite.types import Problem
 
@@ -66,6 +66,13 @@ def _read(config: DataConfig, load_dataset: Loader | None) -> ProblemSet:
         test, more_notes = _part(test_source, split, config, load_dataset)
         notes += more_notes
     return split_by_hash(train, config, test, [*notes, *_never_drawn(train, config)])
+
+
+def read_test_source(config: DataConfig, load_dataset: Loader | None = None) -> Part:
+    """All of `data.test_source`, thinned to `data.test_problems` per level. Raises DataError."""
+    source = find_source(config, "test_source")
+    problems, notes = _part(source, source.test_split(config), config, load_dataset)
+    return [p for of_level in by_level(problems) for p in of_level[: config.test_problems]], notes
 
 
 def _part(source: Source, split: str | None, config: DataConfig, load_dataset: Loader | None) -> Part:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo_lite.evaluation import Estimate
+from expo_lite.intervals import Estimate
 from expo_lite.start import METHODS
 from expo_lite.ui.line_chart import STYLES, Line, Panel, Point, panel_html
 from expo_lite.ui.run_list import Run

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from expo_lite.config import Config, PolicyConfig
-from expo_lite.config_reader import read_config
+from expo_lite.config import Config
+from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import ConfigError
 from expo_lite.preset_files import preset_path
+from expo_lite.saved_adapter import read_settings
+from expo_lite.targets import adapter_flags
 from expo_lite.ui.run_list import find_run, list_runs
 
 LOGIN = "expo"
@@ -108,20 +109,11 @@ def open_adapter(folder: Path, root: Path) -> Opening:
     """An adapter with its run's settings if it still lies in a run, else with the base it names. Raises ConfigError."""
     folder = folder.resolve()
     try:
-        described = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        base, rank, alpha = (described[key] for key in ("base_model_name_or_path", "r", "lora_alpha"))
-    except (OSError, ValueError, KeyError) as error:
+        read_settings(folder)
+        flags, has_problems = adapter_flags(folder)
+    except ConfigError as error:
         raise ConfigError(f"--adapter: {folder} holds no adapter that PEFT wrote ({error})") from None
-    of_run = folder.parent / "config.yaml"
-    is_tiny = Path(base).parts[-2:] == ("tiny", "base")  # the shipped base, wherever it was installed
-    if of_run.is_file():
-        config = read_config(of_run)
-    elif is_tiny:
-        config = read_config(preset_path("tiny"))
-    else:
-        config = Config(policy=PolicyConfig(model=base, lora_rank=rank, lora_alpha=alpha))
-    has_problems = is_tiny or of_run.is_file()
-    return Opening(shaped_like(folder, config), root, folder.name, folder, has_problems)
+    return Opening(read_request(flags).config, root, folder.name, folder, has_problems)
 
 
 def shaped_like(adapter: Path, config: Config) -> Config:

@@ -1,0 +1,92 @@
+"""An evaluation from its problems to its results: one set of weights, adapter off for the base, on for the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from expo_lite import entry, files
+from expo_lite.answer_sheet import AnswerSheet, settings_of
+from expo_lite.assemble import assemble_evaluator, with_prompts_within
+from expo_lite.config import Config, DataConfig
+from expo_lite.evaluation import Evaluator
+from expo_lite.plots import plot_results
+from expo_lite.problems import load_test
+from expo_lite.results import BASE, LevelResult, caption, level_results, results_markdown, results_table
+from expo_lite.types import Answered, Problem
+
+
+def score(
+    config: Config, trained: DataConfig | None, models: Sequence[str], ks: Sequence[int], folder: Path, console: Console
+) -> int:
+    """Answer the test problems, judge, and write results into `folder`; the exit status, 130 after Ctrl-C.
+
+    `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known. Raises ExpoLiteError.
+    """
+    problems, notes = load_test(config.data, trained)
+    for note in notes:
+        console.print(note, style="yellow", highlight=False)
+    settings = settings_of(config, problems)
+    with AnswerSheet(folder, settings) as sheet:
+        try:
+            answers = answer(config, problems, models, sheet, console)
+        except KeyboardInterrupt:
+            console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
+            return entry.INTERRUPTED
+        results = level_results(answers, ks)
+        title = caption(results, config.rollout.temperature)
+        record = {"settings": settings, "levels": [asdict(result) for result in results]}
+        write(folder, record, results, title)
+    console.print(results_table(results, title))
+    console.print(f"Results: {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def answer(
+    config: Config, problems: Sequence[Problem], models: Sequence[str], sheet: AnswerSheet, console: Console
+) -> dict[str, list[Answered]]:
+    """Every model's answers to the problems whose prompts are short enough; a bar shows how far it is."""
+    evaluator = assemble_evaluator(config)
+    try:
+        short = with_prompts_within(config.rollout.max_prompt_tokens, problems, "test", evaluator.prompts)
+        if len(short) < len(problems):
+            console.print(
+                f"{len(problems) - len(short)} problems with prompts of more than {config.rollout.max_prompt_tokens} "
+                "tokens are left out.",
+                style="yellow",
+                highlight=False,
+            )
+        with bar(console) as progress:
+            return {model: answer_as(model, evaluator, short, sheet, progress) for model in models}
+    finally:
+        evaluator.close()
+
+
+def bar(console: Console) -> Progress:
+    """Problems answered."""
+    words = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(bar_width=20)
+    return Progress(*words, TimeRemainingColumn(compact=True), console=console, transient=True)
+
+
+def answer_as(
+    model: str, evaluator: Evaluator, problems: Sequence[Problem], sheet: AnswerSheet, progress: Progress
+) -> list[Answered]:
+    """One model's answers, a wave of completions at a time."""
+    at_once = max(1, evaluator.sampler.units.rollouts_alive // evaluator.samples)
+    task = progress.add_task(model, total=len(problems))
+    with evaluator.sampler.policy.reference() if model == BASE else nullcontext():
+        return sheet.complete(
+            model, problems, at_once, evaluator.answer, lambda done: progress.update(task, completed=done)
+        )
+
+
+def write(folder: Path, record: dict[str, object], results: Sequence[LevelResult], title: str) -> None:
+    """results.json, results.md and results.png."""
+    files.write_text(folder / "results.json", files.to_json(record, indent=2) + "\n")
+    files.write_text(folder / "results.md", results_markdown(results, title))
+    plot_results(results, folder / "results.png")
