@@ -1,4 +1,4 @@
-"""`python -m expo_lite.evaluate`: runs, adapters and models scored, interrupted and gone on with, and what is refused."""
+"""`python -m expo_lite.evaluate`: runs, adapters and models scored, going on after Ctrl-C, and what is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--evaluation.every",
         "3",
         "--optimizer.learning-rate",
-        "0.003",
+        "0.05",
         "--evaluation.samples",
         "1",
     ]
@@ -87,10 +87,8 @@ class TestScores:
             for k in ("1", "2"):
                 means = {model: level["pass_at"][model][k]["mean"] for model in ("base", "adapter")}
                 assert level["difference"][k]["mean"] == pytest.approx(means["adapter"] - means["base"])
-                expected = [
-                    record["correct"] / 2 for record in records(scored, "adapter") if record["level"] == level["level"]
-                ]
-            assert level["pass_at"]["adapter"]["1"]["mean"] == pytest.approx(sum(expected) / 6)
+            correct = [r["correct"] for r in records(scored, "adapter") if r["level"] == level["level"]]
+            assert level["pass_at"]["adapter"]["1"]["mean"] == pytest.approx(sum(correct) / 12)
 
     def test_the_base_is_the_same_alone(self, scored: Path, tmp_path: Path) -> None:
         assert evaluate.main(["tiny", *SMALL, "--to", str(tmp_path)]) == 0
@@ -103,7 +101,7 @@ class TestScores:
 
     def test_a_file_of_problems(self, run: Path, tmp_path: Path) -> None:
         """All of a test source is answered, by level."""
-        problems = [world.problem((n, 3)) for n in range(2, 6)]
+        problems = [world.problem((n, 3)) for n in range(20, 24)]
         lines = [
             json.dumps({"question": p.question, "answer": p.answer, "level": 1 + n % 2}) for n, p in enumerate(problems)
         ]
@@ -144,7 +142,7 @@ class TestGoingOn:
             lines = (tmp_path / ANSWERS).read_text().splitlines(keepends=True)
             (tmp_path / ANSWERS).write_text("".join(lines[:5]) + torn)
         assert evaluate.main(command) == 0
-        assert asked[2:4] == ([8, 8] if torn else [8, 8]) and len(asked) == (2 + 8 if torn else 2 + 7)
+        assert len(asked) == 2 + (8 if torn else 7)  # the chunk that was torn is asked again, and whole
         assert records(tmp_path) == records(scored)
         assert results(tmp_path) == results(scored)
 
@@ -153,8 +151,7 @@ class TestGoingOn:
     ) -> None:
         """Another k is worked out from the answers that are there."""
         shutil.copytree(scored, tmp_path / "copy")
-        monkeypatch.delattr(Evaluator, "answer")
-        monkeypatch.setattr(Evaluator, "answer", None, raising=False)
+        monkeypatch.setattr(Evaluator, "answer", None)
         flags = ["--problems", "6", "--k", "2", "--samples", "2"]
         assert evaluate.main([str(run), *flags, "--to", str(tmp_path / "copy")]) == 0
         assert list(results(tmp_path / "copy")["levels"][0]["pass_at"]["base"]) == ["2"]
@@ -165,21 +162,19 @@ class TestGoingOn:
             (["--temperature", "1"], "temperature 0.7, now 1.0"),
             (["--samples", "3"], "samples 2, now 3"),
             (["--rollout.max-new-tokens", "63"], "max_new_tokens 64, now 63"),
-            (["--data.test-problems=6", "--problems", "5"], None),
             (["--problems", "5"], "problems "),
             (["--prompt.task", "{question} "], "prompt.task {question}, now {question}"),
             (["--seed", "1"], "seed 0, now 1"),
         ],
     )
     def test_other_settings_are_refused(
-        self, flags: list[str], named: str | None, run: Path, scored: Path, capsys: pytest.CaptureFixture[str]
+        self, flags: list[str], named: str, run: Path, scored: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         before = {path: path.read_bytes() for path in scored.iterdir()}
         assert evaluate.main([str(run), *SMALL, "--to", str(scored), *flags]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        if named:
-            assert line.startswith(f"{scored} holds answers made with other settings ({named}")
-            assert line.endswith("); choose another --to")
+        assert line.startswith(f"{scored} holds answers made with other settings ({named}")
+        assert line.endswith("); choose another --to")
         assert {path: path.read_bytes() for path in scored.iterdir()} == before
 
     def test_another_adapter_is_refused(self, scored: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,13 +108,14 @@ class TestPairedDifference:
     def test_it_covers(self, seeds: int) -> None:
         """Both methods meet the same problems; the truth is the mean over many."""
 
-        def pair(rng: np.random.Generator, seeds: int = seeds, problems: int = 64) -> list[np.ndarray]:
+        def pair(rng: np.random.Generator, seeds: int = seeds, problems: int = 64) -> tuple[np.ndarray, np.ndarray]:
             hard, of_seed = rng.normal(0, 2, problems), rng.normal(0, 0.3 if several else 0, (2, seeds, 1))
-            return [rng.binomial(16, 1 / (1 + np.exp(-(hard + of_seed[n] + 0.8 * n)))) for n in (1, 0)]
+            easier, harder = (rng.binomial(16, 1 / (1 + np.exp(-(hard + of_seed[n] + 0.8 * n)))) for n in (1, 0))
+            return easier, harder
 
         several = seeds > 1
         a, b = pair(np.random.default_rng(5), 300, 5000)
-        covered = coverage(lambda rng: paired_difference(*pair(rng), 16, 1), float(a.mean() - b.mean()) / 16)
+        covered = coverage(lambda rng: paired_difference(*pair(rng), samples=16, k=1), float(a.mean() - b.mean()) / 16)
         assert 0.91 <= covered <= 1.0
 
     def test_pairs_are_kept(self) -> None:
