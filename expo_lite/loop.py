@@ -242,7 +242,8 @@ class Loop:
             self.console.print(sentence, style="yellow", highlight=False)
         self.console.print(
             f"{rescue_line(metrics, self.config.explanation.source)}Adapter of step {self.progress.best_step} (best on "
-            f"validation): {self.run.adapter}\nLearning curves: {self.run.path / CURVES}",
+            f"validation): {self.run.adapter}\nLearning curves: {self.run.path / CURVES}\n"
+            f"More problems and samples: python -m expo_lite.evaluate {self.run.path}",
             highlight=False,
             soft_wrap=True,
         )

@@ -53,18 +53,18 @@ def columns(results: Sequence[LevelResult]) -> list[str]:
     """What stands above `rows`."""
     models = list(results[0].pass_at)
     difference = ["difference"] if results[0].difference else []
-    return ["level", "problems", "pass@", *models, *difference, *[f"{model} cut off" for model in models]]
+    return ["level (problems)", "pass@", *models, *difference, "cut off"]
 
 
 def rows(results: Sequence[LevelResult]) -> list[list[str]]:
-    """A row for each level and k, in per cent."""
+    """A row for each level and k, in per cent; what was cut off for each model."""
     out = []
     for result in results:
-        cut = [f"{100 * share:.0f}" for share in result.truncated_share.values()]
+        cut = " / ".join(f"{100 * share:.0f}" for share in result.truncated_share.values())
         for k in next(iter(result.pass_at.values())):
             scores = [str(of_model[k]) for of_model in result.pass_at.values()]
             difference = [signed(result.difference[k])] if result.difference else []
-            out.append([str(result.level), str(result.problems), str(k), *scores, *difference, *cut])
+            out.append([f"{result.level} ({result.problems})", str(k), *scores, *difference, cut])
     return out
 
 
@@ -76,14 +76,14 @@ def signed(estimate: Estimate) -> str:
 def caption(results: Sequence[LevelResult], temperature: float) -> str:
     """What the numbers are."""
     samples = results[0].samples
-    return f"Test problems, {samples} samples each at temperature {temperature:g}; % with 95 % intervals over problems"
+    return f"{samples} samples a problem at temperature {temperature:g}; % with 95 % intervals over problems"
 
 
 def results_table(results: Sequence[LevelResult], title: str) -> Table:
     """For the terminal."""
-    table = Table(title=title)
+    table = Table(title=title, min_width=len(title))
     for name in columns(results):
-        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
+        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
     ks = len(next(iter(results[0].pass_at.values())))
     for number, row in enumerate(rows(results), 1):
         table.add_row(*row, end_section=ks > 1 and number % ks == 0)

@@ -1,52 +1,17 @@
-"""pass@k, its intervals, and the evaluator on scripted answers."""
+"""The evaluator on scripted answers, and the scores that follow."""
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pytest
 from tiny_models import CUT, ScriptedSampler, tiny_config
 
-from expo_lite.evaluation import Evaluation, Evaluator, bootstrap_mean, pass_at_k
+from expo_lite.evaluation import Evaluation, Evaluator, level_score
 from expo_lite.prompts import Prompts
 from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import Problem
+from expo_lite.types import Answered, Problem
 from expo_lite.verifier import Verifier
-
-
-@pytest.mark.parametrize("samples", [1, 2, 5, 7])
-def test_pass_at_k_is_the_share_of_k_subsets_with_a_right_answer(samples: int) -> None:
-    for k in range(1, samples + 1):
-        for correct in range(samples + 1):
-            answers = [i < correct for i in range(samples)]
-            expected = np.mean([any(subset) for subset in combinations(answers, k)])
-            assert pass_at_k([correct], samples, k)[0] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("k", [0, 5])
-def test_pass_at_k_needs_k_samples(k: int) -> None:
-    with pytest.raises(ValueError, match="4"):
-        pass_at_k([1], 4, k)
-
-
-def test_bootstrap_interval_covers_the_true_mean() -> None:
-    """Nominally in 95 % of repetitions; 60 problems and 300 repetitions leave room for chance."""
-    rng = np.random.default_rng(0)
-    covered = []
-    for _ in range(300):
-        estimate = bootstrap_mean(rng.random(60) < 0.4)
-        covered.append(estimate.low <= 0.4 <= estimate.high)
-        assert estimate.low <= estimate.mean <= estimate.high
-    assert 0.88 <= np.mean(covered) <= 0.99
-
-
-def test_bootstrap_of_equal_values_is_a_point() -> None:
-    estimate = bootstrap_mean([0.25] * 9)
-    assert (estimate.mean, estimate.low, estimate.high) == (0.25, 0.25, 0.25)
-    assert str(estimate) == "25 [25, 25]"
-
 
 EASY, EASY2, HARD = Problem("a", "1?", "1", 1), Problem("b", "2?", "2", 1), Problem("c", "3?", "3", 4)
 
@@ -91,3 +56,9 @@ def test_record_round_trip() -> None:
 
     evaluation = evaluator_of(SCRIPT)[0].evaluate([EASY, HARD])
     assert Evaluation.from_record(json.loads(json.dumps(evaluation.record()))) == evaluation
+
+
+def test_answers_are_counted_by_problem() -> None:
+    answered = evaluator_of(SCRIPT)[0].answer([HARD, EASY])
+    assert answered == [Answered("c", 4, 4, 1, 2), Answered("a", 1, 4, 3, 0)]
+    assert level_score(answered[:1], 4).pass_at_k.mean == 1.0
