@@ -15,6 +15,7 @@ from expo_lite.preset_files import copy_preset, preset_summary, presets
 COMMANDS = {
     "train": "train a model, as a preset, a file and flags say",
     "app": "show before, after and why in the browser",
+    "doctor": "say why a run learns, or does not, and what to change",
     "plan": "say whether a run fits a GPU, before anything is loaded",
 }
 """Entry points with what they do; each name is a module with `main(argv) -> exit status`."""
