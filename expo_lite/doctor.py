@@ -15,7 +15,7 @@ from expo_lite import entry
 from expo_lite.advice import diagnose
 from expo_lite.checks import Finding
 from expo_lite.config_reader import read_config
-from expo_lite.errors import CheckpointError
+from expo_lite.errors import CheckpointError, DataError
 from expo_lite.files import to_json
 from expo_lite.flags import Parser
 from expo_lite.run_dir import RunDir
@@ -35,7 +35,12 @@ def _doctor(argv: list[str]) -> int:
     if not run.config.is_file():
         raise CheckpointError(f"{run.path} holds no run (no config.yaml); name a run's folder, such as {EXAMPLE}")
     config = read_config(run.config)
-    findings, status = diagnose(run, config), run.read_status()
+    try:
+        findings, status = diagnose(run, config), run.read_status()
+    except ValueError:
+        raise DataError(f"{run.path}: status.json is no JSON; it was damaged, or edited by hand: delete it") from None
+    except OSError as error:
+        raise CheckpointError(f"{run.path} cannot be read ({error.strerror or error}); mend its permissions") from None
     about = {name: status.get(name) for name in ("state", "step")} | {"steps": config.steps}
     if given.json:
         print(to_json({"run": str(run.path), **about, "findings": [asdict(one) for one in findings]}, indent=2))

@@ -45,7 +45,9 @@ def write_run(
 
 def scores(name: str, step: int, *pass_at_1: float) -> dict[str, Any]:
     """A line of eval.jsonl, levels from 1."""
-    levels = [{"level": i, "pass_at_1": {"mean": mean, "low": mean, "high": mean}} for i, mean in enumerate(pass_at_1, 1)]
+    levels = [
+        {"level": i, "pass_at_1": {"mean": mean, "low": mean, "high": mean}} for i, mean in enumerate(pass_at_1, 1)
+    ]
     return {"step": step, "name": name, "levels": levels}
 
 

@@ -263,7 +263,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ),
     (
         "wrong_answers",
-        {"metrics": steps(), "samples": disagreeing(1, ["5", "5", " 5.0", "6"])},
+        {"metrics": steps(), "samples": disagreeing(1, ["5", "5", " 5", "6"])},
         {"metrics": steps(), "samples": disagreeing(2, ["5", "5", "5", "5"])},
         ["1 of 1 explained problems"],
         "--data.source",
