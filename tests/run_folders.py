@@ -45,9 +45,8 @@ def write_run(
 
 def scores(name: str, step: int, *pass_at_1: float) -> dict[str, Any]:
     """A line of eval.jsonl, levels from 1."""
-    levels = [
-        {"level": i, "pass_at_1": {"mean": mean, "low": mean, "high": mean}} for i, mean in enumerate(pass_at_1, 1)
-    ]
+    estimates = [{"mean": mean, "low": mean, "high": mean} for mean in pass_at_1]
+    levels = [{"level": level, "pass_at_1": estimate} for level, estimate in enumerate(estimates, 1)]
     return {"step": step, "name": name, "levels": levels}
 
 

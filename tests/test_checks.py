@@ -12,6 +12,7 @@ from run_folders import LEARNED, STUCK, against_base, explanation, write_run
 from expo_lite.advice import diagnose
 from expo_lite.checks import EVERY, Finding
 from expo_lite.config_reader import read_config
+from expo_lite.run_dir import RunDir
 
 NONE, EXPERT = {"explanation__source": "none"}, {"explanation__source": "expert"}
 LEAK = "2+2=4. As we were told, the answer is $\\boxed{4}$."
@@ -321,7 +322,7 @@ def test_what_goes_well(
     found = findings(tmp_path / "well", **well)
     assert found[name].severity == "good"
     assert all(word in found[name].sentence for word in words), found[name].sentence
-    assert list(found)[0] in {case[0] for case in GOOD}  # what goes well comes first
+    assert next(iter(found)) in {case[0] for case in GOOD}  # what goes well comes first
     assert name not in findings(tmp_path / "less", **less)
 
 
@@ -331,8 +332,6 @@ def test_every_check_has_its_case() -> None:
 
 
 def test_a_lock_is_a_sign_of_life(tmp_path: Path) -> None:
-    from expo_lite.run_dir import RunDir
-
     records = {"metrics": steps(), "status": RUNNING}
     assert "died" in findings(tmp_path / "run", **records)
     with RunDir.open(tmp_path / "run"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from run_folders import LEARNED, STUCK, explanation, write_run
+from test_checks import CASES, GOOD
 
 from expo_lite import cli
 from expo_lite.advice import diagnose
@@ -89,8 +90,6 @@ def test_every_metric_and_finding_is_in_the_page(healthy: RunDir) -> None:
     page = (ROOT / "docs" / "reading-a-run.md").read_text()
     metrics = {name for step in healthy.read("metrics.jsonl") for name in step} - {"step"}
     assert [name for name in sorted(metrics) if f"`{name}`" not in page] == []
-    from test_checks import CASES, GOOD
-
     assert [name for name in sorted({case[0] for case in CASES + GOOD}) if f"`{name}`" not in page] == []
 
 
