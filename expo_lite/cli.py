@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "train several methods and seeds, and report on all",
     "evaluate": "score base and adapter on held-out problems: pass@k by level, with intervals",
     "app": "show before, after and why in the browser",
+    "doctor": "say why a run learns, or does not, and what to change",
     "plan": "say whether a run fits a GPU, before anything is loaded",
 }
 """Entry points with what they do; each name is a module with `main(argv) -> exit status`."""

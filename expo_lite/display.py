@@ -45,7 +45,7 @@ class Display:
 
     def note(self, text: str, style: str = "") -> None:
         """A line above the bar."""
-        self.console.print(text, style=style, highlight=False)
+        self.console.print(text, style=style, highlight=False, markup=False)  # it may quote the model
 
     def validation(self, step: int, evaluation: Evaluation, forgotten: float) -> None:
         """One line with pass@1 by level, and by how much the worst level fell below the base."""

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from expo_lite.batching import collate
 from expo_lite.config import Config
+from expo_lite.leaks import leaked_phrase
 from expo_lite.memory.oom import in_halves
 from expo_lite.policy import Policy
-from expo_lite.prompts import Prompts, leaked_phrase, near_miss
+from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Completion, Explanation, Problem, TrainingSequence, Verdict
 from expo_lite.verifier import Verifier

@@ -10,9 +10,11 @@ from itertools import islice
 import torch
 from rich.console import Console
 
-from expo_lite.advice import advise, forgetting_warnings, forgotten, rescue_line
+from expo_lite.advice import advise
 from expo_lite.assemble import Assembly, assemble
 from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
+from expo_lite.checks.scores import forgotten
+from expo_lite.checks.signal import rescue_line
 from expo_lite.config import Config
 from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
@@ -163,7 +165,7 @@ class Loop:
     def validate(self, step: int, base: Evaluation, display: Display) -> None:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
         evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
-        worst = max(0.0, *forgotten(base, evaluation).values())
+        worst = max(0.0, *forgotten(base.record(), evaluation.record()).values())
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
@@ -172,9 +174,7 @@ class Loop:
             EVAL, {"step": step, "name": "validation", "levels": evaluation.record(), "forgotten_share_max": worst}
         )
         display.validation(step, evaluation, worst)
-        warnings = forgetting_warnings(base, evaluation, self.config.evaluation.forgetting_margin)
-        recent = self.run.read(METRICS)[-self.config.evaluation.every :]
-        for warning in [*warnings, *advise(recent, self.config)]:
+        for warning in advise(self.run, self.config):
             display.note(warning, style="yellow")
         plot_learning_curves(self.run, self.run.path / CURVES)
 
@@ -235,13 +235,11 @@ class Loop:
             self.run.write_text(path.relative_to(self.run.path), card)
         self.run.status(step=step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
-        metrics = self.run.read(METRICS)
-        for sentence in advise(metrics, self.config):
-            self.console.print(sentence, style="yellow", highlight=False)
-        for sentence in forgetting_warnings(before, after, self.config.evaluation.forgetting_margin):
-            self.console.print(sentence, style="yellow", highlight=False)
+        for sentence in advise(self.run, self.config):
+            self.console.print(sentence, style="yellow", highlight=False, markup=False)
+        rescued = rescue_line(self.run.read(METRICS), self.config.explanation.source)
         self.console.print(
-            f"{rescue_line(metrics, self.config.explanation.source)}Adapter of step {self.progress.best_step} (best on "
+            f"{rescued}Adapter of step {self.progress.best_step} (best on "
             f"validation): {self.run.adapter}\nLearning curves: {self.run.path / CURVES}\n"
             f"More problems and samples: python -m expo_lite.evaluate {self.run.path}",
             highlight=False,

@@ -17,7 +17,7 @@ from typing import Any
 
 from expo_lite import files
 from expo_lite.errors import CheckpointError
-from expo_lite.run_lock import RunLock
+from expo_lite.run_lock import RunLock, is_held
 
 METRICS, SAMPLES, EVAL = "metrics.jsonl", "samples.jsonl", "eval.jsonl"
 _LOCK = ".lock"
@@ -185,6 +185,10 @@ class RunDir:
             DataError: a line before the last is damaged.
         """
         return files.read_jsonl(self.path / name)
+
+    def in_use(self) -> bool:
+        """Whether a process has the folder locked."""
+        return is_held(self.path / _LOCK)
 
     def read_status(self) -> dict[str, Any]:
         """What `status` said last; empty before the first time."""

@@ -46,6 +46,26 @@ class RunLock:
             self._fd = None
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock; True too where that cannot be found out.
+
+    It takes the lock for an instant, so ask only where no one is about to start.
+    """
+    if not path.exists():
+        return False
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:  # someone else's folder
+        return True
+    try:
+        _lock(fd)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 if sys.platform == "win32":
     import msvcrt
 

@@ -1,33 +1,34 @@
-"""Each sentence of advice, and when it is given."""
+"""Advice while a run trains: each sentence on why nothing is learned, and when it is given."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import tiny_config
+from rich.console import Console
+from run_folders import LEARNED, STUCK, against_base, explanation, write_run
 
-from expo_lite.advice import advise, forgetting_warnings
-from expo_lite.evaluation import Evaluation, LevelScore
-from expo_lite.intervals import Estimate
-
-LEARNED: dict[str, float] = {"groups_with_signal": 2, "failed_groups": 1, "mixed_groups": 2, "solved_groups": 1}
-STUCK: dict[str, float] = {"groups_with_signal": 0, "failed_groups": 4, "mixed_groups": 0, "solved_groups": 0}
+from expo_lite.advice import advise
+from expo_lite.config_reader import read_config
+from expo_lite.display import Display
 
 
-def advice_on(*metrics: dict[str, float], **settings: Any) -> list[str]:
-    return advise(metrics, tiny_config(**settings))
+def advice_on(folder: Path, *metrics: dict[str, Any], **records: Any) -> list[str]:
+    run = write_run(folder, metrics, **records)
+    return advise(run, read_config(run.config))
 
 
-def rejected(**reasons: int) -> dict[str, float]:
+def rejected(**reasons: int) -> dict[str, Any]:
     """Numbers of a step whose explanations were all turned down."""
     counts = {f"explanations_rejected_{reason}": count for reason, count in reasons.items()}
     return {**STUCK, **counts, "explanations_written": sum(reasons.values())}
 
 
 @pytest.mark.parametrize("metrics", [[], [LEARNED], [STUCK, LEARNED]])
-def test_silence_where_something_was_learned(metrics: list[dict[str, float]]) -> None:
-    assert advice_on(*metrics) == []
+def test_silence_where_something_was_learned(metrics: list[dict[str, Any]], tmp_path: Path) -> None:
+    assert advice_on(tmp_path / "run", *metrics) == []
 
 
 @pytest.mark.parametrize(
@@ -41,8 +42,10 @@ def test_silence_where_something_was_learned(metrics: list[dict[str, float]]) ->
         (rejected(leak=7, unverified=1), {}, ["7 of 8 were betraying", "prompt.hinted"]),
     ],
 )
-def test_why_nothing_was_learned(metrics: dict[str, float], settings: dict[str, Any], words: list[str]) -> None:
-    (sentence,) = advice_on(metrics, **settings)
+def test_why_nothing_was_learned(
+    metrics: dict[str, Any], settings: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    (sentence,) = advice_on(tmp_path / "run", metrics, **settings)
     assert all(word in sentence for word in words)
 
 
@@ -55,24 +58,31 @@ def test_why_nothing_was_learned(metrics: dict[str, float], settings: dict[str, 
         ({"timeout_share": 0.1}, ["verifier.timeout_seconds"]),
     ],
 )
-def test_symptoms_are_named_also_while_learning(shares: dict[str, float], words: list[str]) -> None:
-    (sentence,) = advice_on({**LEARNED, **shares})
+def test_symptoms_are_named_also_while_learning(shares: dict[str, float], words: list[str], tmp_path: Path) -> None:
+    (sentence,) = advice_on(tmp_path / "run", {**LEARNED, **shares})
     assert all(word in sentence for word in words)
 
 
 @pytest.mark.parametrize("name", ["truncated_share", "no_answer_share"])
-def test_a_symptom_counts_by_its_mean_over_the_steps(name: str) -> None:
-    assert advice_on({**LEARNED, name: 0.9}, {**LEARNED, name: 0.0}) == []
-    assert len(advice_on({**LEARNED, name: 0.9}, {**LEARNED, name: 0.2})) == 1
+def test_a_symptom_counts_by_its_mean_over_the_steps(name: str, tmp_path: Path) -> None:
+    assert advice_on(tmp_path / "less", {**LEARNED, name: 0.9}, {**LEARNED, name: 0.0}) == []
+    assert len(advice_on(tmp_path / "more", {**LEARNED, name: 0.9}, {**LEARNED, name: 0.2})) == 1
 
 
-def evaluation(*pass_at_1: float) -> Evaluation:
-    scores = [Estimate(mean, mean, mean) for mean in pass_at_1]
-    return Evaluation([LevelScore(i, 8, 4, 4, score, score, 0.0) for i, score in enumerate(scores, 1)])
-
-
-def test_forgetting_names_each_level_that_fell_by_more_than_the_margin() -> None:
-    (warning,) = forgetting_warnings(evaluation(0.9, 0.9, 0.1), evaluation(0.85, 0.6, 0.9), margin=0.1)
+def test_forgetting_names_each_level_that_fell_by_more_than_the_margin(tmp_path: Path) -> None:
+    fallen = against_base([0.9, 0.9, 0.1], [0.85, 0.6, 0.9])
+    (warning,) = advice_on(tmp_path / "one", LEARNED, evaluations=fallen, evaluation__forgetting_margin=0.1)
     assert all(words in warning for words in ("Level 2", "90%", "60%", "data.levels"))
-    assert len(forgetting_warnings(evaluation(0.9, 0.9), evaluation(0.5, 0.5), margin=0.1)) == 2
-    assert forgetting_warnings(evaluation(0.75), evaluation(0.5), margin=0.25) == []
+    fallen = against_base([0.75], [0.5])
+    assert advice_on(tmp_path / "none", LEARNED, evaluations=fallen, evaluation__forgetting_margin=0.25) == []
+
+
+def test_what_the_model_wrote_does_not_break_the_display(tmp_path: Path) -> None:
+    """Rich reads square brackets as markup, and raises where they make no sense."""
+    text = "As we were told in [/red], the answer is \\boxed{4}."
+    filters = {"explanation__filters": ["complete", "verified"]}
+    (sentence,) = advice_on(tmp_path / "run", LEARNED, samples=[explanation(text)], **filters)
+    shown = io.StringIO()
+    with Display(Console(file=shown, width=400), steps=1, done=0) as display:
+        display.note(sentence, style="yellow")
+    assert "told in [/red], the answer" in shown.getvalue()

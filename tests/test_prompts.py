@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from expo_lite.config import PromptConfig
-from expo_lite.prompts import Prompts, answer_position, fill, leaked_phrase
+from expo_lite.leaks import leaked_phrase
+from expo_lite.prompts import Prompts, answer_position, fill
 from expo_lite.tiny import world
 from expo_lite.tiny.tokenizer import build_tokenizer
 from expo_lite.types import Problem

@@ -11,7 +11,8 @@ from expo_lite.assemble import Assembly, assemble
 from expo_lite.config import Config
 from expo_lite.explain import unhinted_mean_logprob
 from expo_lite.intervals import pass_at_k
-from expo_lite.prompts import leaked_phrase, near_miss
+from expo_lite.leaks import leaked_phrase
+from expo_lite.prompts import near_miss
 from expo_lite.sampler import SampleRequest
 from expo_lite.tiny import world
 from expo_lite.types import Completion, Explanation, Problem, Verdict
