@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a model, as a preset, a file and flags say",
     "app": "show before, after and why in the browser",
     "plan": "say whether a run fits a GPU, before anything is loaded",
+    "properties": "measure how likely explanations are to the model, and the true answer after them",
 }
 """Entry points with what they do; each name is a module with `main(argv) -> exit status`."""
 

@@ -13,6 +13,7 @@ from expo_lite.config import Config, PolicyConfig
 from expo_lite.config_reader import read_config
 from expo_lite.errors import ConfigError
 from expo_lite.preset_files import preset_path
+from expo_lite.saved_adapter import shaped_like
 from expo_lite.ui.run_list import find_run, list_runs
 
 LOGIN = "expo"
@@ -122,11 +123,6 @@ def open_adapter(folder: Path, root: Path) -> Opening:
         config = Config(policy=PolicyConfig(model=base, lora_rank=rank, lora_alpha=alpha))
     has_problems = is_tiny or of_run.is_file()
     return Opening(shaped_like(folder, config), root, folder.name, folder, has_problems)
-
-
-def shaped_like(adapter: Path, config: Config) -> Config:
-    """The configuration with its model opened around this adapter: it may be on other layers than a new one's."""
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": str(adapter)})})
 
 
 def fits(of_run: Config, shown: Config) -> bool:
