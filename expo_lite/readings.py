@@ -73,8 +73,9 @@ class Measure:
 
 
 def in_nats(row: Row) -> str:
-    """`0.05 [0.04, 0.06]`."""
-    mean, low, high = (f"{round(value, 2) + 0.0:.2f}" for value in (row.mean, row.low, row.high))  # -0.0 becomes 0.0
+    """`0.05 [0.04, 0.06]`, or `-34.4 [-35.8, -33.0]`."""
+    digits = 2 if max(abs(row.low), abs(row.high)) < 10 else 1
+    mean, low, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in (row.mean, row.low, row.high))  # no -0.0
     return f"{mean} [{low}, {high}]"
 
 
@@ -142,7 +143,7 @@ def unanswered(readings: Sequence[Reading]) -> list[str]:
 def grids(rows: Sequence[Row]) -> list[tuple[str, list[str], list[list[str]]]]:
     """For each measure and side its title, column names and lines of text; a cell without any text is "-"."""
     levels = [*sorted({row.level for row in rows if row.level is not None}), None]
-    names = [f"level {level}" if level is not None else "all" for level in levels]
+    names = [f"L{level}" if level is not None else "all" for level in levels]
     found = []
     for measure, side in dict.fromkeys((row.measure, row.side) for row in rows):
         kinds = [kind for kind in KINDS if any((row.measure, row.kind) == (measure, kind) for row in rows)]
@@ -156,7 +157,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """The grids for a terminal."""
     made = []
     for title, names, lines in grids(rows):
-        table = Table(title=title)
+        table = Table(title=title, pad_edge=False)  # 80 columns are enough
         for name in names:
             table.add_column(name, justify="right" if name else "left", no_wrap=not name)
         for line in lines:
