@@ -19,16 +19,17 @@ MAX_DIGITS = 400
 _BRACES = re.compile(r"\\{1,4}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _PLAIN = re.compile(r"0|-?[1-9][0-9]{0,30}")
 
-# ---------------------------------------------------------------------------------------------- extraction
-
 
 def boxed_answer(text: str) -> str | None:
-    r"""Return the stripped content of the last balanced `\boxed{...}` or `\fbox{...}`; None without one or if empty.
+    r"""Return the stripped content of the last balanced `\boxed{...}` or `\fbox{...}`; None without one or if empty."""
+    start, end = boxed_place(text)
+    return text[start:end].strip() or None
 
-    One pass with a stack: linear in the length of the text however many boxes stay open.
-    """
+
+def boxed_place(text: str) -> tuple[int, int]:
+    r"""Return where the content of the last balanced box starts and ends, (0, 0) without one; linear, by a stack."""
     stack: list[tuple[bool, int]] = []  # (is a box, where its content starts) of each open brace
-    last = (-1, -1)
+    last = (0, 0)
     for token in _BRACES.finditer(text):
         word = token.group()
         if word.endswith("{") and word != r"\{":
@@ -37,13 +38,12 @@ def boxed_answer(text: str) -> str | None:
             is_box, start = stack.pop()
             if is_box and start > last[0]:
                 last = (start, token.start())
-    return (text[last[0] : last[1]].strip() or None) if last[0] >= 0 else None
+    return last
 
 
 def gold_answer(text: str) -> str:
     r"""Return a data set's answer: its last box (also MATH's `\boxed 5`), else what follows `####`, else all of it."""
-    boxed = boxed_answer(text)
-    if boxed is not None:
+    if boxed := boxed_answer(text):
         return boxed
     bare = re.findall(r"\\boxed\s+([^\s{$][^$\n]*)\$", text)
     return (bare[-1] if bare else text.rsplit("####", 1)[-1]).strip()

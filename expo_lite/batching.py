@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from expo_lite.memory.live import LiveUnits
+from expo_lite.memory.oom import in_halves
 from expo_lite.types import TrainingSequence
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,25 @@ def cut_micro_batches(
         rows.append(sequence)
     if rows:
         yield rows
+
+
+def in_micro_batches(
+    sequences: Sequence[TrainingSequence],
+    pad_id: int,
+    device: torch.device,
+    units: LiveUnits,
+    work: Callable[[MicroBatch], Result],
+) -> Iterator[Result]:
+    """Do `work` on micro-batches under the token budget, on smaller ones where memory runs out.
+
+    Raises MemoryBudgetError where a single sequence does not fit.
+    """
+
+    def on_rows(rows: Sequence[TrainingSequence]) -> Result:
+        return work(collate(rows, pad_id, device))
+
+    for rows in cut_micro_batches(sequences, lambda: units.micro_batch_tokens):
+        yield from in_halves(rows, on_rows, units.halve_micro_batch, "memory.micro_batch_tokens")
 
 
 def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device) -> MicroBatch:

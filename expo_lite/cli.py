@@ -19,6 +19,7 @@ COMMANDS = {
     "app": "show before, after and why in the browser",
     "doctor": "say why a run learns, or does not, and what to change",
     "plan": "say whether a run fits a GPU, before anything is loaded",
+    "properties": "measure how likely explanations are to the model, and the true answer after them",
 }
 """Entry points with what they do; each name is a module with `main(argv) -> exit status`."""
 

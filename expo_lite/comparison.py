@@ -162,13 +162,16 @@ class Comparer:
         assert attempt.verdict is not None
         rejected = rejection(attempt.completion, attempt.verdict, self.config.explanation.filters)
         explanation = Explanation(problem, self.prompts.task(problem), attempt.completion, attempt.verdict, rejected)
-        chunk = self.sampler.units.logprob_chunk
         with self.policy.generating():
             with self.policy.reference():
-                before = unhinted_logprobs(explanation, self.policy, chunk).tolist()
-            after = unhinted_logprobs(explanation, self.policy, chunk).tolist() if trained else None
+                before = self._unhinted(explanation)
+            after = self._unhinted(explanation) if trained else None
         likelihoods = Likelihoods(self._pieces(attempt.completion.completion_ids), before, after)
         return Comparison(problem, attempts, rejected, likelihoods)
+
+    def _unhinted(self, explanation: Explanation) -> list[float]:
+        (logprobs,) = unhinted_logprobs([explanation], self.policy, self.sampler.units)
+        return logprobs.tolist()
 
     def _pieces(self, ids: list[int]) -> list[str]:
         """What each token adds to the text; one that ends within a character adds it to the next."""

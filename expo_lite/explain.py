@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from expo_lite.batching import collate
 from expo_lite.config import Config
 from expo_lite.leaks import leaked_phrase
-from expo_lite.memory.oom import in_halves
+from expo_lite.likelihood import sequence_logprobs
+from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy
 from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
@@ -87,18 +87,8 @@ class Explainer:
             return accepted
         if self.config.selection == "random":
             return [random.Random(f"{self.seed}/{step}/{accepted[0].problem.id}").choice(accepted)]
-        return [accepted[self.sampler.read(torch.stack(self._unhinted_means(accepted)).argmax())]]
-
-    def _unhinted_means(self, explanations: Sequence[Explanation]) -> list[Tensor]:
-        """`unhinted_mean_logprob` of each, one at a time."""
-        policy, units = self.sampler.policy, self.sampler.units
-
-        def score(one: Sequence[Explanation]) -> Tensor:
-            return unhinted_mean_logprob(one[0], policy, units.logprob_chunk)
-
-        # nothing to halve, but each gets its second attempt
-        attempts = (in_halves([e], score, units.halve_micro_batch, "memory.micro_batch_tokens") for e in explanations)
-        return [mean for attempt in attempts for mean in attempt]
+        logprobs = unhinted_logprobs(accepted, self.sampler.policy, self.sampler.units)
+        return [accepted[self.sampler.read(torch.stack([own.mean() for own in logprobs]).argmax())]]
 
 
 def rejection(
@@ -114,16 +104,10 @@ def rejection(
     return None
 
 
-def unhinted_mean_logprob(explanation: Explanation, policy: Policy, chunk: int) -> Tensor:
-    """Scalar mean log pi(token | unhinted prompt, tokens before), temperature 1: how natural the policy finds it."""
-    return unhinted_logprobs(explanation, policy, chunk).mean()
+def unhinted_logprobs(explanations: Sequence[Explanation], policy: Policy, units: LiveUnits) -> list[Tensor]:
+    """log pi(token | unhinted prompt, tokens before) of each explanation's tokens (T,), at temperature 1.
 
-
-@torch.no_grad()
-def unhinted_logprobs(explanation: Explanation, policy: Policy, chunk: int) -> Tensor:
-    """log pi(token | unhinted prompt, tokens before) of each of the explanation's tokens (T,), temperature 1."""
-    sequence = TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids)
-    batch = collate([sequence], policy.pad_id, policy.device)
-    temperature = torch.ones_like(batch.advantages)
-    logprobs, _ = policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
-    return logprobs
+    Their mean says how natural the policy finds an explanation. Raises MemoryBudgetError where one does not fit.
+    """
+    sequences = [TrainingSequence(e.unhinted_ids, e.completion.completion_ids) for e in explanations]
+    return sequence_logprobs(sequences, policy, units)

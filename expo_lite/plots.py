@@ -79,3 +79,32 @@ def plot_bars(axes: Axes, results: Sequence[LevelResult], k: int) -> None:
         axes.bar(places, heights, width * 0.95, yerr=below_and_above, color=color, label=model, error_kw={"lw": 1})
     axes.set(title=f"pass@{k}", xlabel="level", xticks=range(len(results)))
     axes.set_xticklabels([str(result.level) for result in results])
+
+
+def plot_properties(rows: list[dict], path: Path) -> None:
+    """Negative log-likelihood per token, and log pi(a* | q, c), by level and kind of text; rows are `readings.Row`s."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    plot_kinds(left, [row for row in rows if row["measure"] == "nll_nats_per_token"])
+    left.set(title="How unlikely a text is without the hint", ylabel="NLL per token (nats)")
+    plot_kinds(right, [row for row in rows if row["measure"] == "answer_logprob_nats"])
+    right.set(title="How likely the true answer is after it", ylabel="log π(a* | q, c) (nats)")
+    right.legend(*left.get_legend_handles_labels(), frameon=False, fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_kinds(axes: Axes, rows: list[dict]) -> None:
+    """A point with its interval for each kind and level; the base hollow where the trained model stands beside it."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    sides = list(dict.fromkeys(row["side"] for row in rows))
+    for number, (side, kind) in enumerate((side, kind) for side in sides for kind in kinds):
+        own = [row for row in rows if (row["side"], row["kind"]) == (side, kind) and row["level"] is not None]
+        means = [row["mean"] for row in own]
+        reach = [[abs(row["mean"] - row[end]) for row in own] for end in ("low", "high")]
+        shift = 0.08 * (number - (len(kinds) * len(sides) - 1) / 2)  # side by side, not on top of each other
+        color = f"C{kinds.index(kind)}"
+        face = color if side == sides[-1] else "none"
+        label = f"{kind}, {side}" if len(sides) > 1 else kind
+        places = [row["level"] + shift for row in own]
+        axes.errorbar(places, means, reach, color=color, marker="o", linestyle="none", label=label, mfc=face)
+    axes.set(xlabel="level", xticks=sorted({row["level"] for row in rows if row["level"] is not None}))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expo_lite.config import PolicyConfig
+from expo_lite.config import Config, PolicyConfig
 from expo_lite.errors import ConfigError, first_line
 from expo_lite.hub_access import may_be_on_hub
 
@@ -147,3 +147,8 @@ def hub_name(model: str) -> str | None:
     if not may_be_on_hub(model):
         return None
     return re.sub(r"(-unsloth)?-bnb-4bit$", "", model.lower().partition("/")[2])
+
+
+def shaped_like(adapter: Path, config: Config) -> Config:
+    """The configuration with its model opened around this adapter: it may be on other layers than a new one's."""
+    return config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": str(adapter)})})

@@ -11,11 +11,10 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from expo_lite.batching import MicroBatch, collate, cut_micro_batches, per_sequence
+from expo_lite.batching import MicroBatch, in_micro_batches, per_sequence
 from expo_lite.config import Config
 from expo_lite.errors import DivergedError
 from expo_lite.memory.live import LiveUnits
-from expo_lite.memory.oom import in_halves
 from expo_lite.metrics import UpdateMeter
 from expo_lite.objectives import explanation_loss, kl_loss, policy_loss
 from expo_lite.pairs import preference_weights
@@ -109,13 +108,8 @@ class Updater:
     def in_micro_batches(
         self, sequences: Sequence[TrainingSequence], work: Callable[[MicroBatch], Result]
     ) -> Iterator[Result]:
-        """Do `work` on micro-batches under the token budget, on smaller ones where memory runs out."""
-
-        def on_rows(rows: Sequence[TrainingSequence]) -> Result:
-            return work(collate(rows, self.policy.pad_id, self.policy.device))
-
-        for rows in cut_micro_batches(sequences, lambda: self.units.micro_batch_tokens):
-            yield from in_halves(rows, on_rows, self.units.halve_micro_batch, "memory.micro_batch_tokens")
+        """Do `work` on micro-batches of the moment's size; see `batching.in_micro_batches`."""
+        return in_micro_batches(sequences, self.policy.pad_id, self.policy.device, self.units, work)
 
     def accumulate_gradients(self, batch: MicroBatch) -> dict[str, Tensor]:
         """Add the micro-batch's gradients to the step's; returns sums over its tokens for the metrics.

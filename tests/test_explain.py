@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import CUT, ScriptedSampler, tiny_config, tiny_policy, written
+from tiny_models import CUT, ScriptedSampler, live_units, tiny_config, tiny_policy, written
 
-from expo_lite.explain import Explainer, rejection, unhinted_mean_logprob
+from expo_lite.explain import Explainer, rejection, unhinted_logprobs
 from expo_lite.policy import Policy
 from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sequences import training_sequences
@@ -103,7 +103,8 @@ def test_likeliest_has_the_highest_mean_log_probability_under_the_unhinted_promp
         logits = policy.causal_lm(input_ids=torch.tensor([task + ids])).logits[0, len(task) - 1 : -1]
         logprobs = torch.log_softmax(logits, 1)[range(len(ids)), ids]
         means[text], sums[text] = logprobs.mean().item(), logprobs.sum().item()
-        assert unhinted_mean_logprob(e, policy, chunk=4) == pytest.approx(means[text], rel=1e-4)
+        (own,) = unhinted_logprobs([e], policy, live_units(chunk=4))
+        assert own.mean().item() == pytest.approx(means[text], rel=1e-4)
     likeliest = max(order, key=lambda text: means[text])
     assert likeliest != max(order, key=lambda text: sums[text])
     assert trained_texts(policy, explainer) == [likeliest]

@@ -145,3 +145,10 @@ def test_special_tokens_and_chat_template_survive(loaded: PreTrainedTokenizerBas
     ids = loaded.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
     assert loaded.decode(ids) == "<|user|>What is 1+2?<|assistant|>"
     assert loaded.decode([*ids, 5, loaded.eos_token_id], skip_special_tokens=True) == "What is 1+2?0"
+
+
+def test_steps_are_told_only_of_the_worlds_own_questions() -> None:
+    right, wrong = world.own_solution(NUMBERS), world.own_solution(NUMBERS[:2])
+    question = world.problem(NUMBERS).question
+    assert (world.steps_right(question, right), world.steps_right(question, wrong)) == (True, False)
+    assert world.steps_right("Tom has 23, 45, 12 and 67 pears. How many?", right) is None

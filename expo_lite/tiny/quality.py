@@ -9,7 +9,7 @@ from rich.table import Table
 
 from expo_lite.assemble import Assembly, assemble
 from expo_lite.config import Config
-from expo_lite.explain import unhinted_mean_logprob
+from expo_lite.explain import unhinted_logprobs
 from expo_lite.intervals import pass_at_k
 from expo_lite.leaks import leaked_phrase
 from expo_lite.prompts import near_miss
@@ -106,5 +106,5 @@ def nll(parts: Assembly, problems: Sequence[Problem], written: Sequence[Completi
     """Mean negative log-likelihood under the unhinted prompt, of the first NLL_PROBLEMS."""
     pairs = list(zip(problems, written, strict=True))[:NLL_PROBLEMS]
     explanations = [Explanation(p, parts.prompts.task(p), c, Verdict.CORRECT) for p, c in pairs]
-    chunk = parts.sampler.units.logprob_chunk
-    return -sum(float(unhinted_mean_logprob(e, parts.policy, chunk)) for e in explanations) / len(explanations)
+    logprobs = unhinted_logprobs(explanations, parts.policy, parts.sampler.units)
+    return -sum(float(own.mean()) for own in logprobs) / len(logprobs)

@@ -12,7 +12,7 @@ from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import ConfigError
 from expo_lite.preset_files import preset_path
-from expo_lite.saved_adapter import read_settings
+from expo_lite.saved_adapter import read_settings, shaped_like
 from expo_lite.targets import adapter_flags
 from expo_lite.ui.run_list import find_run, list_runs
 
@@ -114,11 +114,6 @@ def open_adapter(folder: Path, root: Path) -> Opening:
     except ConfigError as error:
         raise ConfigError(f"--adapter: {folder} holds no adapter that PEFT wrote ({error})") from None
     return Opening(read_request(flags).config, root, folder.name, folder, has_problems)
-
-
-def shaped_like(adapter: Path, config: Config) -> Config:
-    """The configuration with its model opened around this adapter: it may be on other layers than a new one's."""
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": str(adapter)})})
 
 
 def fits(of_run: Config, shown: Config) -> bool:
