@@ -15,7 +15,8 @@ from torch import Tensor
 
 from expo_lite.batching import MicroBatch
 from expo_lite.prompts import answer_position
-from expo_lite.types import Explanation, RolloutGroup
+from expo_lite.tiny.world import steps_right
+from expo_lite.types import Explanation, RolloutGroup, Verdict
 
 PHASES = ("generate", "verify", "explain", "train")
 
@@ -110,6 +111,7 @@ def step_metrics(
         **{f"{_name(verdict)}_share": share for verdict, share in _verdict_shares(groups).items()},
         **_explanation_metrics(explanations),
         "explanations_trained": sum(map(len, trained_on)),
+        **_wrong_steps(explanations, trained_on),
         **update,
         **{f"{phase}_seconds": seconds for phase, seconds in clock.seconds.items()},
     }
@@ -131,6 +133,23 @@ def _explanation_metrics(explanations: Sequence[Sequence[Explanation]]) -> dict[
         "explanations_accepted": reasons[None],
         **{f"explanations_rejected_{reason}": reasons[reason] for reason in ("incomplete", "unverified", "leak")},
         **({"explanation_answer_position_share": _mean(found)} if found else {}),
+    }
+
+
+def _wrong_steps(
+    explanations: Sequence[Sequence[Explanation]], trained_on: Sequence[Sequence[Explanation]]
+) -> dict[str, float]:
+    """Where steps can be checked, in the tiny world: how many explanations with a right answer are right throughout."""
+
+    def checked(sets: Sequence[Sequence[Explanation]]) -> list[bool]:
+        right = [e for of_problem in sets for e in of_problem if e.verdict is Verdict.CORRECT]
+        found = [steps_right(e.problem.question, e.completion.text) for e in right]
+        return [sound for sound in found if sound is not None]
+
+    written, trained = checked(explanations), checked(trained_on)
+    return {
+        **({"explanations_steps_right_share": _mean(written)} if written else {}),
+        **({"explanations_trained_wrong_steps": trained.count(False)} if trained else {}),
     }
 
 

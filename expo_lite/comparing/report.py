@@ -95,10 +95,11 @@ def heading(given: argparse.Namespace, trial: Trial) -> str:
         f"# Comparison on {config.data.source} with {config.policy.model}\n\n"
         f"    {shlex.join(['python', '-m', 'expo_lite.compare', *sys.argv[1:]])}\n\n"
         f"ExPO-Lite {__version__}. {len(set(given.seeds))} seeds; {trial.steps} steps of "
-        f"{config.rollout.prompts_per_step} problems and {config.rollout.group_size} rollouts. The same problems in the "
-        f"same order for every method. Scores: the adapter that was best on validation, {given.problems} test problems a "
-        f"level, {given.samples} answers each at temperature {config.rollout.temperature:g}; per cent, with 95 % intervals "
-        "over seeds and problems.\n\n![Learning curves and scores](report.png)\n"
+        f"{config.rollout.prompts_per_step} problems and {config.rollout.group_size} rollouts. The same "
+        "problems in the same order for every method. Scores: the adapter that was best on validation, "
+        f"{given.problems} test problems a level, {given.samples} answers each at temperature "
+        f"{config.rollout.temperature:g}; per cent, with 95 % intervals over seeds and problems.\n\n"
+        "![Learning curves and scores](report.png)\n"
     )
 
 
@@ -146,10 +147,10 @@ def costs(lines: Sequence[Line], base: Counts, given: argparse.Namespace) -> str
         )
     head = ["", "time", "taught nothing", "rescued", "wrong step", "forgetting"]
     legend = (
-        "Time of training, without validation. Taught nothing: prompts without signal, and without an explanation trained "
-        "on. Rescued: failed prompts with one. Wrong step: explanations trained on whose answer is right and a step is not "
-        "(known for the tiny world only). All in per cent. Forgetting: the most that a level's pass@1 lies below the "
-        "base's, in points."
+        "Time of training, without validation. Taught nothing: prompts without signal, and without an explanation "
+        "trained on. Rescued: failed prompts with one. Wrong step: explanations trained on whose answer is right and a "
+        "step is not (known for the tiny world only). All in per cent. Forgetting: the most that a level's pass@1 lies "
+        "below the base's, in points."
     )
     return f"## What it took\n\n{markdown(head, rows)}\n{legend}\n"
 
