@@ -172,4 +172,5 @@ def markdown(rows: Sequence[Row], subject: str, notes: Sequence[str]) -> str:
     for title, names, lines in grids(rows):
         texts = [names, ["---"] * len(names), *lines]
         parts.append(f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in texts))
-    return "\n\n".join([*parts, *(f"* {note}" for note in notes)]) + "\n"
+    parts.append("\n".join(f"* {note}" for note in notes))
+    return "\n\n".join(parts).rstrip() + "\n"
