@@ -26,7 +26,8 @@ def score(
 ) -> int:
     """Answer the test problems, judge, and write results into `folder`; the exit status, 130 after Ctrl-C.
 
-    `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known. Raises ExpoLiteError.
+    `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known.
+    Raises ExpoLiteError.
     """
     problems, notes = load_test(config.data, trained)
     for note in notes:
