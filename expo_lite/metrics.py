@@ -15,7 +15,7 @@ from torch import Tensor
 
 from expo_lite.batching import MicroBatch
 from expo_lite.prompts import answer_position
-from expo_lite.types import Explanation, RolloutGroup
+from expo_lite.types import REJECTIONS, Explanation, RolloutGroup
 
 PHASES = ("generate", "verify", "explain", "train")
 
@@ -123,7 +123,7 @@ def _explanation_metrics(explanations: Sequence[Sequence[Explanation]]) -> dict[
     return {
         "explanations_written": len(written),
         "explanations_accepted": reasons[None],
-        **{f"explanations_rejected_{reason}": reasons[reason] for reason in ("incomplete", "unverified", "leak")},
+        **{f"explanations_rejected_{reason}": reasons[reason] for reason in REJECTIONS},
         **({"explanation_answer_position_share": _mean(found)} if found else {}),
     }
 
