@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -56,11 +57,9 @@ def open_fit(page: Any) -> None:
 
 def points(page: Any, title: str, letter: str) -> dict[int, float]:
     """What a panel draws of a run: value by step."""
-    panel = page.locator(".panel").filter(has=page.get_by_text(title, exact=True))
-    marks = panel.locator(f'circle[data-letter="{letter}"]').evaluate_all(
-        "marks => marks.map(m => [m.dataset.step, m.dataset.value])"
-    )
-    return {int(step): float(value) for step, value in marks}
+    chart = page.locator("#curves figure").filter(has=page.get_by_text(title, exact=True))
+    values = json.loads(chart.locator(f'.line[data-name="{letter}"]').get_attribute("data-values"))
+    return {int(step): float(value.split()[0]) for step, value in values}
 
 
 def found(page: Any, count: int) -> None:
@@ -105,7 +104,7 @@ class TestRuns:
         page = visit(url)
         open_runs(page)
         page.locator("#run-levels").get_by_label("Level 1").uncheck()
-        page.wait_for_function("document.querySelectorAll('.panel').length == 7")
+        page.wait_for_function("document.querySelectorAll('#curves figure').length == 7")
         assert "Level 1" not in page.locator(".panels").inner_text()
         page.locator("#runs .token").filter(has_text=GRPO).locator(".token-remove").click()
         page.wait_for_function("document.querySelectorAll('.keys .key').length == 1")
@@ -115,7 +114,7 @@ class TestRuns:
     def test_the_pointers_step_is_read_in_all_panels(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
-        box = page.locator(".panel svg").first.bounding_box()
+        box = page.locator("#curves .live-plot").first.bounding_box()
         page.mouse.move(box["x"] + box["width"] * 0.93, box["y"] + box["height"] / 2)
         read = page.locator(".readout").all_inner_texts()
         assert len(read) == 8 and len({text.split(":")[0] for text in read}) == 1 and read[0].startswith("step 6")
@@ -197,7 +196,7 @@ class TestFit:
             page.locator("#fit-budget input").fill(str(budget))
             expected = fit(replace(asked, budget_gib=float(budget)))
             page.locator("#fit-board .limits", has_text=f"budget {budget:.2f}").wait_for()
-            board = page.locator("#fit-board").inner_text()
+            board = page.locator("#fit-verdict").inner_text() + page.locator("#fit-board").inner_text()
             assert f"Generating {gib(expected.planned.plan.generation_peak)} GiB" in board
             assert f"Training {gib(expected.planned.plan.training_peak)} GiB" in board
             assert f"{expected.planned.units.rollouts_alive}\n" in board
@@ -208,12 +207,12 @@ class TestFit:
         page = visit(url)
         open_fit(page)
         page.locator("#fit-new input").fill("16000")
-        verdict = page.locator("#fit-board .verdict-box", has_text="It does not fit")
+        verdict = page.locator("#fit-verdict", has_text="It does not fit")
         verdict.wait_for()
         tokens = re.search(r"rollout\.max_new_tokens (\d+)", verdict.inner_text())
         assert tokens
         page.locator("#fit-new input").fill(tokens[1])
-        page.locator("#fit-board .verdict-box", has_text="✓ It fits").wait_for()
+        page.locator("#fit-verdict", has_text="✓ It fits").wait_for()
         page.locator("#fit-new input").fill(str(int(tokens[1]) + 1))
         verdict.wait_for()
 
@@ -236,12 +235,12 @@ class TestFit:
         open_fit(page)
         page.locator("#fit-model input").fill("some/unknown-model")
         page.locator("#fit-model input").press("Enter")
-        page.locator("#fit-board", has_text="'some/unknown-model' is not known here").wait_for()
+        page.locator("#fit-verdict", has_text="'some/unknown-model' is not known here").wait_for()
         page.locator("#fit-model input").fill("Qwen/Qwen3-4B")
         page.locator("#fit-model input").press("Enter")
-        page.locator("#fit-board", has_text="Qwen/Qwen3-4B").wait_for()
+        page.locator("#fit-verdict", has_text="Qwen/Qwen3-4B").wait_for()
         page.locator("#fit-group input").fill("1")
-        page.locator("#fit-board", has_text="rollout.group_size: should be at least 2 (got 1)").wait_for()
+        page.locator("#fit-verdict", has_text="rollout.group_size: should be at least 2 (got 1)").wait_for()
 
 
 class TestReading:

@@ -357,7 +357,7 @@ class TestBoards:
         samples = rows_of(load_samples(run))
         table = samples_html(samples, TINY)
         assert len(text_of(table)) < 6 * (EXCERPT + 100) and "END" not in table
-        assert "✗ no answer" in text_of(table) and "self-explanation" in table
+        assert "✗ no answer" in text_of(table) and "self-explanation" in text_of(table)
         assert "END" in sample_html(samples[5], TINY)
         assert "Expert" in sample_html(samples[2], EXPERT)
 
