@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,122 @@ class TestReading:
         open_fit(page)
         for name in ("Start from a preset", "Card", "Budget (GiB)", "Longest completion", "LoRA rank"):
             assert page.get_by_label(name).count() >= 1, name
+
+
+STOPS = """() => {
+  const stop = document.activeElement, place = stop.getBoundingClientRect()
+  const owner = stop.closest('[id]:not([id^="html-"])')
+  return [owner ? owner.id : '', place.x + scrollX, place.y + scrollY]
+}"""
+HEADINGS = """() => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]
+  .filter(heading => heading.offsetParent !== null).map(heading => Number(heading.tagName[1]))"""
+SAME_ROW = 40
+"""Pixels: labels of one or two lines stand above the fields of a row."""
+
+
+def visited(page: Any, tab: str, last: str) -> list[tuple[str, float, float]]:
+    """Where the Tab key goes from a tab's button on, up to the part `last`: part, left and top, one a part."""
+    page.get_by_role("tab", name=tab).focus()
+    found: list[tuple[str, float, float]] = []
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        part, left, top = page.evaluate(STOPS)
+        # an open list that can be scrolled is a stop without a part, and the tabs' own buttons come first
+        if part and part != "tabs" and part not in [name for name, _, _ in found]:
+            found.append((part, left, top))
+        if part == last:
+            return found
+    raise AssertionError(f"{last} was not reached, only {found}")
+
+
+def in_reading_order(stops: list[tuple[str, float, float]]) -> None:
+    for (name, left, top), (following, next_left, next_top) in pairwise(stops):
+        below = next_top > top + SAME_ROW
+        beside = abs(next_top - top) <= SAME_ROW and (next_left > left or next_top > top)
+        assert below or beside, f"{following} comes after {name}"
+
+
+class TestKeyboard:
+    @pytest.mark.parametrize("width", [400, 1280])
+    def test_runs_are_visited_in_reading_order(self, url: str, visit: Callable[..., Any], width: int) -> None:
+        page = visit(url, viewport={"width": width, "height": 900})
+        open_runs(page)
+        stops = visited(page, "Runs", "samples-after")
+        filters = ["samples-run", "samples-kind", "samples-verdict", "samples-levels", "samples-text"]
+        table = ["samples", "samples-before", "samples-page", "samples-after"]
+        assert [name for name, _, _ in stops] == [
+            "runs",
+            "refresh-runs",
+            "run-levels",
+            "curves",
+            "scores",
+            *filters,
+            *table,
+        ]
+        in_reading_order(stops)
+
+    @pytest.mark.parametrize("width", [400, 1280])
+    def test_the_plan_is_visited_in_reading_order(self, url: str, visit: Callable[..., Any], width: int) -> None:
+        page = visit(url, viewport={"width": width, "height": 900})
+        open_fit(page)
+        stops = visited(page, "Will it fit?", "fit-command")
+        fields = ["preset", "card", "budget", "model", "prompt", "new", "prompts", "group", "rank", "optimizer"]
+        assert [name for name, _, _ in stops] == [f"fit-{name}" for name in [*fields, "checkpointing", "command"]]
+        in_reading_order(stops)
+
+    def test_runs_are_picked(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url)
+        open_runs(page)
+        page.get_by_role("tab", name="Runs").focus()
+        while not page.evaluate("document.activeElement.closest('#runs .token-remove')"):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelectorAll('.keys .key').length == 1")
+        assert page.locator(".keys .name").all_inner_texts() == [EXPO]
+        while not page.evaluate("document.activeElement.matches('#runs input')"):
+            page.keyboard.press("Tab")
+        page.keyboard.type("grpo")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelectorAll('.keys .key').length == 2")
+        assert page.locator(".keys .name").all_inner_texts() == [EXPO, GRPO]
+
+    def test_a_plan_is_changed(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url)
+        open_fit(page)
+        page.get_by_role("tab", name="Will it fit?").focus()
+        page.keyboard.press("Tab")
+        page.keyboard.type("24gb")
+        page.keyboard.press("Enter")
+        page.locator("#fit-verdict", has_text=preset_values("24gb").model).wait_for()
+        while not page.evaluate("document.activeElement.matches('#fit-budget input')"):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("16")
+        page.locator("#fit-board .limits", has_text="budget 16.00").wait_for()
+
+
+class TestScreenReaders:
+    def test_headings_skip_no_level(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url)
+        open_runs(page)
+        page.locator("#samples tr[data-row] button").first.click()
+        page.locator("#sample .sample-text").wait_for()
+        runs = page.evaluate(HEADINGS)
+        open_fit(page)
+        for levels in (runs, page.evaluate(HEADINGS)):
+            assert levels[0] == 1 and len(levels) > 1
+            assert all(after <= before + 1 for before, after in pairwise(levels)), levels
+
+    def test_what_is_announced_stays_while_its_text_changes(self, url: str, visit: Callable[..., Any]) -> None:
+        """A live region that is replaced by another is often not read out."""
+        page = visit(url)
+        open_runs(page)
+        page.evaluate("document.querySelector('#samples-count [role=status]').seen = true")
+        page.get_by_label("explanations").check()
+        page.locator("#samples-count", has_text=re.compile(r"^\s*0 of ")).wait_for()
+        assert page.evaluate("document.querySelector('#samples-count [role=status]').seen")
+        open_fit(page)
+        page.evaluate("document.querySelector('#fit-verdict [role=status]').seen = true")
+        page.locator("#fit-budget input").fill("1")
+        page.locator("#fit-verdict [role=status]", has_text="It does not fit").wait_for()
+        assert page.evaluate("document.querySelector('#fit-verdict [role=status]').seen")

@@ -122,7 +122,7 @@ def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, floa
 
 def _numbers(axes: Axes) -> str:
     """Those of both axes; steps are whole."""
-    steps = [step for step in ticks(axes.right) if step <= axes.right and step.is_integer()]
+    steps = [step for step in ticks(axes.right, 4) if step <= axes.right and step.is_integer()]
     return "".join(
         f'<span class="y" style="top:{_y(mark, axes) / 10:.1f}%">{axes.text(mark)}</span>' for mark in axes.marks
     ) + "".join(
