@@ -116,7 +116,7 @@ class TestRuns:
         page = visit(url)
         open_runs(page)
         box = page.locator("#curves .live-plot").first.bounding_box()
-        page.mouse.move(box["x"] + box["width"] * 0.93, box["y"] + box["height"] / 2)
+        page.mouse.move(box["x"] + box["width"] * 0.999, box["y"] + box["height"] / 2)
         read = page.locator(".readout").all_inner_texts()
         assert len(read) == 8 and len({text.split(":")[0] for text in read}) == 1 and read[0].startswith("step 6")
         last = RunDir(root / EXPO).read(METRICS)[-1]["failed_groups"]
