@@ -1,6 +1,7 @@
 """Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extra `app`, playwright and Chromium).
 
 It shows the runs of the tiny preset in --root; if there are none, it trains one with ExPO and one with GRPO there.
+`--only runs fit` takes the pictures whose names begin so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TALLEST = {1280: 1700, 400: 1500}
+"""Pixels of a picture by its width: what comes below is more of the same."""
 
 
 def compare(page: Any) -> None:
@@ -69,34 +72,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default="runs", help="the folder of runs")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
+    parser.add_argument("--only", nargs="*", default=[""], help="how the names of the pictures begin")
     given = parser.parse_args()
-    if not list(Path(given.root).glob("*/adapter")):
+    root = Path(given.root).resolve()
+    if not list(root.glob("*/adapter")):
         for method, source in (("grpo", "none"), ("expo", "self")):
-            run = str(Path(given.root) / f"tiny-{method}-seed0")
+            run = str(root / f"tiny-{method}-seed0")
             command = [sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--run", run]
             subprocess.run([*command, "--explanation.source", source], check=True)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    with serving(given.root) as url, sync_playwright() as playwright:
+    with serving(root) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for name, width, scheme, prepare in SHOTS:
+            if not name.startswith(tuple(given.only)):
+                continue
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
             page.goto(url)
             page.locator("#compare").wait_for()
             prepare(page)
             page.mouse.move(0, 0)
             page.wait_for_timeout(1000)  # transitions and fonts
-            page.screenshot(path=given.out / f"{name}.png", full_page=True)
+            height = min(TALLEST[width], page.evaluate("document.documentElement.scrollHeight"))
+            part = {"x": 0, "y": 0, "width": width, "height": height}
+            page.screenshot(path=given.out / f"{name}.png", full_page=True, clip=part)
             page.close()
         browser.close()
 
 
 @contextmanager
-def serving(root: str) -> Iterator[str]:
-    """The app in a process of its own; gives its address."""
+def serving(root: Path) -> Iterator[str]:
+    """The app in a process of its own, started beside its runs so that no path of this machine is in a picture."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(REPOSITORY / "app.py"), "--root", root, "--port", str(port)])
+    command = [sys.executable, str(REPOSITORY / "app.py"), "--root", root.name, "--port", str(port)]
+    process = subprocess.Popen(command, cwd=root.parent)
     url = f"http://127.0.0.1:{port}/"
     try:
         while process.poll() is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy
 from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.types import Completion, Explanation, Problem, TrainingSequence, Verdict
+from expo_lite.types import Completion, Explanation, Problem, Rejection, TrainingSequence, Verdict
 from expo_lite.verifier import Verifier
 
 
@@ -91,9 +90,7 @@ class Explainer:
         return [accepted[self.sampler.read(torch.stack([own.mean() for own in logprobs]).argmax())]]
 
 
-def rejection(
-    completion: Completion, verdict: Verdict, filters: frozenset[str]
-) -> Literal["incomplete", "unverified", "leak"] | None:
+def rejection(completion: Completion, verdict: Verdict, filters: frozenset[str]) -> Rejection | None:
     """The first filter that turns an explanation down, or None."""
     if "complete" in filters and not completion.finished:
         return "incomplete"

@@ -100,6 +100,24 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [record for _, record in jsonl_lines(path)]
 
 
+def read_new_jsonl(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """The records after the first `start` bytes of a growing file, and how many bytes were read then.
+
+    A last line that has no end yet is left for the next time.
+
+    Raises:
+        DataError: a line before the last is damaged.
+    """
+    with open(path, "rb") as file:
+        file.seek(start)
+        whole = file.read().rpartition(b"\n")
+    lines = [line for line in whole[0].split(b"\n") if line.strip()]
+    records = [record for line in lines if (record := _record(line)) is not None]
+    if len(records) < len(lines):
+        read_jsonl(path)  # it names file and line
+    return records, start + len(whole[0]) + len(whole[1])
+
+
 def jsonl_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     """The lines of a file as they stand (without line ends) with their records; else like `read_jsonl`.
 

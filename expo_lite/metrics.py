@@ -16,7 +16,7 @@ from torch import Tensor
 from expo_lite.batching import MicroBatch
 from expo_lite.prompts import answer_position
 from expo_lite.tiny.world import steps_right
-from expo_lite.types import Explanation, RolloutGroup, Verdict
+from expo_lite.types import REJECTIONS, Explanation, RolloutGroup, Verdict
 
 PHASES = ("generate", "verify", "explain", "train")
 
@@ -131,7 +131,7 @@ def _explanation_metrics(explanations: Sequence[Sequence[Explanation]]) -> dict[
     return {
         "explanations_written": len(written),
         "explanations_accepted": reasons[None],
-        **{f"explanations_rejected_{reason}": reasons[reason] for reason in ("incomplete", "unverified", "leak")},
+        **{f"explanations_rejected_{reason}": reasons[reason] for reason in REJECTIONS},
         **({"explanation_answer_position_share": _mean(found)} if found else {}),
     }
 

@@ -20,6 +20,21 @@ class Verdict(str, Enum):
     TIMEOUT = "timeout"
 
 
+Rejection = Literal["incomplete", "unverified", "leak"]
+"""The filter that turned an explanation down."""
+REJECTIONS: dict[str, str] = {
+    "incomplete": "it did not come to an end",
+    "unverified": "it does not arrive at the answer",
+    "leak": "it betrays that the answer was told",
+}
+"""Why, in words."""
+
+
+def why_rejected(reason: str) -> str:
+    """The words for a recorded reason; that of another version stands for itself."""
+    return REJECTIONS.get(reason, reason)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One question with its known answer.
@@ -98,7 +113,7 @@ class Explanation:
     unhinted_ids: list[int]
     completion: Completion
     verdict: Verdict
-    rejected: Literal["incomplete", "unverified", "leak"] | None = None
+    rejected: Rejection | None = None
 
 
 @dataclass(frozen=True)

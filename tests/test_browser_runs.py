@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,9 @@ def open_fit(page: Any) -> None:
 
 def points(page: Any, title: str, letter: str) -> dict[int, float]:
     """What a panel draws of a run: value by step."""
-    panel = page.locator(".panel").filter(has=page.get_by_text(title, exact=True))
-    marks = panel.locator(f'circle[data-letter="{letter}"]').evaluate_all(
-        "marks => marks.map(m => [m.dataset.step, m.dataset.value])"
-    )
-    return {int(step): float(value) for step, value in marks}
+    chart = page.locator("#curves figure").filter(has=page.get_by_text(title, exact=True))
+    values = json.loads(chart.locator(f'.line[data-name="{letter}"]').get_attribute("data-values"))
+    return {int(step): float(value.split()[0]) for step, value in values}
 
 
 def found(page: Any, count: int) -> None:
@@ -105,7 +105,7 @@ class TestRuns:
         page = visit(url)
         open_runs(page)
         page.locator("#run-levels").get_by_label("Level 1").uncheck()
-        page.wait_for_function("document.querySelectorAll('.panel').length == 7")
+        page.wait_for_function("document.querySelectorAll('#curves figure').length == 7")
         assert "Level 1" not in page.locator(".panels").inner_text()
         page.locator("#runs .token").filter(has_text=GRPO).locator(".token-remove").click()
         page.wait_for_function("document.querySelectorAll('.keys .key').length == 1")
@@ -115,8 +115,8 @@ class TestRuns:
     def test_the_pointers_step_is_read_in_all_panels(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
-        box = page.locator(".panel svg").first.bounding_box()
-        page.mouse.move(box["x"] + box["width"] * 0.93, box["y"] + box["height"] / 2)
+        box = page.locator("#curves .live-plot").first.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.999, box["y"] + box["height"] / 2)
         read = page.locator(".readout").all_inner_texts()
         assert len(read) == 8 and len({text.split(":")[0] for text in read}) == 1 and read[0].startswith("step 6")
         last = RunDir(root / EXPO).read(METRICS)[-1]["failed_groups"]
@@ -197,7 +197,7 @@ class TestFit:
             page.locator("#fit-budget input").fill(str(budget))
             expected = fit(replace(asked, budget_gib=float(budget)))
             page.locator("#fit-board .limits", has_text=f"budget {budget:.2f}").wait_for()
-            board = page.locator("#fit-board").inner_text()
+            board = page.locator("#fit-verdict").inner_text() + page.locator("#fit-board").inner_text()
             assert f"Generating {gib(expected.planned.plan.generation_peak)} GiB" in board
             assert f"Training {gib(expected.planned.plan.training_peak)} GiB" in board
             assert f"{expected.planned.units.rollouts_alive}\n" in board
@@ -208,12 +208,12 @@ class TestFit:
         page = visit(url)
         open_fit(page)
         page.locator("#fit-new input").fill("16000")
-        verdict = page.locator("#fit-board .verdict-box", has_text="It does not fit")
+        verdict = page.locator("#fit-verdict", has_text="It does not fit")
         verdict.wait_for()
         tokens = re.search(r"rollout\.max_new_tokens (\d+)", verdict.inner_text())
         assert tokens
         page.locator("#fit-new input").fill(tokens[1])
-        page.locator("#fit-board .verdict-box", has_text="✓ It fits").wait_for()
+        page.locator("#fit-verdict", has_text="✓ It fits").wait_for()
         page.locator("#fit-new input").fill(str(int(tokens[1]) + 1))
         verdict.wait_for()
 
@@ -236,12 +236,12 @@ class TestFit:
         open_fit(page)
         page.locator("#fit-model input").fill("some/unknown-model")
         page.locator("#fit-model input").press("Enter")
-        page.locator("#fit-board", has_text="'some/unknown-model' is not known here").wait_for()
+        page.locator("#fit-verdict", has_text="'some/unknown-model' is not known here").wait_for()
         page.locator("#fit-model input").fill("Qwen/Qwen3-4B")
         page.locator("#fit-model input").press("Enter")
-        page.locator("#fit-board", has_text="Qwen/Qwen3-4B").wait_for()
+        page.locator("#fit-verdict", has_text="Qwen/Qwen3-4B").wait_for()
         page.locator("#fit-group input").fill("1")
-        page.locator("#fit-board", has_text="rollout.group_size: should be at least 2 (got 1)").wait_for()
+        page.locator("#fit-verdict", has_text="rollout.group_size: should be at least 2 (got 1)").wait_for()
 
 
 class TestReading:
@@ -260,3 +260,122 @@ class TestReading:
         open_fit(page)
         for name in ("Start from a preset", "Card", "Budget (GiB)", "Longest completion", "LoRA rank"):
             assert page.get_by_label(name).count() >= 1, name
+
+
+STOPS = """() => {
+  const stop = document.activeElement, place = stop.getBoundingClientRect()
+  const owner = stop.closest('[id]:not([id^="html-"])')
+  return [owner ? owner.id : '', place.x + scrollX, place.y + scrollY]
+}"""
+HEADINGS = """() => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]
+  .filter(heading => heading.offsetParent !== null).map(heading => Number(heading.tagName[1]))"""
+SAME_ROW = 40
+"""Pixels: labels of one or two lines stand above the fields of a row."""
+
+
+def visited(page: Any, tab: str, last: str) -> list[tuple[str, float, float]]:
+    """Where the Tab key goes from a tab's button on, up to the part `last`: part, left and top, one a part."""
+    page.get_by_role("tab", name=tab).focus()
+    found: list[tuple[str, float, float]] = []
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        part, left, top = page.evaluate(STOPS)
+        # an open list that can be scrolled is a stop without a part, and the tabs' own buttons come first
+        if part and part != "tabs" and part not in [name for name, _, _ in found]:
+            found.append((part, left, top))
+        if part == last:
+            return found
+    raise AssertionError(f"{last} was not reached, only {found}")
+
+
+def in_reading_order(stops: list[tuple[str, float, float]]) -> None:
+    for (name, left, top), (following, next_left, next_top) in pairwise(stops):
+        below = next_top > top + SAME_ROW
+        beside = abs(next_top - top) <= SAME_ROW and (next_left > left or next_top > top)
+        assert below or beside, f"{following} comes after {name}"
+
+
+class TestKeyboard:
+    @pytest.mark.parametrize("width", [400, 1280])
+    def test_runs_are_visited_in_reading_order(self, url: str, visit: Callable[..., Any], width: int) -> None:
+        page = visit(url, viewport={"width": width, "height": 900})
+        open_runs(page)
+        stops = visited(page, "Runs", "samples-after")
+        filters = ["samples-run", "samples-kind", "samples-verdict", "samples-levels", "samples-text"]
+        table = ["samples", "samples-before", "samples-page", "samples-after"]
+        assert [name for name, _, _ in stops] == [
+            "runs",
+            "refresh-runs",
+            "run-levels",
+            "curves",
+            "scores",
+            *filters,
+            *table,
+        ]
+        in_reading_order(stops)
+
+    @pytest.mark.parametrize("width", [400, 1280])
+    def test_the_plan_is_visited_in_reading_order(self, url: str, visit: Callable[..., Any], width: int) -> None:
+        page = visit(url, viewport={"width": width, "height": 900})
+        open_fit(page)
+        stops = visited(page, "Will it fit?", "fit-command")
+        fields = ["preset", "card", "budget", "model", "prompt", "new", "prompts", "group", "rank", "optimizer"]
+        assert [name for name, _, _ in stops] == [f"fit-{name}" for name in [*fields, "checkpointing", "command"]]
+        in_reading_order(stops)
+
+    def test_runs_are_picked(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url)
+        open_runs(page)
+        page.get_by_role("tab", name="Runs").focus()
+        while not page.evaluate("document.activeElement.closest('#runs .token-remove')"):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelectorAll('.keys .key').length == 1")
+        assert page.locator(".keys .name").all_inner_texts() == [EXPO]
+        while not page.evaluate("document.activeElement.matches('#runs input')"):
+            page.keyboard.press("Tab")
+        page.keyboard.type("grpo")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelectorAll('.keys .key').length == 2")
+        assert page.locator(".keys .name").all_inner_texts() == [EXPO, GRPO]
+
+    def test_a_plan_is_changed(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url)
+        open_fit(page)
+        page.get_by_role("tab", name="Will it fit?").focus()
+        page.keyboard.press("Tab")
+        page.keyboard.type("24gb")
+        page.keyboard.press("Enter")
+        page.locator("#fit-verdict", has_text=preset_values("24gb").model).wait_for()
+        while not page.evaluate("document.activeElement.matches('#fit-budget input')"):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("16")
+        page.locator("#fit-board .limits", has_text="budget 16.00").wait_for()
+
+
+class TestScreenReaders:
+    def test_headings_skip_no_level(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url)
+        open_runs(page)
+        page.locator("#samples tr[data-row] button").first.click()
+        page.locator("#sample .sample-text").wait_for()
+        runs = page.evaluate(HEADINGS)
+        open_fit(page)
+        for levels in (runs, page.evaluate(HEADINGS)):
+            assert levels[0] == 1 and len(levels) > 1
+            assert all(after <= before + 1 for before, after in pairwise(levels)), levels
+
+    def test_what_is_announced_stays_while_its_text_changes(self, url: str, visit: Callable[..., Any]) -> None:
+        """A live region that is replaced by another is often not read out."""
+        page = visit(url)
+        open_runs(page)
+        page.evaluate("document.querySelector('#samples-count [role=status]').seen = true")
+        page.get_by_label("explanations").check()
+        page.locator("#samples-count", has_text=re.compile(r"^\s*0 of ")).wait_for()
+        assert page.evaluate("document.querySelector('#samples-count [role=status]').seen")
+        open_fit(page)
+        page.evaluate("document.querySelector('#fit-verdict [role=status]').seen = true")
+        page.locator("#fit-budget input").fill("1")
+        page.locator("#fit-verdict [role=status]", has_text="It does not fit").wait_for()
+        assert page.evaluate("document.querySelector('#fit-verdict [role=status]').seen")

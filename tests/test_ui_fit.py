@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -14,15 +15,17 @@ from typing import Any
 import pytest
 
 from expo_lite import plan
-from expo_lite.config_reader import read_config
+from expo_lite.config_reader import dump_yaml, read_config
 from expo_lite.errors import ConfigError
 from expo_lite.memory.budget import budgeted_plan
 from expo_lite.memory.plan import GIB
-from expo_lite.memory.shapes import KNOWN, find_shape
+from expo_lite.memory.shapes import KNOWN, ModelShape, find_shape
 from expo_lite.memory.speed import CARDS, in_words
 from expo_lite.preset_files import preset_path, presets
-from expo_lite.ui.fit import HIGHEST, Asked, fit, preset_values, shape_here
-from expo_lite.ui.fit_board import bars, error_html, fit_html, gib
+from expo_lite.run_dir import RunDir
+from expo_lite.ui.fit import HIGHEST, Asked, fit, models, preset_values, shape_here
+from expo_lite.ui.fit_board import bars, error_html, fit_html, gib, verdict_html
+from expo_lite.ui.run_list import own_models
 
 BIG = preset_values("24gb")
 
@@ -67,7 +70,7 @@ class TestNumbers:
 
     def test_the_page_shows_them(self) -> None:
         found = fit(BIG)
-        shown = text_of(fit_html(found))
+        shown = text_of(verdict_html(found) + fit_html(found))
         assert "✓ It fits" in shown and f"of {gib(found.planned.limit)} usable" in shown
         assert f"Generating {gib(found.planned.plan.generation_peak)} GiB" in shown
         assert f"Training {gib(found.planned.plan.training_peak)} GiB" in shown
@@ -96,7 +99,7 @@ class TestWhatDoesNotFit:
         assert tokens
         assert fit(replace(asked, new_tokens=float(tokens[1]))).refusal == ""
         assert fit(replace(asked, new_tokens=float(tokens[1]) + 1)).refusal != ""
-        shown = text_of(fit_html(refused))
+        shown = text_of(verdict_html(refused) + fit_html(refused))
         assert "✗ It does not fit" in shown and tokens[0] in shown and "too much" in shown
 
     def test_the_longest_completion_is_the_longest(self) -> None:
@@ -180,6 +183,29 @@ class TestRefusals:
         assert "<script" not in error_html(str(refused.value))
 
 
+def describe(folder: Path, shape: ModelShape) -> None:
+    """Write the config.json of a model of that shape."""
+    folder.mkdir(exist_ok=True)
+    described = {
+        "model_type": "qwen3",
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "intermediate_size": shape.mlp,
+        "vocab_size": shape.vocabulary,
+    }
+    (folder / "config.json").write_text(json.dumps(described))
+
+
+def refusal(model: str, own: Collection[str] = ()) -> str:
+    """What is said of a model that is not known here."""
+    with pytest.raises(ConfigError, match="is not known here") as refused:
+        shape_here(model, own)
+    return str(refused.value)
+
+
 class TestModels:
     @pytest.mark.parametrize(
         "model", ["some/unknown-model", "no", "", "../..", "//evil.example/share", "\\\\evil\\share", "x\0y", "x" * 999]
@@ -190,7 +216,7 @@ class TestModels:
 
         monkeypatch.setattr("socket.socket.connect", refuse)
         monkeypatch.setattr("socket.getaddrinfo", refuse)
-        with pytest.raises(ConfigError, match="is not known here, and the page asks no one outside"):
+        with pytest.raises(ConfigError, match="is not known here, and the page opens no folders"):
             shape_here(model)
 
     @pytest.mark.parametrize("model", ["//evil.example/share", "\\\\evil.example\\share"])
@@ -202,33 +228,60 @@ class TestModels:
         with pytest.raises(ConfigError, match="is not known here"):
             shape_here(model)
 
-    def test_a_folder_on_this_machine(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "{folder}",
+            "{folder}/",
+            "{folder}/../model",
+            "file://{folder}",
+            "~/model",
+            "./model",
+            "model",
+            "../{name}/model",
+        ],
+    )
+    def test_a_visitors_folder_is_not_looked_at(
+        self, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether something lies there or not: the answer is the same, and comes without a look."""
+        (link := tmp_path / "runs").mkdir()
+        (link / "model").symlink_to(tmp_path / "model")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        model = written.format(folder=tmp_path / "model", name=tmp_path.name)
+        without = refusal(model)
+        describe(tmp_path / "model", KNOWN["Qwen/Qwen3-4B"])
+        monkeypatch.setattr(Path, "is_file", lambda path: pytest.fail(f"{path} was looked at"))
+        assert refusal(model) == without == refusal(str(link / "model")).replace(str(link / "model"), model)
+
+    def test_a_folder_that_one_of_the_apps_own_runs_names(self, tmp_path: Path) -> None:
+        known, folder = KNOWN["Qwen/Qwen3-4B"], tmp_path / "model"
+        describe(folder, known)
+        config = read_config(preset_path("tiny"))
+        named = config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(folder)})})
+        RunDir.create(tmp_path / "runs" / "mine", dump_yaml(named)).close()
+        own = own_models(tmp_path / "runs")
+        assert own == [str(folder)] and (str(folder), str(folder)) in models(own)
+        assert shape_here(str(folder), own) == replace(known, name=str(folder))
+        found = fit(replace(BIG, model=str(folder)), own)
+        assert found.planned.plan == fit(replace(BIG, model="Qwen/Qwen3-4B")).planned.plan
+        with pytest.raises(ConfigError, match="is not known here"):
+            fit(replace(BIG, model=str(tmp_path / "other")), own)
+
+    def test_a_hub_model_that_was_downloaded_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         known = KNOWN["Qwen/Qwen3-4B"]
-        described = {
-            "model_type": "qwen3",
-            "num_hidden_layers": known.layers,
-            "hidden_size": known.hidden,
-            "num_attention_heads": known.heads,
-            "num_key_value_heads": known.kv_heads,
-            "head_dim": known.head_dim,
-            "intermediate_size": known.mlp,
-            "vocab_size": known.vocabulary,
-        }
-        (tmp_path / "config.json").write_text(json.dumps(described))
-        assert shape_here(str(tmp_path)) == replace(known, name=str(tmp_path))
-        assert (
-            fit(replace(BIG, model=str(tmp_path))).planned.plan == fit(replace(BIG, model="Qwen/Qwen3-4B")).planned.plan
-        )
+        describe(tmp_path, known)
+        monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path / "config.json"))
+        assert shape_here("some/model") == replace(known, name="some/model")
 
     @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"hidden_size": "secret"}', "root:x:0:0"])
     def test_what_else_lies_there_stays_untold(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(ConfigError, match="is not known here") as with_file:
-            shape_here(str(tmp_path))
+        own = [str(tmp_path)]
+        with_file = refusal(str(tmp_path), own)
         (tmp_path / "config.json").unlink()
-        with pytest.raises(ConfigError) as without:
-            shape_here(str(tmp_path))
-        assert str(with_file.value) == str(without.value)
+        assert with_file == refusal(str(tmp_path), own)
 
     def test_the_shipped_one(self) -> None:
         assert 0 < fit(preset_values("tiny")).planned.plan.peak < GIB

@@ -19,10 +19,12 @@ from expo_lite.config_reader import dump_yaml, read_config
 from expo_lite.errors import DataError
 from expo_lite.preset_files import preset_path
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
-from expo_lite.ui.curves import bin_width, curves_html, first_choice, levels_of, method_of, panels, show
-from expo_lite.ui.line_chart import Line, Panel, Point, apart, panel_html, spoken, ticks
-from expo_lite.ui.run_board import EXCERPT, LONGEST_TEXT, sample_html, samples_html, scores_html
-from expo_lite.ui.run_list import find_run, list_runs
+from expo_lite.ui import run_list, run_tables
+from expo_lite.ui.chart import NO_POINTS, Axes, Line, chart_html, spread, ticks
+from expo_lite.ui.curves import bin_width, curves_html, first_choice, levels_of, panels, show
+from expo_lite.ui.newest import Newest
+from expo_lite.ui.run_board import EXCERPT, LONGEST_TEXT, kind_name, sample_html, samples_html, scores_html
+from expo_lite.ui.run_list import find_run, list_runs, method_of
 from expo_lite.ui.run_tables import (
     Wanted,
     checked_wanted,
@@ -31,11 +33,13 @@ from expo_lite.ui.run_tables import (
     load_samples,
     matching,
     page_of,
+    part_of,
     rows_of,
 )
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 TINY = read_config(preset_path("tiny"))
+EXPERT = TINY.model_copy(update={"explanation": TINY.explanation.model_copy(update={"source": "expert"})})
 HOSTILE = '<script>alert(1)</script> ![](http://evil.example/a.png) ${alert(1)} "x"'
 
 
@@ -108,7 +112,7 @@ class TestTables:
             "all attempts were right",
             "all attempts failed",
             "learned from",
-            "turned down: unverified",
+            "turned down: it does not arrive at the answer",
             "accepted, not used",
         ]
         assert rows_of(samples)[3]["text"] == HOSTILE
@@ -132,7 +136,7 @@ class TestTables:
         empty = RunDir(tmp_path / "new")
         assert [len(load(empty)) for load in (load_metrics, load_samples, load_evaluations)] == [0, 0, 0]
         shown = show(list_runs(tmp_path))
-        assert "No values yet" in curves_html(shown, levels_of(shown))
+        assert NO_POINTS in curves_html(shown, levels_of(shown))
         assert "No test scores yet" in scores_html(shown)
 
     @pytest.mark.parametrize("line", ['{"step": 1}', "{", '{"step": 1, "name": "test", "levels": [3]}'])
@@ -141,6 +145,67 @@ class TestTables:
         path.write_text(line + "\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
         with pytest.raises(DataError, match=r"eval\.jsonl"):
             load_evaluations(run)
+
+
+class TestKeeping:
+    """What was read of files is kept: the newest only, and no file is read twice for nothing."""
+
+    def test_a_file_that_has_not_grown_is_not_parsed_again(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = load_samples(run)
+        monkeypatch.setattr(run_tables, "_samples", lambda *_: pytest.fail("it was parsed again"))
+        for _ in range(3):
+            assert load_samples(run) is first
+
+    def test_of_a_file_that_has_grown_only_the_new_lines_are_parsed(
+        self, run: RunDir, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[int] = []
+        make = run_tables._samples
+        monkeypatch.setattr(
+            run_tables, "_samples", lambda records, before: made.append(len(records)) or make(records, before)
+        )
+        assert len(load_samples(run)) == 5
+        run.append(SAMPLES, sample(3, 5, "rollout", "wrong", "new", group="failed"))
+        assert list(load_samples(run)["row"]) == [1, 2, 3, 4, 5, 6] and rows_of(load_samples(run))[5]["text"] == "new"
+        assert made == [0, 5, 1]
+
+    def test_a_run_that_was_cut_back_and_went_on_is_read_anew(self, run: RunDir) -> None:
+        run.append(METRICS, metrics_record(3))
+        assert list(load_metrics(run)["step"]) == [1, 2, 3]
+        run.truncate_after(1)
+        run.append_many(METRICS, [metrics_record(step, reward_mean=9.0) for step in (2, 3, 4)])
+        assert [row["reward_mean"] for row in rows_of(load_metrics(run))] == [0.1, 9.0, 9.0, 9.0]
+
+    def test_a_new_column_of_a_growing_file(self, run: RunDir) -> None:
+        load_metrics(run)
+        run.append(METRICS, metrics_record(3, margin_mean=1.0))
+        assert [row["margin_mean"] for row in rows_of(load_metrics(run))] == [None, None, 1.0]
+
+    def test_only_the_newest_of_each_file_and_few_files_are_kept(self) -> None:
+        kept: Newest[int] = Newest(2)
+        for number, name in enumerate("aaabca"):
+            kept.renewed(Path(name), lambda old, number=number: number)
+        assert len(kept) == 2
+        assert kept.renewed(Path("a"), lambda old: old or 0) == 5 and kept.renewed(Path("b"), lambda old: old or 0) == 0
+
+    def test_what_could_not_be_made_is_not_kept(self) -> None:
+        kept: Newest[int] = Newest(2)
+        kept.renewed(Path("a"), lambda _: 1)
+        with pytest.raises(ZeroDivisionError):
+            kept.renewed(Path("a"), lambda _: 1 // 0)
+        assert len(kept) == 0
+
+    def test_configurations_are_read_once(self, tmp_path: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+        read: list[Path] = []
+        real = run_list.read_config
+        monkeypatch.setattr(run_list, "read_config", lambda path: read.append(path) or real(path))
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "config.yaml").write_text("policy: {unknown: 1}", encoding="utf-8")  # another version's
+        for _ in range(3):
+            assert [one.name for one in list_runs(tmp_path)] == ["mine"]
+        assert sorted(path.parent.name for path in read) == ["mine", "other"]
+        run.config.write_text(dump_yaml(TINY.model_copy(update={"steps": 12345})), encoding="utf-8")
+        assert list_runs(tmp_path)[0].config.steps == 12345
 
 
 class TestFilters:
@@ -187,35 +252,69 @@ class TestFilters:
         found, number, pages = page_of(load_samples(run), asked, rows=2)
         assert (list(found["row"]), number, pages) == (rows, page, 3)
 
+    @pytest.mark.parametrize(("offset", "limit", "rows"), [(0, 2, [1, 2]), (3, 9, [4, 5]), (5, 1, []), (10**9, 1, [])])
+    def test_parts(self, run: RunDir, offset: int, limit: int, rows: list[int]) -> None:
+        assert list(part_of(load_samples(run), offset, limit, 9)["row"]) == rows
+
+    @pytest.mark.parametrize(("offset", "limit"), [(-1, 1), (0, 0), (0, 10), (0.5, 1), ("0", 1), (None, 1), (0, None)])
+    def test_parts_that_are_none(self, run: RunDir, offset: object, limit: object) -> None:
+        with pytest.raises(DataError, match=r"(offset|limit): should be a whole number"):
+            part_of(load_samples(run), offset, limit, 9)
+
 
 class TestCurves:
     def test_their_points_are_the_files_numbers(self, tmp_path: Path, run: RunDir) -> None:
         make_run(tmp_path, "grpo", source="none", at=2)
         shown = show(list_runs(tmp_path))
-        assert [(one.run.name, one.style, method_of(one.run)) for one in shown] == [
+        assert [(one.run.name, one.style, method_of(one.run.config).name) for one in shown] == [
             ("grpo", 0, "GRPO"),
             ("mine", 1, "ExPO"),
         ]
         assert levels_of(shown) == [1, 4]
         drawn = {panel.title: panel for panel in panels(shown, [4])}
         assert list(drawn) == ["Level 4", "Reward", "Failed problems", "Rescued problems"]
-        assert drawn["Level 4"].lines[1].points == [Point(0, 0, 0, 0), Point(2, 50, 25, 50)]
-        assert drawn["Reward"].lines[1].points == [Point(1, 0.1), Point(2, 0.2)]
-        assert drawn["Failed problems"].lines[0].points == [Point(1, 9), Point(2, 8)]
-        assert {panel.last_step for panel in drawn.values()} == {2}
+        assert drawn["Level 4"].lines[1].points == [(0, 0), (2, 50)]
+        assert drawn["Level 4"].lines[1].intervals == [(0, 0, 0), (2, 25, 50)]
+        assert drawn["Reward"].lines[1].points == [(1, 0.1), (2, 0.2)]
+        assert drawn["Failed problems"].lines[0].points == [(1, 9), (2, 8)]
+        assert {panel.axes.right for panel in drawn.values()} == {2}
+
+    def test_a_later_methods_run_has_the_curves_that_it_records(self, tmp_path: Path, run: RunDir) -> None:
+        with RunDir.create(tmp_path / "dpo", dump_yaml(TINY), clock=lambda: 2.0) as other:
+            other.append_many(METRICS, [{"step": step, "margin_mean": 0.5} for step in (1, 2)])
+        alone = panels(show([find_run(tmp_path, "dpo")]), [])
+        assert alone == []
+        both = {panel.title: panel for panel in panels(show(list_runs(tmp_path)), [])}
+        assert [len(line.points) for line in both["Reward"].lines] == [0, 2]
+        shown = curves_html(show(list_runs(tmp_path)), [4])
+        assert "A dpo" in text_of(shown) and "Failed problems" in shown
+
+    def test_a_method_that_only_a_later_version_knows_stands_for_itself(self) -> None:
+        later = TINY.model_copy(update={"explanation": TINY.explanation.model_copy(update={"source": "peer"})})
+        assert method_of(later).name == "peer" and kind_name("explanation", later) == "explanation"
+        assert kind_name("pair", later) == "pair" and kind_name("rollout", later) == "attempt"
 
     def test_long_runs_are_averaged_to_few_points(self, run: RunDir) -> None:
         run.append_many(METRICS, [metrics_record(step) for step in range(3, 601)])
         (reward,) = [p for p in panels(show([find_run(run.path.parent, "mine")]), []) if p.title == "Reward"]
         assert bin_width(600) == 10 and len(reward.lines[0].points) == 60 and "mean of 10 steps" in reward.note
-        assert reward.lines[0].points[1] == Point(pytest.approx(15.5), pytest.approx(1.55))
+        assert reward.lines[0].points[1] == pytest.approx((15.5, 1.55))
 
     def test_names_are_escaped_and_the_chart_speaks(self) -> None:
-        panel = Panel("Level 4", "", " %", [Line(HOSTILE, 1, [Point(0, 0), Point(10, 52.34, 40, 60)])], 10, 100)
-        shown = panel_html(panel)
-        assert "<script" not in shown and "evil.example" not in shown
-        assert spoken(panel) == f"Level 4, by step. B {HOSTILE}: 0 % at step 0, 52.3 % at step 10."
-        assert f"B {HOSTILE}, step 10: 52.3 % [40, 60]" in html.unescape(shown)
+        intervals = [(0, 0, 0), (10, 40, 60)]
+        line = Line("B", "r1", [(0, 0), (10, 52.34)], True, intervals, f"B {HOSTILE}")
+        shown = chart_html("Level 4", "", [line], Axes(10, 100, (0, 100), lambda v: f"{v:.3g} %"), read=True)
+        assert "<script" not in shown and "evil.example" not in shown and "${" not in shown
+        assert f"Level 4. Latest: B {HOSTILE} 52.3 %." in html.unescape(shown)
+        assert 'data-values="[[0, &quot;0 %&quot;], [10, &quot;52.3 %&quot;]]"' in shown and 'data-last="10"' in shown
+        assert 'class="band r1" d="M0 1000L1000 400L1000 600L0 1000Z"' in shown
+
+    @pytest.mark.parametrize(("last", "steps"), [(1, "0 1"), (3, "0 1 2 3"), (10, "0 5 10"), (90, "0 25 50 75")])
+    def test_steps_are_whole_and_stand_where_they_are(self, last: int, steps: str) -> None:
+        shown = chart_html("T", "", [], Axes(last, 1.0, (), str))
+        marks = re.findall(r'class="x" style="left:([\d.]+)%">(?:step )?(\d+)<', shown)
+        assert " ".join(step for _, step in marks) == steps
+        assert all(float(place) == pytest.approx(100 * int(step) / last, abs=0.06) for place, step in marks)
 
     @pytest.mark.parametrize(
         ("top", "last"), [(100, 100), (1, 1), (30, 30), (13, 15), (0.07, 0.08), (12345, 12500), (3, 3)]
@@ -224,8 +323,8 @@ class TestCurves:
         assert ticks(top)[0] == 0 and ticks(top)[-1] == pytest.approx(last) and len(ticks(top)) <= 6
 
     def test_letters_do_not_lie_on_each_other(self) -> None:
-        assert apart([10, 11, 50], 12, 100) == [10, 22, 50]
-        assert apart([95, 99, 100], 12, 100) == [76, 88, 100]
+        assert spread([10, 11, 50], 12) == [10, 22, 50]
+        assert spread([95, 99, 100], 12) == [76, 88, 100]
 
     def test_at_first_the_newest_of_each_method_and_never_another_model(self, tmp_path: Path) -> None:
         for at, (name, source) in enumerate([("old", "self"), ("grpo", "none"), ("new", "self")], 1):
@@ -254,22 +353,22 @@ class TestBoards:
         long = "word " * 2000
         run.append(SAMPLES, sample(3, 5, "rollout", "no answer", long + "END", group="failed"))
         samples = rows_of(load_samples(run))
-        table = samples_html(samples, "self")
+        table = samples_html(samples, TINY)
         assert len(text_of(table)) < 6 * (EXCERPT + 100) and "END" not in table
-        assert "✗ no answer" in text_of(table) and "self-explanation" in table
-        assert "END" in sample_html(samples[5], "self")
-        assert "Expert" in sample_html(samples[2], "expert")
+        assert "✗ no answer" in text_of(table) and "self-explanation" in text_of(table)
+        assert "END" in sample_html(samples[5], TINY)
+        assert "Expert" in sample_html(samples[2], EXPERT)
 
     def test_even_one_sample_is_bounded(self, run: RunDir) -> None:
         run.append(SAMPLES, sample(3, 5, "rollout", "wrong", "x" * 1_000_000, group="failed"))
-        shown = sample_html(rows_of(load_samples(run))[5], "self")
+        shown = sample_html(rows_of(load_samples(run))[5], TINY)
         assert len(shown) < LONGEST_TEXT + 2000 and "The first 20,000 characters are shown" in shown
 
     def test_what_models_wrote_is_only_text(self, run: RunDir) -> None:
         samples = rows_of(load_samples(run))
-        for shown in (samples_html(samples, "self"), sample_html(samples[3], "self")):
+        for shown in (samples_html(samples, TINY), sample_html(samples[3], TINY)):
             assert "<script" not in shown and "evil.example" not in shown and "${" not in shown
-        assert "<script>alert(1)</script>" in text_of(sample_html(samples[3], "self"))
+        assert "<script>alert(1)</script>" in text_of(sample_html(samples[3], TINY))
 
 
 # ----------------------------------------------------------------------------------------------------------------- API
@@ -311,7 +410,14 @@ class TestApi:
             run="mine", kind="explanation", level=4, correct="wrong", text="ALERT", api_name="/samples"
         )
         assert [(row["row"], row["text"], row["correct"]) for row in rows] == [(4, HOSTILE, False)]
-        assert client.predict(run="mine", page=2, api_name="/samples") == []
+
+    @pytest.mark.parametrize(("api_name", "key", "last"), [("/metrics", "step", 2), ("/samples", "row", 5)])
+    def test_both_are_paged_and_bounded(self, client: Any, api_name: str, key: str, last: int) -> None:
+        pages = [client.predict(run="mine", offset=n, limit=1, api_name=api_name) for n in range(last + 1)]
+        assert [[row[key] for row in page] for page in pages] == [*([n] for n in range(1, last + 1)), []]
+        for wrong in ({"limit": 1001}, {"limit": 0}, {"offset": -1}):
+            with pytest.raises(Exception, match="should be a whole number from"):
+                client.predict(run="mine", api_name=api_name, **wrong)
 
     @pytest.mark.parametrize("name", ["../outside/secret", "..", "", "mine/../../outside/secret", "/etc", "x\0y"])
     def test_only_runs_below_the_root(self, client: Any, name: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import exp
 
 from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, token_likelihood
-from expo_lite.types import Verdict
+from expo_lite.types import Verdict, why_rejected
 from expo_lite.ui.text import harmless, with_math
 
 
@@ -35,11 +35,6 @@ UNTRAINED = "Nothing has been trained yet: after is the same as before."
 NO_ANSWER = "Without a known answer there is nothing to explain. Fill it in above."
 END_SIGN, LINE_SIGN = "∎", "⏎"
 """Shown for the end token, and before a line break."""
-REJECTIONS = {
-    "incomplete": "training would turn it down: it did not come to an end",
-    "unverified": "training would turn it down: it does not arrive at the answer",
-    "leak": "training would turn it down: it betrays that the answer was told",
-}
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,8 @@ def _foot(role: str, attempt: Attempt, comparison: Comparison | None) -> str:
     shown = f'<span class="label">Answer</span> <strong>{with_math(answer)}</strong>'
     lines = f'<div class="answer">{shown}{_mark(attempt)}</div>'
     if role == EXPLANATION and comparison is not None:
-        fate = REJECTIONS[comparison.rejected] if comparison.rejected else "accepted for training"
+        why = comparison.rejected
+        fate = f"training would turn it down: {why_rejected(why)}" if why else "accepted for training"
         lines += _line(fate[0].upper() + fate[1:])
     return lines + _line(_count(len(attempt.completion.completion_ids), attempt.seconds))
 

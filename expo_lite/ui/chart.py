@@ -1,4 +1,4 @@
-"""A line chart as HTML: curves in a small SVG that stretches, words beside them in the page's own type.
+"""Line charts as HTML: curves in a small SVG that stretches, words beside them in the page's own type.
 
 Text in a stretched SVG would stretch too, so axis numbers and the curves' names are HTML. The names stand at the
 curves' ends, and curves differ in dashes as well as in colour. A sentence for screen readers says what is drawn.
@@ -6,23 +6,33 @@ curves' ends, and curves differ in dashes as well as in colour. A sentence for s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import floor, log10
+
+from expo_lite.ui.text import harmless
 
 MOST_POINTS = 240
 LABEL_GAP = 10.0
 """Per cent of the plot's height between two names."""
+NO_POINTS = "comes with the first step"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; `style` is one of the classes s1 to s5 (see style.css), `dots` marks each point."""
+    """One curve; `style` is a class of style.css (s1 to s5 are levels, r0 to r5 runs), `dots` marks each point.
+
+    `intervals` are (step, low, high), shaded. `name` is read out in full where `label`, at the curve's end, is short.
+    """
 
     label: str
     style: str
     points: Sequence[tuple[float, float]]
     dots: bool = False
+    intervals: Sequence[tuple[float, float, float]] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,29 +50,30 @@ def per_cent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def chart_html(title: str, note: str, lines: Sequence[Line], axes: Axes) -> str:
-    """The whole figure; without points it says that they are still to come."""
+def chart_html(title: str, note: str, lines: Sequence[Line], axes: Axes, read: bool = False) -> str:
+    """The whole figure; without points it says that they are still to come.
+
+    With `read` it carries its numbers, and a script can show those at the pointer (curves.js).
+    """
     drawn = [line for line in lines if line.points]
-    spoken = "; ".join(f"{line.label} {axes.text(line.points[-1][1])}" for line in drawn)
     grid = "".join(f'<path class="grid" d="M0 {_y(mark, axes)}H1000"/>' for mark in axes.marks)
-    numbers = "".join(
-        f'<span class="y" style="top:{_y(mark, axes) / 10:.1f}%">{axes.text(mark)}</span>' for mark in axes.marks
-    )
-    steps = "".join(
-        f'<span class="x" style="left:{100 * part:.0f}%">{"step " if part == 0 else ""}{axes.right * part:.0f}</span>'
-        for part in (0, 0.25, 0.5, 0.75, 1)
-    )
     body = (
         f'<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">{grid}'
-        f"{''.join(_curve(line, axes) for line in drawn)}</svg>{numbers}{steps}{_names(drawn, axes)}"
+        f"{''.join(_curve(line, axes, read) for line in drawn)}</svg>{_numbers(axes)}{_names(drawn, axes)}"
     )
     if not drawn:
-        body += '<span class="still">comes with the first step</span>'
-    label = escape(f"{title}. " + (f"Latest: {spoken}." if drawn else "Nothing yet."))
+        body += f'<span class="still">{NO_POINTS}</span>'
+    last = f' data-last="{axes.right:g}"' if read else ""
     return (
         f'<figure class="live-chart"><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>'
-        f'<div class="live-plot" role="img" aria-label="{label}">{body}</div></figure>'
+        f'<div class="live-plot" role="img" aria-label="{_spoken(title, drawn, axes)}"{last}>{body}</div></figure>'
     )
+
+
+def _spoken(title: str, drawn: Sequence[Line], axes: Axes) -> str:
+    """The chart in a sentence, as it may stand in an attribute."""
+    latest = "; ".join(f"{harmless(line.name or line.label)} {axes.text(line.points[-1][1])}" for line in drawn)
+    return escape(title) + (f". Latest: {latest}." if drawn else ". Nothing yet.")
 
 
 def _x(value: float, axes: Axes) -> float:
@@ -73,13 +84,34 @@ def _y(value: float, axes: Axes) -> float:
     return round(1000 - 1000 * min(value, axes.top) / axes.top, 1)
 
 
-def _curve(line: Line, axes: Axes) -> str:
-    points = [(_x(x, axes), _y(y, axes)) for x, y in thinned(line.points)]
-    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+def _curve(line: Line, axes: Axes, read: bool) -> str:
+    shown = thinned(line.points)
+    points = [(_x(x, axes), _y(y, axes)) for x, y in shown]
     dots = "".join(f"M{x:g} {y:g}h0" for x, y in points) if line.dots or len(points) == 1 else ""
-    return f'<path class="line {line.style}" d="{path}"/>' + (
-        f'<path class="dot {line.style}" d="{dots}"/>' if dots else ""
+    numbers = f' data-name="{harmless(line.label)}" data-values="{_values(shown, axes)}"' if read else ""
+    return (
+        _band(line, axes)
+        + f'<path class="line {line.style}" d="{_path(points)}"{numbers}/>'
+        + (f'<path class="dot {line.style}" d="{dots}"/>' if dots else "")
     )
+
+
+def _values(points: Sequence[tuple[float, float]], axes: Axes) -> str:
+    """Steps and their numbers in words, as JSON in an attribute."""
+    return escape(json.dumps([[x, axes.text(y)] for x, y in points]))
+
+
+def _band(line: Line, axes: Axes) -> str:
+    """The intervals around a curve, shaded."""
+    if len(line.intervals) < 2:
+        return ""
+    upper = [(_x(x, axes), _y(high, axes)) for x, _, high in line.intervals]
+    lower = [(_x(x, axes), _y(low, axes)) for x, low, _ in reversed(line.intervals)]
+    return f'<path class="band {line.style}" d="{_path(upper + lower)}Z"/>'
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
@@ -88,10 +120,21 @@ def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, floa
     return [*points[:-1:every], *points[-1:]]
 
 
+def _numbers(axes: Axes) -> str:
+    """Those of both axes; steps are whole."""
+    steps = [step for step in ticks(axes.right, 4) if step <= axes.right and step.is_integer()]
+    return "".join(
+        f'<span class="y" style="top:{_y(mark, axes) / 10:.1f}%">{axes.text(mark)}</span>' for mark in axes.marks
+    ) + "".join(
+        f'<span class="x" style="left:{_x(step, axes) / 10:.1f}%">{"" if step else "step "}{step:,.0f}</span>'
+        for step in steps
+    )
+
+
 def _names(lines: Sequence[Line], axes: Axes) -> str:
     wanted = [_y(line.points[-1][1], axes) / 10 for line in lines]
     return "".join(
-        f'<span class="name {line.style}" style="top:{place:.1f}%"><i></i>{escape(line.label)} '
+        f'<span class="name {line.style}" style="top:{place:.1f}%"><i></i>{harmless(line.label)} '
         f"<b>{axes.text(line.points[-1][1])}</b></span>"
         for line, place in zip(lines, spread(wanted), strict=True)
     )
@@ -110,6 +153,14 @@ def spread(wanted: Sequence[float], gap: float = LABEL_GAP, top: float = 100.0) 
         places[n] = highest = min(places[n], highest)
         highest -= gap
     return places
+
+
+def ticks(top: float, most: int = 5) -> list[float]:
+    """Round numbers from 0 up to at least `top` (above 0), at most `most` steps of them."""
+    size = 10.0 ** floor(log10(top / most))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10, 20) if size * factor * most >= top * (1 - 1e-9))
+    count = next(n for n in range(1, most + 1) if n * step >= top * (1 - 1e-9))
+    return [round(n * step, 10) for n in range(count + 1)]
 
 
 def meter(name: str, gib: float, limit: float) -> str:

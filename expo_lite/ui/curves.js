@@ -1,31 +1,35 @@
-// One step in all panels: the pointer's step gets a line in each, and each heading reads its values there.
-const charts = () => [...element.querySelectorAll('.panel svg')]
+// One step in all charts: the pointer's step gets a line in each, and each heading reads its values there.
+const plots = () => [...element.querySelectorAll('.live-plot')]
 
-function nearest(marks, step) {
-  return marks.reduce((best, mark) =>
-    Math.abs(mark.dataset.step - step) < Math.abs(best.dataset.step - step) ? mark : best)
+function made(parent, kind, name) {
+  const found = parent.querySelector('.' + name)
+  if (found) return found
+  const child = parent.appendChild(document.createElement(kind))
+  child.className = name
+  child.setAttribute('aria-hidden', 'true')
+  return child
+}
+
+function valueNear(line, step) {
+  const values = JSON.parse(line.dataset.values)
+  return values.reduce((best, value) => Math.abs(value[0] - step) < Math.abs(best[0] - step) ? value : best)[1]
 }
 
 function readAt(step) {
-  for (const svg of charts()) {
-    const { left, right, last, unit } = svg.dataset
-    const x = step === null ? -9 : Number(left) + (right - left) * step / last
-    const cross = svg.querySelector('.cross')
-    cross.setAttribute('x1', x)
-    cross.setAttribute('x2', x)
-    const lines = step === null ? [] : [...svg.querySelectorAll('.line')]
-    const found = lines.map(line => nearest([...line.querySelectorAll('circle')], step))
-    svg.closest('.panel').querySelector('.readout').textContent = found.length === 0 ? '' :
-      `step ${step}: ` + found.map(mark => `${mark.dataset.letter} ${mark.dataset.value}${unit}`).join(' · ')
+  for (const plot of plots()) {
+    const lines = step === null ? [] : [...plot.querySelectorAll('.line')]
+    const told = lines.map(line => `${line.dataset.name} ${valueNear(line, step)}`)
+    made(plot, 'i', 'cross').style.left = step === null ? '-9999px' : `${100 * step / plot.dataset.last}%`
+    const caption = plot.closest('figure').querySelector('figcaption')
+    made(caption, 'span', 'readout').textContent = told.length ? `step ${step}: ${told.join(' · ')}` : ''
   }
 }
 
 element.addEventListener('pointermove', event => {
-  const svg = event.target.closest('.panel svg')
-  if (!svg) return readAt(null)
-  const { left, right, width, last } = svg.dataset
-  const box = svg.getBoundingClientRect()
-  const x = (event.clientX - box.left) / box.width * width
-  readAt(Math.round(Math.min(1, Math.max(0, (x - left) / (right - left))) * last))
+  const plot = event.target.closest('.live-plot')
+  if (!plot) return readAt(null)
+  const box = plot.getBoundingClientRect()
+  const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width))
+  readAt(Math.round(share * plot.dataset.last))
 })
 element.addEventListener('pointerleave', () => readAt(null))

@@ -10,23 +10,24 @@ from typing import Any
 import pandas as pd
 
 from expo_lite.intervals import Estimate
-from expo_lite.start import METHODS
-from expo_lite.ui.line_chart import STYLES, Line, Panel, Point, panel_html
-from expo_lite.ui.run_list import Run
+from expo_lite.ui.chart import Axes, Line, chart_html, ticks
+from expo_lite.ui.run_list import Run, method_of
 from expo_lite.ui.run_tables import load_evaluations, load_metrics, rows_of
 from expo_lite.ui.text import harmless
 
-MOST_RUNS = STYLES
+LETTERS = "ABCDEF"
+"""What stands at the ends of the runs' lines; style.css has as many colours and dashes."""
+MOST_RUNS = len(LETTERS)
 POINTS = 60
 """A line has at most so many; of a longer run, each is the mean of some steps."""
 NUMBERS_SHOWN = 400
-METHOD_NAMES = {"expo": "ExPO", "expert": "GRPO with expert solutions", "grpo": "GRPO"}
+SCORE_NOTE = "validation pass@1, 95 % interval shaded"
 BY_STEP = {
-    "reward_mean": ("Reward", "right attempts, of problems trained on", "", 1.0),
-    "failed_groups": ("Failed problems", "of each step: all attempts wrong", "", None),
-    "rescued_groups": ("Rescued problems", "of each step: learned from an explanation", "", None),
+    "reward_mean": ("Reward", "right attempts, of problems trained on", 1.0),
+    "failed_groups": ("Failed problems", "of each step: all attempts wrong", None),
+    "rescued_groups": ("Rescued problems", "of each step: learned from an explanation", None),
 }
-"""A column of metrics.jsonl: title, note, unit and top of its panel."""
+"""A column of metrics.jsonl: title, note and top of its chart. One that no run has is left out."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Shown:
     style: int
     metrics: pd.DataFrame
     scores: pd.DataFrame
+
+    @property
+    def letter(self) -> str:
+        """What stands for it in every chart and table."""
+        return LETTERS[self.style]
 
     @property
     def validation(self) -> list[dict[str, Any]]:
@@ -58,11 +64,6 @@ def show(runs: Sequence[Run]) -> list[Shown]:
     ]
 
 
-def method_of(run: Run) -> str:
-    """GRPO, ExPO, or GRPO with expert solutions."""
-    return METHOD_NAMES[METHODS[run.config.explanation.source]]
-
-
 def first_choice(runs: Sequence[Run]) -> list[Run]:
     """What to show before anyone has picked: the newest run, and of the same model and data one of each method."""
     if not runs:
@@ -71,7 +72,7 @@ def first_choice(runs: Sequence[Run]) -> list[Run]:
     alike = [
         r for r in runs if r.config.policy.model == newest.policy.model and r.config.data.source == newest.data.source
     ]
-    by_method = {method_of(run): run for run in reversed(alike)}
+    by_method = {method_of(run.config).name: run for run in reversed(alike)}
     return [run for run in alike if run in by_method.values()]
 
 
@@ -80,27 +81,39 @@ def levels_of(shown: Sequence[Shown]) -> list[int]:
     return sorted({row["level"] for one in shown for row in one.validation})
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One chart of all runs."""
+
+    title: str
+    note: str
+    lines: Sequence[Line]
+    axes: Axes
+
+
 def panels(shown: Sequence[Shown], levels: Sequence[int]) -> list[Panel]:
-    """Validation pass@1 of each level, then reward, failed and rescued problems."""
-    last = max((one.last_step for one in shown), default=1)
+    """Validation pass@1 of each level, then reward, failed and rescued problems, where a run records them."""
+    last = max([1, *(one.last_step for one in shown)])
+    shares = Axes(last, 100.0, (0, 50, 100), lambda share: f"{number(share)} %")
+    by_level = [Panel(f"Level {n}", SCORE_NOTE, [_score_line(one, n) for one in shown], shares) for n in levels]
     width = bin_width(last)
-    by_level = [
-        Panel(
-            f"Level {level}",
-            "validation pass@1, 95 % interval shaded",
-            " %",
-            [_score_line(one, level) for one in shown],
-            last,
-            100.0,
-        )
-        for level in levels
-    ]
+    by_step = [_step_panel(shown, name, last, width) for name in BY_STEP]
+    have_begun = any(len(one.metrics) for one in shown)
+    return by_level + [panel for panel in by_step if not have_begun or any(line.points for line in panel.lines)]
+
+
+def _step_panel(shown: Sequence[Shown], name: str, last: int, width: int) -> Panel:
+    title, note, top = BY_STEP[name]
+    lines = [_step_line(one, name, width) for one in shown]
+    highest = max((value for line in lines for _, value in line.points), default=1.0)
+    marks = ticks(top or max(highest, 1e-9))
     averaged = f"; mean of {width} steps" if width > 1 else ""
-    by_step = [
-        Panel(title, note + averaged, unit, [_step_line(one, name, width) for one in shown], last, top)
-        for name, (title, note, unit, top) in BY_STEP.items()
-    ]
-    return by_level + by_step
+    return Panel(title, note + averaged, lines, Axes(last, marks[-1], marks, number))
+
+
+def number(value: float) -> str:
+    """A value with three digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def bin_width(last_step: int) -> int:
@@ -110,9 +123,9 @@ def bin_width(last_step: int) -> int:
 
 def _score_line(one: Shown, level: int) -> Line:
     rows = [row for row in one.validation if row["level"] == level]
-    shares = [(row["step"], *(100 * row[f"pass_at_1{end}"] for end in ("", "_low", "_high"))) for row in rows]
-    points = [Point(*of_step) for of_step in shares]
-    return Line(one.run.name, one.style, points)
+    points = [(row["step"], 100 * row["pass_at_1"]) for row in rows]
+    intervals = [(row["step"], 100 * row["pass_at_1_low"], 100 * row["pass_at_1_high"]) for row in rows]
+    return _line(one, points, True, intervals)
 
 
 def _step_line(one: Shown, name: str, width: int) -> Line:
@@ -120,16 +133,28 @@ def _step_line(one: Shown, name: str, width: int) -> Line:
     for row in rows_of(one.metrics):
         if row.get(name) is not None:
             bins.setdefault((row["step"] - 1) // width, []).append((row["step"], row[name]))
-    points = [Point(*(sum(values) / len(values) for values in zip(*of_bin, strict=True))) for of_bin in bins.values()]
-    return Line(one.run.name, one.style, points)
+    means = [[sum(values) / len(values) for values in zip(*of_bin, strict=True)] for of_bin in bins.values()]
+    return _line(one, [(step, value) for step, value in means])
+
+
+def _line(
+    one: Shown,
+    points: Sequence[tuple[float, float]],
+    dots: bool = False,
+    intervals: Sequence[tuple[float, float, float]] = (),
+) -> Line:
+    return Line(one.letter, f"r{one.style}", points, dots, intervals, f"{one.letter} {one.run.name}")
 
 
 def curves_html(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     """The legend, the panels, and the same numbers as a table."""
     if not shown:
         return ""
-    charts = "".join(panel_html(panel) for panel in panels(shown, levels))
-    return f'<div class="curves">{_legend(shown)}<div class="panels">{charts}</div>{_numbers(shown, levels)}</div>'
+    charts = "".join(chart_html(p.title, p.note, p.lines, p.axes, read=True) for p in panels(shown, levels))
+    return (
+        f'<div class="curves"><h2>Learning curves</h2>{_legend(shown)}<div class="panels">{charts}</div>'
+        f"{_numbers(shown, levels)}</div>"
+    )
 
 
 def _legend(shown: Sequence[Shown]) -> str:
@@ -137,7 +162,7 @@ def _legend(shown: Sequence[Shown]) -> str:
     entries = "".join(
         f'<li><button type="button" class="key r{one.style}"><svg viewBox="0 0 44 12" aria-hidden="true">'
         f'<line class="r{one.style}" x1="2" x2="42" y1="6" y2="6"/></svg>'
-        f'<b>{"ABCDEF"[one.style]}</b> <span class="name">{harmless(one.run.name)}</span>'
+        f'<b>{one.letter}</b> <span class="name">{harmless(one.run.name)}</span>'
         f'<span class="what">{harmless(about(one.run))}</span></button></li>'
         for one in shown
     )
@@ -146,13 +171,14 @@ def _legend(shown: Sequence[Shown]) -> str:
 
 def about(run: Run) -> str:
     """A run in a few words."""
-    return f"{method_of(run)} · {run.config.policy.model} · step {run.step} of {run.config.steps} · {run.state}"
+    config = run.config
+    return f"{method_of(config).name} · {config.policy.model} · step {run.step} of {config.steps} · {run.state}"
 
 
 def _numbers(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     head = "".join(f'<th scope="col">Level {level}</th>' for level in levels)
     body = "".join(
-        f'<tr><th scope="row">{"ABCDEF"[one.style]} {harmless(one.run.name)}</th><td>{step}</td>'
+        f'<tr><th scope="row">{one.letter} {harmless(one.run.name)}</th><td>{step}</td>'
         + "".join(f"<td>{estimate(scores.get(level), 'pass_at_1')}</td>" for level in levels)
         + "</tr>"
         for one in shown

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, ModelShape, shape_from_config
 from expo_lite.memory.speed import CARDS, Forecast, budget_of, forecast, pace_of
 from expo_lite.model_files import TINY, model_source
-from expo_lite.preset_files import preset_path
+from expo_lite.preset_files import preset_path, presets
 from expo_lite.yaml_file import Layer, read_yaml
 
 PROGRAM = "python -m expo_lite.plan"
@@ -93,12 +94,15 @@ def preset_values(preset: str, card: str | None = None) -> Asked:
     return Asked(preset, card, **{field: _value(config, name) for field, name in SETTINGS.items()})
 
 
-def fit(asked: Asked) -> Fit:
-    """Plan what was asked for. Raises ConfigError with a sentence that names the setting."""
+def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
+    """Plan what was asked for; `own` are models that may be folders of this machine.
+
+    Raises ConfigError with a sentence that names the setting.
+    """
     changed = changes(asked)
     _refuse_beyond_reason(changed)
     config = resolve([read_yaml(preset_path(asked.preset), f"presets/{asked.preset}.yaml"), _layer(changed)])
-    shape = shape_here(config.policy.model)
+    shape = shape_here(config.policy.model, own)
     budget = _budget(config, asked.card)
     on_gpu = config.policy.device != "cpu"
     planned = budgeted_plan(config, shape, budget, on_gpu)
@@ -144,27 +148,32 @@ def plain(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def shape_here(model: str) -> ModelShape:
-    """The shape of a model that is known, or lies on this machine. Raises ConfigError; asks nobody outside."""
+def shape_here(model: str, own: Collection[str] = ()) -> ModelShape:
+    """The shape of a model that is known, that a preset or one of the `own` names, or that the Hub gave before.
+
+    Raises ConfigError, in the same words for all else: nothing is opened and nobody is asked for a name that a
+    visitor made up, so no one learns what lies where on this machine.
+    """
     if model in KNOWN:
         return KNOWN[model]
-    unknown = ConfigError(
-        f"policy.model: {_short(model)!r} is not known here, and the page asks no one outside. "
-        f"In a terminal, {PROGRAM} --model {_short(model)} looks it up; or choose a model of about its size"
-    )
-    if len(model) > LONGEST_NAME or "\0" in model or model.startswith(("//", "\\\\")):  # those name other machines
-        raise unknown
-    for path in (Path(model_source(model)) / "config.json", _downloaded(model)):
+    named = model in {*_preset_models(), *own} and not model.startswith(("//", "\\\\"))  # those are other machines'
+    path = Path(model_source(model)) / "config.json" if named else None
+    for described in (path, _downloaded(model)):
         try:
-            if path is not None and path.is_file():
-                return _whole(shape_from_config(model, json.loads(path.read_text(encoding="utf-8"))))
+            if described is not None and described.is_file():
+                return _whole(shape_from_config(model, json.loads(described.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, ConfigError):
-            continue  # no reason is given: a visitor should not learn what lies where on this machine
-    raise unknown
+            continue
+    raise ConfigError(
+        f"policy.model: {_short(model)!r} is not known here, and the page opens no folders and asks no one outside; "
+        f"choose a model of about its size, or plan it in a terminal with {PROGRAM} --model NAME"
+    )
 
 
 def _downloaded(model: str) -> Path | None:
-    """The config.json of a Hub model that was downloaded before."""
+    """The config.json of a Hub model that was downloaded before; None too for what cannot be a Hub id."""
+    if len(model) > LONGEST_NAME:
+        return None
     from huggingface_hub import try_to_load_from_cache  # late: it is slow to import
     from huggingface_hub.errors import HFValidationError
 
@@ -183,9 +192,15 @@ def _whole(shape: ModelShape) -> ModelShape:
     return shape
 
 
-def models() -> list[tuple[str, str]]:
+def models(own: Collection[str] = ()) -> list[tuple[str, str]]:
     """Labels and names of the models that can be picked."""
-    return [("tiny (ships in the package)", TINY), *((name, name) for name in KNOWN)]
+    names = dict.fromkeys([*KNOWN, *sorted(_preset_models()), *own])
+    return [("tiny (ships in the package)", TINY), *((name, name) for name in names if name != TINY)]
+
+
+@lru_cache(maxsize=1)
+def _preset_models() -> frozenset[str]:
+    return frozenset(_preset(name).policy.model for name in presets())
 
 
 def _budget(config: Config, card: str | None) -> float:

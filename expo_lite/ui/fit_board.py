@@ -52,26 +52,26 @@ def _with_reserve(title: str, parts: dict[str, int], peak: int) -> Bar:
 
 
 def fit_html(fit: Fit) -> str:
-    """The whole answer."""
-    return f'<div class="fit">{_verdict(fit)}{_bars_html(fit)}{_table(fit)}{_units(fit)}{_forecast(fit)}</div>'
+    """The plan, below the verdict."""
+    return f'<div class="fit">{_bars_html(fit)}{_table(fit)}{_units(fit)}{_forecast(fit)}</div>'
 
 
 def error_html(sentence: str) -> str:
     """What is wrong with the settings, a line each."""
     lines = "".join(f"<p>{harmless(line)}</p>" for line in sentence.splitlines())
-    box = f'<div class="verdict-box unsure" role="status"><h3>Please check a value</h3>{lines}</div>'
-    return f'<div class="fit">{box}</div>'
+    return f'<div class="verdict-box unsure"><h2>Please check a value</h2>{lines}</div>'
 
 
-def _verdict(fit: Fit) -> str:
+def verdict_html(fit: Fit) -> str:
+    """Whether it fits; if not, what to change."""
     if fit.refusal:
         sentence = fit.refusal.removeprefix("memory.budget_gib: ")
         return (
-            '<div class="verdict-box wrong" role="status"><h3>✗ It does not fit</h3>'
+            '<div class="verdict-box wrong"><h2>✗ It does not fit</h2>'
             f"<p>{harmless(sentence[0].upper() + sentence[1:])}.</p></div>"
         )
     return (
-        '<div class="verdict-box right" role="status"><h3>✓ It fits</h3>'
+        '<div class="verdict-box right"><h2>✓ It fits</h2>'
         f"<p>{harmless(fit.planned.shape.name)} uses up to {gib(fit.planned.plan.peak)} of {gib(fit.planned.limit)} "
         "usable GiB: how much is alive at once follows from the budget. There would be room for completions of "
         f"{fit.longest:,} tokens (<code>rollout.max_new_tokens</code>).</p></div>"

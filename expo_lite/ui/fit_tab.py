@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,8 +13,9 @@ from expo_lite.memory.speed import CARDS
 from expo_lite.preset_files import preset_summary, presets
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.fit import Asked, fit, models, preset_values
-from expo_lite.ui.fit_board import error_html, fit_html
-from expo_lite.ui.shell import Shell
+from expo_lite.ui.fit_board import error_html, fit_html, verdict_html
+from expo_lite.ui.run_list import own_models
+from expo_lite.ui.shell import ANNOUNCED, Shell
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 FIRST_PRESET = "8gb"
@@ -22,12 +25,14 @@ NO_CARD = ""
 def build(context: AppContext, shell: Shell) -> None:
     """Lay the tab out and wire it."""
     first = preset_values(FIRST_PRESET)
-    html, line = answer(*_fields(first))
+    answer = answering(context.root)
+    verdict_now, plan_now, line = answer(*_fields(first))
     with gr.Row(elem_classes="fit-row"):
         with gr.Column(scale=2, min_width=300, elem_classes="asking fit-form"):
-            fields = _form(first)
+            fields = _form(first, own_models(context.root))
         with gr.Column(scale=3, min_width=300):
-            board = gr.HTML(html, elem_id="fit-board")
+            verdict = gr.HTML(verdict_now, elem_id="fit-verdict", js_on_load=ANNOUNCED)
+            board = gr.HTML(plan_now, elem_id="fit-board")
             command = gr.Textbox(
                 line,
                 label="The same in a terminal",
@@ -39,27 +44,32 @@ def build(context: AppContext, shell: Shell) -> None:
             )
     preset, card, budget = fields[0], fields[1], fields[3]
     latest: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+    answered = [verdict, board, command]
     preset.input(lambda name: _fields(preset_values(name))[1:], preset, fields[1:], **latest).then(
-        answer, fields, [board, command], **QUIET
+        answer, fields, answered, **QUIET
     )
     card.input(lambda name: CARDS[name][0] if name in CARDS else gr.skip(), card, budget, **latest)
-    gr.on([field.change for field in fields[1:]], answer, fields, [board, command], **latest)
+    gr.on([field.change for field in fields[1:]], answer, fields, answered, **latest)
 
 
-def answer(*values: Any) -> tuple[str, str]:
-    """The form's values, in the order of `Asked`, to the board and the command line."""
-    try:
-        found = fit(Asked(values[0], values[1] or None, *values[2:]))
-    except ExpoLiteError as error:
-        return error_html(str(error)), ""
-    return fit_html(found), found.command
+def answering(root: Path) -> Callable[..., tuple[str, str, str]]:
+    """From the form's values, in the order of `Asked`, to the verdict, the plan and the command line."""
+
+    def answer(*values: Any) -> tuple[str, str, str]:
+        try:
+            found = fit(Asked(values[0], values[1] or None, *values[2:]), own_models(root))
+        except ExpoLiteError as error:
+            return error_html(str(error)), "", ""
+        return verdict_html(found), fit_html(found), found.command
+
+    return answer
 
 
 def _fields(asked: Asked) -> list[Any]:
     return [getattr(asked, name) if name != "card" else asked.card or NO_CARD for name in Asked.__annotations__]
 
 
-def _form(first: Asked) -> list[Any]:
+def _form(first: Asked, own: Collection[str]) -> list[Any]:
     """The fields in the order of `Asked`."""
     preset = gr.Dropdown(
         [(f"{name}: {preset_summary(name).partition('. ')[0]}", name) for name in presets()],
@@ -71,10 +81,10 @@ def _form(first: Asked) -> list[Any]:
         card = gr.Dropdown(_cards(), value=NO_CARD, label="Card", elem_id="fit-card", min_width=160)
         budget = _number(first.budget_gib, "Budget (GiB)", "memory.budget_gib", "fit-budget", precision=None)
     model = gr.Dropdown(
-        models(),
+        models(own),
         value=first.model,
         allow_custom_value=True,
-        label="Model: pick one, or type a Hub id or folder that is on this machine",
+        label="Model: pick one, or type a Hub id that was downloaded here",
         elem_id="fit-model",
     )
     with gr.Row():

@@ -8,17 +8,13 @@ from html import escape
 
 from expo_lite.config import Config
 from expo_lite.memory.plan import GIB
+from expo_lite.types import why_rejected
 from expo_lite.ui import live
 from expo_lite.ui.chart import meter
 from expo_lite.ui.live import Prompt, Story
 from expo_lite.ui.text import harmless, with_math
 from expo_lite.ui.training_plan import Prepared
 
-REASONS = {
-    "incomplete": "it did not come to an end",
-    "unverified": "it does not arrive at the answer",
-    "leak": "it betrays that the answer was told",
-}
 LONGEST_TEXT = 1200
 """Characters of an attempt or explanation; a feed is no archive."""
 
@@ -191,7 +187,7 @@ def _rescue(step: int, prompt: Prompt, source: str) -> str:
         reason, text = prompt.rejected[0]
         more = len(prompt.rejected) - 1
         others = f" (and {more} more turned down)" if more else ""
-        cells += _cell("rejected", f"– Turned down: {REASONS.get(reason, harmless(reason))}{others}", text)
+        cells += _cell("rejected", f"– Turned down: {harmless(why_rejected(reason))}{others}", text)
     return f'<div class="rescue">{head}<div class="live-cells">{cells}</div></div>'
 
 

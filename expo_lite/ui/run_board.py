@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from expo_lite.config import Config
 from expo_lite.ui.curves import Shown, estimate
+from expo_lite.ui.run_list import method_of
 from expo_lite.ui.run_tables import rows_of
 from expo_lite.ui.text import harmless, with_math
 
@@ -16,13 +18,11 @@ LONGEST_TEXT = 20_000
 """Characters of one sample that a page shows."""
 EXCERPT = 110
 """Characters of a sample's text that a row of the table shows."""
-KIND_NAMES = {"rollout": "attempt", "self": "self-explanation", "expert": "expert's solution", "none": "explanation"}
-"""By kind of sample; explanations by the run's `explanation.source`."""
 
 
-def kind_name(kind: str, source: str) -> str:
-    """What a sample is, in words."""
-    return KIND_NAMES["rollout" if kind == "rollout" else source]
+def kind_name(kind: str, config: Config) -> str:
+    """What a sample of a run is, in words; a kind that only a later version knows stands for itself."""
+    return {"rollout": "attempt", "explanation": method_of(config).explanations}.get(kind, kind)
 
 
 def scores_html(shown: Sequence[Shown]) -> str:
@@ -43,7 +43,7 @@ def scores_html(shown: Sequence[Shown]) -> str:
         )
     )
     return (
-        '<div class="scores"><h3>Base against adapter</h3>'
+        '<div class="scores"><h2>Base against adapter</h2>'
         f"<p>Problems never trained on, {_same(shown, 'problems')} a level, {_same(shown, 'samples')} samples each; "
         "per cent, with 95 % intervals over problems. ○ before, ● after.</p>"
         '<div class="wide" tabindex="0" role="region" aria-label="Test scores before and after"><table>'
@@ -66,7 +66,7 @@ def _run_rows(one: Shown) -> str:
     if not before:
         return ""
     rows = "".join(_row(level, base, after.get(level)) for level, base in before.items())
-    title = f'<b class="r{one.style}">{"ABCDEF"[one.style]}</b> {harmless(one.run.name)}'
+    title = f'<b class="r{one.style}">{one.letter}</b> {harmless(one.run.name)}'
     waiting = "" if after else f" <span>{harmless(_why_no_after(one))}</span>"
     return f'<tbody><tr class="of-run"><th colspan="6" scope="rowgroup">{title}{waiting}</th></tr>{rows}</tbody>'
 
@@ -92,23 +92,23 @@ def _track(old: Row, new: Row | None) -> str:
     return f'<div class="change" aria-hidden="true">{way}{dots}</div>'
 
 
-def samples_html(page: Sequence[Row], source: str) -> str:
+def samples_html(page: Sequence[Row], config: Config) -> str:
     """One page of samples as a table; the button of a row tells its number to whom it may concern."""
     if not page:
         return '<p class="nothing">No sample is like that.</p>'
     names = ("Step", "Level", "Kind", "Verdict", "What became of it", "Text")
     head = "".join(f'<th scope="col" class="c{n}">{name}</th>' for n, name in enumerate(names))
-    body = "".join(_sample_row(row, source) for row in page)
+    body = "".join(_sample_row(row, config) for row in page)
     return f'<table class="samples"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _sample_row(sample: Row, source: str) -> str:
+def _sample_row(sample: Row, config: Config) -> str:
     said = " ".join(sample["text"][: 4 * EXCERPT].split())
     said = said if len(said) <= EXCERPT and len(sample["text"]) <= 4 * EXCERPT else said[:EXCERPT] + " …"
     cells = [
         f'<button type="button" title="Show all of it">{sample["step"]}</button>',
         str(sample["level"]),
-        kind_name(sample["kind"], source),
+        harmless(kind_name(sample["kind"], config)),
         _verdict(sample),
         harmless(sample["fate"]),
         harmless(said),
@@ -122,9 +122,9 @@ def _verdict(sample: Row) -> str:
     return f'<span class="verdict {name}">{sign} {harmless("right" if sample["correct"] else sample["verdict"])}</span>'
 
 
-def sample_html(sample: Row, source: str) -> str:
+def sample_html(sample: Row, config: Config) -> str:
     """One attempt or explanation, all of it, for a Markdown component that renders mathematics."""
-    kind = kind_name(sample["kind"], source)
+    kind = harmless(kind_name(sample["kind"], config))
     facts = f"step {sample['step']} · level {sample['level']} · {sample['tokens']} tokens · {sample['fate']}"
     cut = len(sample["text"]) > LONGEST_TEXT
     rest = f'<div class="line">The first {LONGEST_TEXT:,} characters are shown.</div>' if cut else ""

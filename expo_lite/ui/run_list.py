@@ -9,6 +9,32 @@ from expo_lite.config import Config
 from expo_lite.config_reader import read_config
 from expo_lite.errors import DataError, ExpoLiteError
 from expo_lite.run_dir import RunDir
+from expo_lite.ui.newest import Newest
+
+MOST_KEPT = 512
+"""Configurations that are kept in memory."""
+_configs: Newest[tuple[tuple[int, int], Config | None]] = Newest(MOST_KEPT)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of training: its name, and what its explanations are called."""
+
+    name: str
+    explanations: str
+
+
+_METHODS = {
+    "self": Method("ExPO", "self-explanation"),
+    "expert": Method("GRPO with expert solutions", "expert's solution"),
+    "none": Method("GRPO", "explanation"),
+}
+
+
+def method_of(config: Config) -> Method:
+    """The method of a run. The one place where a tab reads it from the configuration."""
+    source = config.explanation.source
+    return _METHODS.get(source, Method(source, "explanation"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +68,11 @@ def find_run(root: Path, name: str) -> Run:
     return run
 
 
+def own_models(root: Path) -> list[str]:
+    """Models that the runs name: Hub ids, and folders of this machine, which only they may name."""
+    return sorted({run.config.policy.model for run in list_runs(root)})
+
+
 def _names(root: Path) -> list[str]:
     return [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
 
@@ -50,7 +81,9 @@ def _read(path: Path) -> Run | None:
     """None where the folder holds no run, or one that another version wrote."""
     folder = RunDir(path)
     try:
-        config = read_config(folder.config)
+        config = _config(folder.config)
+        if config is None:
+            return None
         status = folder.read_status()
         return Run(
             path.name,
@@ -60,5 +93,23 @@ def _read(path: Path) -> Run | None:
             int(status.get("step", 0)),
             float(status.get("heartbeat") or folder.config.stat().st_mtime),
         )
+    except (ExpoLiteError, OSError, ValueError, TypeError):
+        return None
+
+
+def _config(path: Path) -> Config | None:
+    """The configuration, read anew only when its file has changed; None where this version cannot read it."""
+    found = path.stat()
+    stamp = (found.st_mtime_ns, found.st_size)
+
+    def renew(kept: tuple[tuple[int, int], Config | None] | None) -> tuple[tuple[int, int], Config | None]:
+        return kept if kept is not None and kept[0] == stamp else (stamp, _readable(path))
+
+    return _configs.renewed(path.absolute(), renew)[1]
+
+
+def _readable(path: Path) -> Config | None:
+    try:
+        return read_config(path)
     except (ExpoLiteError, OSError, ValueError, TypeError):
         return None

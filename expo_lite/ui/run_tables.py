@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,18 @@ from typing import Any
 import pandas as pd
 
 from expo_lite.errors import DataError
+from expo_lite.files import read_new_jsonl
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
-from expo_lite.types import Verdict
+from expo_lite.types import Verdict, why_rejected
+from expo_lite.ui.newest import Newest
 
 KINDS = ("rollout", "explanation")
 PAGE_ROWS = 25
 LONGEST_SEARCH = 200
+MOST_TABLES = 24
+"""Files whose tables are kept in memory: those of six runs side by side, and some more."""
+ENDING = 64
+"""Bytes by which a file is known again."""
 SAMPLE_COLUMNS = (
     "row",
     "step",
@@ -39,12 +44,12 @@ GROUPS = {"failed": "all attempts failed", "mixed": "some attempts were right", 
 
 def load_metrics(run: RunDir) -> pd.DataFrame:
     """One row a step, with the columns of metrics.jsonl. Raises DataError where it is damaged."""
-    return _cached(run, METRICS, _metrics)
+    return _load(run, METRICS, _metrics)
 
 
 def load_samples(run: RunDir) -> pd.DataFrame:
     """One row an attempt or explanation, as they were written. Raises DataError where samples.jsonl is damaged."""
-    return _cached(run, SAMPLES, _samples)
+    return _load(run, SAMPLES, _samples)
 
 
 def load_evaluations(run: RunDir) -> pd.DataFrame:
@@ -52,7 +57,8 @@ def load_evaluations(run: RunDir) -> pd.DataFrame:
 
     `pass_at_1` and `pass_at_k` are shares; their intervals end in `_low` and `_high`. Raises DataError.
     """
-    return _cached(run, EVAL, _scores)
+    scores = _load(run, EVAL, _scores)
+    return scores.drop_duplicates(["step", "name", "level"], keep="last", ignore_index=True)
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -117,17 +123,29 @@ def page_of(frame: pd.DataFrame, number: object, rows: int = PAGE_ROWS) -> tuple
     return frame.iloc[(page - 1) * rows : page * rows], page, pages
 
 
+def part_of(frame: pd.DataFrame, offset: object, limit: object, most: int) -> pd.DataFrame:
+    """At most `limit` rows, `offset` rows from the first on; none beyond the last. Raises DataError with a sentence."""
+    if not isinstance(offset, int) or offset < 0:
+        raise DataError("offset: should be a whole number from 0.")
+    if not isinstance(limit, int) or not 1 <= limit <= most:
+        raise DataError(f"limit: should be a whole number from 1 to {most:,}.")
+    return frame.iloc[offset : offset + limit]
+
+
 # -------------------------------------------------------------------------------------------------------- from records
 
 
-def _metrics(records: list[dict[str, Any]]) -> pd.DataFrame:
-    for record in records:
-        _ = record["step"]
+# Each takes the new records of a file, and how many rows there are before them.
+
+
+def _metrics(records: list[dict[str, Any]], _: int) -> pd.DataFrame:
+    if not all("step" in record for record in records):
+        raise KeyError("step")
     return pd.DataFrame(records) if records else pd.DataFrame(columns=["step"])
 
 
-def _samples(records: list[dict[str, Any]]) -> pd.DataFrame:
-    rows = [_sample(number, record) for number, record in enumerate(records, 1)]
+def _samples(records: list[dict[str, Any]], before: int) -> pd.DataFrame:
+    rows = [_sample(number, record) for number, record in enumerate(records, before + 1)]
     return pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS))
 
 
@@ -143,15 +161,14 @@ def fate(record: dict[str, Any]) -> str:
     if record["kind"] == "rollout":
         return GROUPS.get(str(record.get("group")), "")
     if record.get("rejected"):
-        return f"turned down: {record['rejected']}"
+        return f"turned down: {why_rejected(str(record['rejected']))}"
     return "learned from" if record.get("trained") else "accepted, not used"
 
 
-def _scores(records: list[dict[str, Any]]) -> pd.DataFrame:
+def _scores(records: list[dict[str, Any]], _: int) -> pd.DataFrame:
     rows = [_score(record, level) for record in records for level in record["levels"]]
     names = [name + end for name in ESTIMATES for end in ("", "_low", "_high")]
-    frame = pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *names, "truncated_share"])
-    return frame.drop_duplicates(["step", "name", "level"], keep="last", ignore_index=True)
+    return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *names, "truncated_share"])
 
 
 def _score(record: dict[str, Any], level: dict[str, Any]) -> dict[str, Any]:
@@ -163,22 +180,47 @@ def _score(record: dict[str, Any], level: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _cached(run: RunDir, name: str, make: Callable[[list[dict[str, Any]]], pd.DataFrame]) -> pd.DataFrame:
-    """The table of a file, made anew only when the file has changed: filters ask for it at every letter typed."""
-    path = run.path / name
-    try:
-        status = path.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
-    except FileNotFoundError:  # nothing was written yet
-        stamp = (0, 0)
-    return _load(path.parent.absolute(), name, stamp, make)
+@dataclass(frozen=True)
+class _Table:
+    """What was read of a file: so many bytes, those that came last, and the rows."""
+
+    read_bytes: int
+    ending: bytes
+    frame: pd.DataFrame
 
 
-@lru_cache(maxsize=12)
-def _load(
-    folder: Path, name: str, stamp: tuple[int, int], make: Callable[[list[dict[str, Any]]], pd.DataFrame]
-) -> pd.DataFrame:
+_tables: Newest[_Table] = Newest(MOST_TABLES)
+
+
+def _load(run: RunDir, name: str, make: Callable[[list[dict[str, Any]], int], pd.DataFrame]) -> pd.DataFrame:
+    """The table of a file: filters ask for it at every letter typed, so only what was added is read anew."""
+    path = (run.path / name).absolute()
+
+    def renew(kept: _Table | None) -> _Table:
+        if not path.is_file():  # nothing was written yet
+            return _Table(0, b"", make([], 0))
+        if kept is None or not _goes_on(path, kept):
+            kept = _Table(0, b"", make([], 0))
+        records, read_bytes = read_new_jsonl(path, kept.read_bytes)
+        if not records:
+            return kept
+        new = make(records, len(kept.frame))
+        frame = pd.concat([kept.frame, new], ignore_index=True) if len(kept.frame) else new
+        return _Table(read_bytes, _bytes_before(path, read_bytes), frame)
+
     try:
-        return make(RunDir(folder).read(name))
+        return _tables.renewed(path, renew).frame
     except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / name} was not written by this version, or edited by hand: {error}") from None
+        raise DataError(f"{path} was not written by this version, or edited by hand: {error}") from None
+
+
+def _goes_on(path: Path, kept: _Table) -> bool:
+    """Whether the file still begins with what was read. A resumed run drops its last records and writes others."""
+    return _bytes_before(path, kept.read_bytes) == kept.ending
+
+
+def _bytes_before(path: Path, end: int) -> bytes:
+    start = max(0, end - ENDING)
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(end - start)

@@ -14,14 +14,14 @@ from expo_lite.ui.context import AppContext
 from expo_lite.ui.curves import MOST_RUNS, curves_html, first_choice, levels_of, show
 from expo_lite.ui.run_board import scores_html
 from expo_lite.ui.run_list import find_run, list_runs
-from expo_lite.ui.run_tables import checked_wanted, load_metrics, load_samples, matching, page_of, rows_of
+from expo_lite.ui.run_tables import checked_wanted, load_metrics, load_samples, matching, part_of, rows_of
 from expo_lite.ui.samples_view import SamplesView
-from expo_lite.ui.shell import Shell
+from expo_lite.ui.shell import ANNOUNCED, Shell
 from expo_lite.ui.text import harmless
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-API_ROWS = 100
-"""Samples that one call of the API returns at most."""
+API_STEPS, API_SAMPLES = 1000, 100
+"""Rows that one call of the API returns at most."""
 CURVES_JS = Path(__file__).with_name("curves.js")
 FIRST_RUN = "python -m expo_lite.train --preset tiny"
 
@@ -41,7 +41,7 @@ def build(context: AppContext, shell: Shell) -> None:
             )
             refresh = gr.Button("Refresh", elem_id="refresh-runs", scale=0, min_width=110)
         levels = gr.CheckboxGroup([], label="Levels", elem_id="run-levels")
-    note = gr.HTML(elem_id="runs-note")
+    note = gr.HTML(elem_id="runs-note", js_on_load=ANNOUNCED)
     curves = gr.HTML(elem_id="curves", js_on_load=CURVES_JS.read_text(encoding="utf-8"))
     scores = gr.HTML(elem_id="scores")
     samples = SamplesView(context.root)
@@ -125,14 +125,18 @@ def _redraw(context: AppContext) -> Callable[[list[str], list[int]], tuple[str, 
 
 def sentence_html(sentence: str) -> str:
     """A sentence where something else would stand."""
-    return f'<p class="nothing" role="status">{harmless(sentence)}</p>'
+    return f'<p class="nothing">{harmless(sentence)}</p>'
 
 
-def _metrics_api(context: AppContext) -> Callable[[str], list[dict[str, Any]]]:
-    def metrics(run: str) -> list[dict[str, Any]]:
-        """The numbers of each step of a run, as its metrics.jsonl has them. `run` is the name of its folder."""
+def _metrics_api(context: AppContext) -> Callable[..., list[dict[str, Any]]]:
+    def metrics(run: str, offset: int = 0, limit: int = API_STEPS) -> list[dict[str, Any]]:
+        """The numbers of each step of a run, as its metrics.jsonl has them. `run` is the name of its folder.
+
+        `offset` steps are left out, and at most `limit` (1 to 1,000) are given; none beyond the last.
+        """
         try:
-            return rows_of(load_metrics(find_run(context.root, run).folder))
+            steps = load_metrics(find_run(context.root, run).folder)
+            return rows_of(part_of(steps, offset, limit, API_STEPS))
         except ExpoLiteError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -141,18 +145,24 @@ def _metrics_api(context: AppContext) -> Callable[[str], list[dict[str, Any]]]:
 
 def _samples_api(context: AppContext) -> Callable[..., list[dict[str, Any]]]:
     def samples(
-        run: str, kind: str = "", level: int = 0, correct: str = "", text: str = "", page: int = 1
+        run: str,
+        kind: str = "",
+        level: int = 0,
+        correct: str = "",
+        text: str = "",
+        offset: int = 0,
+        limit: int = API_SAMPLES,
     ) -> list[dict[str, Any]]:
-        """A run's attempts and explanations in the order they were written, 100 a page; none beyond the last page.
+        """A run's attempts and explanations in the order they were written.
 
         `kind` is rollout or explanation, `level` a level or 0, `correct` right or wrong, `text` what should occur.
+        `offset` of those found are left out, and at most `limit` (1 to 100) are given; none beyond the last.
         """
         try:
             wanted = checked_wanted(kind, [level] if level else [], correct, text)
             found = matching(load_samples(find_run(context.root, run).folder), wanted)
+            return rows_of(part_of(found, offset, limit, API_SAMPLES))
         except ExpoLiteError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        rows, number, _ = page_of(found, page, API_ROWS)
-        return rows_of(rows) if number == page else []
 
     return samples

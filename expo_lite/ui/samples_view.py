@@ -11,6 +11,7 @@ from expo_lite.errors import ExpoLiteError
 from expo_lite.ui.run_board import sample_html, samples_html
 from expo_lite.ui.run_list import find_run
 from expo_lite.ui.run_tables import LONGEST_SEARCH, Wanted, checked_wanted, load_samples, matching, page_of, rows_of
+from expo_lite.ui.shell import ANNOUNCED
 from expo_lite.ui.text import DELIMITERS, harmless
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -34,9 +35,9 @@ class SamplesView:
     def __init__(self, root: Path) -> None:
         self.root = root
         with gr.Column(elem_classes="asking samples-part"):
-            gr.HTML("<h3>Samples</h3>", elem_id="samples-title")
+            gr.HTML("<h2>Samples</h2>", elem_id="samples-title")
             self._lay_out_filters()
-        self.count = gr.HTML(elem_id="samples-count")
+        self.count = gr.HTML(elem_id="samples-count", js_on_load=ANNOUNCED)
         with gr.Row(elem_classes="samples-row"):
             with gr.Column(scale=3, min_width=320):
                 self.table = gr.HTML(elem_id="samples", js_on_load=TELL_ROW)
@@ -111,7 +112,7 @@ class SamplesView:
             return "", _hint(NO_SAMPLES), 1
         rows, number, pages = page_of(found, page)
         count = f"{len(found):,} of {len(samples):,} samples · page {number} of {pages}"
-        return samples_html(rows_of(rows), found_run.config.explanation.source), _hint(count), number
+        return samples_html(rows_of(rows), found_run.config), _hint(count), number
 
     def _whole(self, run: str | None, event: gr.EventData) -> str:
         """The sample whose row was pressed, in full."""
@@ -122,7 +123,7 @@ class SamplesView:
             return _hint(str(error))
         row = event._data.get("row") if isinstance(event._data, dict) else None
         chosen = rows_of(matching(samples, Wanted(row=row))) if isinstance(row, int) else []
-        return sample_html(chosen[0], found.config.explanation.source) if chosen else _hint(PICK_A_ROW)
+        return sample_html(chosen[0], found.config) if chosen else _hint(PICK_A_ROW)
 
 
 def _hint(sentence: str) -> str:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+ANNOUNCED = "element.setAttribute('role', 'status')"
+"""The `js_on_load` of a gr.HTML whose changes screen readers should say. The element stays while its text changes: one
+that is put in the place of another is often not announced."""
+
 
 @dataclass(frozen=True)
 class Shell:
