@@ -46,10 +46,25 @@ class RunLock:
             self._fd = None
 
 
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock. Where the file system has no locks, nobody can tell: True."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        _lock(fd, shared=True)  # lookers do not take each other for owners
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(fd: int) -> None:
+    def _lock(fd: int, shared: bool = False) -> None:
         os.lseek(fd, _WINDOWS_OFFSET, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -59,5 +74,5 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock(fd: int, shared: bool = False) -> None:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
