@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.02)
     return found
+
+
+@contextmanager
+def ended_after(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, also where a test fails in it."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
@@ -240,7 +251,8 @@ class TestTrainings:
         until(lambda: trainings.active() is None)
         assert state(trainings, name) == state(other, name) == "stopped"  # the stand-in says failed after two
         other.resume(name)
-        until(lambda: state(trainings, name) == "running")  # the note of the earlier stop is gone
+        until(lambda: state(trainings, name) == "running")
+        assert list(trainings.root.glob(".*")) == []  # the note of the earlier stop is gone
         other.stop(name)
         until(lambda: other.active() is None)
         assert state(trainings, name) == "stopped"
@@ -249,51 +261,45 @@ class TestTrainings:
         (folder := trainings.root / "old").mkdir(parents=True)
         for command in (["sleep", "30"], [*trainings._program, "--run", str(trainings.root / "another")]):
             (trainings.root / "another").mkdir(exist_ok=True)
-            with subprocess.Popen(command) as process:
+            with ended_after(subprocess.Popen(command)) as process:
                 (folder / LOCK).write_text(f"{process.pid}\n")
                 assert trainings.running("old") is None and state(trainings, "old") == "none"
                 with pytest.raises(DataError, match="is not running"):
                     trainings.stop("old")
                 assert process.poll() is None
-                process.kill()
             assert command_of(process.pid) == []
 
     def test_one_from_a_terminal_is_known_by_its_lock(self, trainings: Trainings) -> None:
         """Its command need not name the folder, as `--preset tiny` alone does not."""
         (folder := trainings.root / WISH.name).mkdir(parents=True)
         command = [*trainings._program, "--run", str(folder), "--seed", "3"]
-        with subprocess.Popen(command) as process:
+        with ended_after(subprocess.Popen(command)) as process:
             until(lambda: (folder / "status.json").is_file())
             lock = RunLock(folder / LOCK)  # here instead of there; its text is the reader's own pid
             (folder / LOCK).write_text(f"{process.pid}\n")
             assert trainings.running(WISH.name) == process.pid and trainings.active() == WISH.name
             lock.release()
             assert trainings.running(WISH.name) is None
-            process.kill()
 
-    def test_visitors_do_not_get_in_each_others_way(self, trainings: Trainings) -> None:
-        """Many threads that ask, start and stop: one training at a time, and nothing but sentences."""
-        faults: list[Exception] = []
-        end = time.monotonic() + 3
+    def test_of_two_visitors_who_start_at_once_one_is_refused(
+        self, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        at_once, fresh_name = threading.Barrier(2), trainings.fresh_name
 
-        def visit(number: int) -> None:
-            while time.monotonic() < end:
-                try:
-                    name = trainings.active()
-                    if number % 4 == 0:
-                        trainings.start(WISH)
-                    elif name and number % 4 == 1:
-                        trainings.stop(name)
-                    elif name:
-                        trainings.running(name)
-                except ExpoLiteError:
-                    pass
-                except Exception as error:
-                    faults.append(error)
+        def slowly(asked: Asked) -> str:
+            time.sleep(0.3)  # the other is sure to ask meanwhile
+            return fresh_name(asked)
 
-        with ThreadPoolExecutor(8) as visitors:
-            list(visitors.map(visit, range(8)))
-        assert faults == [] and len(list(trainings.root.glob("*.log"))) > 1
+        def start(seed: int) -> bool:
+            at_once.wait(60)
+            try:
+                return bool(trainings.start(Asked("tiny", "self", seed)))
+            except ExpoLiteError:
+                return False
+
+        monkeypatch.setattr(trainings, "fresh_name", slowly)
+        with ThreadPoolExecutor(2) as visitors:
+            assert sorted(visitors.map(start, (1, 2))) == [False, True]
 
     @pytest.mark.parametrize(
         ("command", "is_one"),
