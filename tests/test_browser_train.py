@@ -33,7 +33,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     trainings = Trainings(tmp_path)
     while (name := trainings.active()) is not None:
-        os.kill(trainings.running(name) or 0, signal.SIGKILL)
+        if (pid := trainings.running(name)) is not None:
+            os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
 
 
@@ -199,7 +200,7 @@ def test_nothing_sticks_out(app_url: str, visit: Callable[..., Any], width: int)
     page.get_by_text("These curves as numbers").click()
     page.locator("#train-numbers table").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    sticking_out = """() => [...document.querySelectorAll('[id^=train-] button, button[id^=train-]')]
+    sticking_out = """() => [...document.querySelectorAll('button[id^=train-], #train-command button')]
       .filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).map(e => e.id || e.textContent)"""
     assert page.evaluate(sticking_out) == []
     inner, outer = (

@@ -78,9 +78,11 @@ def until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 @contextmanager
-def ended_after(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block, also where a test fails in it."""
+    process = subprocess.Popen(command)
     try:
+        until(lambda: command_of(process.pid)[-1:] == command[-1:])  # until then the system shows its parent's
         yield process
     finally:
         process.kill()
@@ -95,9 +97,9 @@ def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Train
     (program := tmp_path / "expo-lite").write_text(FAKE)
     manager = Trainings(tmp_path / "runs", [sys.executable, str(program), "train"])
     yield manager
-    if (name := manager.active()) is not None:
-        os.kill(manager.running(name) or 0, signal.SIGKILL)
-        until(lambda: manager.active() is None)
+    while (name := manager.active()) is not None:
+        if (pid := manager.running(name)) is not None:
+            os.kill(pid, signal.SIGKILL)
 
 
 def state(trainings: Trainings, name: str) -> str:
@@ -261,7 +263,7 @@ class TestTrainings:
         (folder := trainings.root / "old").mkdir(parents=True)
         for command in (["sleep", "30"], [*trainings._program, "--run", str(trainings.root / "another")]):
             (trainings.root / "another").mkdir(exist_ok=True)
-            with ended_after(subprocess.Popen(command)) as process:
+            with started(command) as process:
                 (folder / LOCK).write_text(f"{process.pid}\n")
                 assert trainings.running("old") is None and state(trainings, "old") == "none"
                 with pytest.raises(DataError, match="is not running"):
@@ -273,7 +275,7 @@ class TestTrainings:
         """Its command need not name the folder, as `--preset tiny` alone does not."""
         (folder := trainings.root / WISH.name).mkdir(parents=True)
         command = [*trainings._program, "--run", str(folder), "--seed", "3"]
-        with ended_after(subprocess.Popen(command)) as process:
+        with started(command) as process:
             until(lambda: (folder / "status.json").is_file())
             lock = RunLock(folder / LOCK)  # here instead of there; its text is the reader's own pid
             (folder / LOCK).write_text(f"{process.pid}\n")
