@@ -135,20 +135,10 @@ def _screen(watch: Watch, shell: Shell) -> Screen:
     # not a <details> among the charts: what is drawn anew every second would close it
     with gr.Accordion("These curves as numbers", open=False, visible=False, elem_id="train-table") as table:
         numbers = gr.HTML("", elem_id="train-numbers")
-    return Screen(
-        run,
-        stop,
-        resume,
-        compare,
-        progress,
-        charts,
-        numbers,
-        table,
-        gr.Markdown("", latex_delimiters=DELIMITERS, elem_id="train-feed", elem_classes="board"),
-        gr.Timer(SECONDS_BETWEEN_LOOKS, active=False),
-        gr.State(""),
-        gr.State(""),
-    )
+    feed = gr.Markdown("", latex_delimiters=DELIMITERS, elem_id="train-feed", elem_classes="board")
+    timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+    shown = (progress, charts, numbers, table, feed)
+    return Screen(run, stop, resume, compare, *shown, timer, gr.State(""), gr.State(""))
 
 
 def _names(watch: Watch) -> list[str]:
