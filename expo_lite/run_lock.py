@@ -47,18 +47,15 @@ class RunLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock; True too where that cannot be found out.
-
-    It takes the lock for an instant, so ask only where no one is about to start.
-    """
-    if not path.exists():
-        return False
+    """Whether some process holds the lock; True too where that cannot be found out."""
     try:
-        fd = os.open(path, os.O_RDWR)
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
     except OSError:  # someone else's folder
         return True
     try:
-        _lock(fd)
+        _lock(fd, shared=True)  # lookers do not take each other for owners
     except OSError:
         return True
     finally:
@@ -69,7 +66,7 @@ def is_held(path: Path) -> bool:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(fd: int) -> None:
+    def _lock(fd: int, shared: bool = False) -> None:
         os.lseek(fd, _WINDOWS_OFFSET, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -79,5 +76,5 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock(fd: int, shared: bool = False) -> None:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -6,11 +6,15 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +22,20 @@ import pytest
 
 from expo_lite.config_reader import dump_yaml, read_config
 from expo_lite.errors import DataError, ExpoLiteError
+from expo_lite.memory.budget import budgeted_plan
+from expo_lite.memory.plan import CONTEXT_BYTES, GIB
+from expo_lite.memory.shapes import find_shape
 from expo_lite.preset_files import preset_path, presets
 from expo_lite.run_dir import _LOCK, EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.run_lock import RunLock
 from expo_lite.ui import live, training
 from expo_lite.ui.chart import Axes, Line, chart_html, per_cent, spread, thinned
 from expo_lite.ui.live import Follower, Story, feed
-from expo_lite.ui.live_charts import charts_html, memory_html
+from expo_lite.ui.live_charts import MOST_ROWS, charts_html, memory_html, numbers_html, phases_html
 from expo_lite.ui.live_view import Standing, duration, feed_html, plan_html, progress_html, sentence
-from expo_lite.ui.training import Asked, Trainings, command_line, is_training, is_training_command
-from expo_lite.ui.training_plan import checked_wish, prepare
+from expo_lite.ui.training import Asked, Trainings, command_line
+from expo_lite.ui.training_plan import Prepared, checked_wish, held_by_app, prepare
+from expo_lite.ui.training_process import LOCK, command_of, is_training_command
 from expo_lite.ui.watch import Watch
 
 HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(1)">'
@@ -68,6 +77,18 @@ def until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
     return found
 
 
+@contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, also where a test fails in it."""
+    process = subprocess.Popen(command)
+    try:
+        until(lambda: command_of(process.pid)[-1:] == command[-1:])  # until then the system shows its parent's
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainings]:
     """Trainings of the stand-in, in a root that is not there yet."""
@@ -76,9 +97,9 @@ def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Train
     (program := tmp_path / "expo-lite").write_text(FAKE)
     manager = Trainings(tmp_path / "runs", [sys.executable, str(program), "train"])
     yield manager
-    if (name := manager.active()) is not None:
-        os.kill(manager.running(name) or 0, signal.SIGKILL)
-        until(lambda: manager.active() is None)
+    while (name := manager.active()) is not None:
+        if (pid := manager.running(name)) is not None:
+            os.kill(pid, signal.SIGKILL)
 
 
 def state(trainings: Trainings, name: str) -> str:
@@ -121,10 +142,32 @@ class TestWishes:
         assert prepared.refusal.startswith(f"The preset {preset} needs an NVIDIA GPU, and there is none here.")
         assert "on the GPU may be used" in plan_html(prepared) and prepared.planned.fits
 
+    @pytest.mark.parametrize(
+        ("held", "words"),
+        [
+            (0.0, "It fits."),
+            (3.0, "It fits: Compare's model holds 3.0 of this GPU's 24.0 GiB, and 21.0 GiB are left."),
+            (20.0, "It fits alone, but Compare's model holds 20.0 of this GPU's 24.0 GiB"),
+        ],
+    )
+    def test_what_the_app_holds_on_the_gpu_is_counted(self, held: float, words: str) -> None:
+        config = read_config(preset_path("24gb"))
+        planned = budgeted_plan(config, find_shape(config.policy.model), 24.0, on_gpu=True)
+        assert 4 < planned.plan.peak / GIB < 21
+        prepared = Prepared(WISH, "", config, planned, 24.0, "", card=24.0)
+        assert words in plain(plan_html(prepared, held))
+
+    def test_on_a_cpu_the_app_holds_nothing_of_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.is_initialized", lambda: False)
+        assert held_by_app() == 0.0
+        monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+        monkeypatch.setattr("torch.cuda.memory_reserved", lambda: 2 * GIB)
+        assert held_by_app() == pytest.approx((2 * GIB + CONTEXT_BYTES) / GIB)
+
 
 class TestTrainings:
     def test_the_lock_is_the_run_folders_own(self) -> None:
-        assert training.LOCK == _LOCK
+        assert LOCK == _LOCK
 
     def test_one_from_start_to_resumption(self, trainings: Trainings) -> None:
         name = trainings.start(WISH)
@@ -199,11 +242,66 @@ class TestTrainings:
         assert Watch(trainings).standing(name) is None
         assert trainings.running(name) is None
 
+    def test_another_app_does_not_stop_it_again(self, trainings: Trainings) -> None:
+        name = trainings.start(WISH)
+        until(lambda: state(trainings, name) == "running")
+        other = Trainings(trainings.root, trainings._program)
+        trainings.stop(name)
+        time.sleep(0.1)  # two signals at once would be counted as one
+        other.stop(name)
+        assert state(other, name) == "stopping"
+        until(lambda: trainings.active() is None)
+        assert state(trainings, name) == state(other, name) == "stopped"  # the stand-in says failed after two
+        other.resume(name)
+        until(lambda: state(trainings, name) == "running")
+        assert list(trainings.root.glob(".*")) == []  # the note of the earlier stop is gone
+        other.stop(name)
+        until(lambda: other.active() is None)
+        assert state(trainings, name) == "stopped"
+
     def test_a_number_that_another_process_has_by_now_is_no_training(self, trainings: Trainings) -> None:
-        with subprocess.Popen(["sleep", "30"]) as other:
-            assert not is_training(other.pid)
-            other.kill()
-        assert not is_training(other.pid)
+        (folder := trainings.root / "old").mkdir(parents=True)
+        for command in (["sleep", "30"], [*trainings._program, "--run", str(trainings.root / "another")]):
+            (trainings.root / "another").mkdir(exist_ok=True)
+            with started(command) as process:
+                (folder / LOCK).write_text(f"{process.pid}\n")
+                assert trainings.running("old") is None and state(trainings, "old") == "none"
+                with pytest.raises(DataError, match="is not running"):
+                    trainings.stop("old")
+                assert process.poll() is None
+            assert command_of(process.pid) == []
+
+    def test_one_from_a_terminal_is_known_by_its_lock(self, trainings: Trainings) -> None:
+        """Its command need not name the folder, as `--preset tiny` alone does not."""
+        (folder := trainings.root / WISH.name).mkdir(parents=True)
+        command = [*trainings._program, "--run", str(folder), "--seed", "3"]
+        with started(command) as process:
+            until(lambda: (folder / "status.json").is_file())
+            lock = RunLock(folder / LOCK)  # here instead of there; its text is the reader's own pid
+            (folder / LOCK).write_text(f"{process.pid}\n")
+            assert trainings.running(WISH.name) == process.pid and trainings.active() == WISH.name
+            lock.release()
+            assert trainings.running(WISH.name) is None
+
+    def test_of_two_visitors_who_start_at_once_one_is_refused(
+        self, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        at_once, fresh_name = threading.Barrier(2), trainings.fresh_name
+
+        def slowly(asked: Asked) -> str:
+            time.sleep(0.3)  # the other is sure to ask meanwhile
+            return fresh_name(asked)
+
+        def start(seed: int) -> bool:
+            at_once.wait(60)
+            try:
+                return bool(trainings.start(Asked("tiny", "self", seed)))
+            except ExpoLiteError:
+                return False
+
+        monkeypatch.setattr(trainings, "fresh_name", slowly)
+        with ThreadPoolExecutor(2) as visitors:
+            assert sorted(visitors.map(start, (1, 2))) == [False, True]
 
     @pytest.mark.parametrize(
         ("command", "is_one"),
@@ -335,6 +433,23 @@ class TestViews:
         assert shown.count("comes with the first step") == 4 and "Nothing yet." in shown
         assert charts_html(None, Story()) == ""
 
+    def test_the_curves_as_numbers(self, run: RunDir) -> None:
+        shown = numbers_html(Follower(run).look())
+        rows = [plain(row) for row in re.findall("<tr>(.*?)</tr>", shown)]
+        assert rows == [
+            "Step L1 L5 failed rescued reward",
+            "2 100 % 12 % 2.0 1.0 0.15",  # no problem of level 1 in this step: it stands where it stood
+            "1 100 % 0 % 2.0 1.0 0.10",
+        ]
+        run.append_many(METRICS, [metric(step) for step in range(3, 1000)])
+        story = Follower(run).look()
+        assert '<tr><th scope="row">999</th>' in numbers_html(story)
+        assert numbers_html(story).count("<tr>") - 1 <= MOST_ROWS and numbers_html(Story()) == ""
+
+    def test_phases_are_not_told_by_colour_alone(self) -> None:
+        shown = plain(phases_html({"generate": 1.5, "verify": 0.0, "explain": 0.5, "train": 2.0}))
+        assert "generate 1.50 s 38 % verify 0.00 s 0 % explain 0.50 s 12 % train 2.00 s 50 %" in shown
+
     def test_memory_is_measured_on_a_gpu_and_planned_on_a_cpu(self, run: RunDir) -> None:
         assert "Planned only" in memory_html(TINY, Follower(run).look())
         run.append_many(METRICS, [metric(3, peak_reserved_gib=0.75), metric(4, peak_reserved_gib=0.5)])
@@ -407,6 +522,27 @@ class TestWatch:
         later = watch.look("tiny-run", first.stamp)
         assert later is not None and "step 3 of 100" in later.progress
 
+    def test_who_reads_a_long_run_keeps_no_other_waiting(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+        shutil.copytree(run.path, run.path.with_name("long-run"))
+        watch = Watch(Trainings(run.path.parent))
+        begun, go_on, look = threading.Event(), threading.Event(), Follower.look
+
+        def slow(self: Follower) -> Story:
+            if self._run.path.name == "long-run":
+                begun.set()
+                assert go_on.wait(60)
+            return look(self)
+
+        monkeypatch.setattr(Follower, "look", slow)
+        with ThreadPoolExecutor(2) as visitors:
+            long = visitors.submit(watch.look, "long-run")
+            assert begun.wait(60)
+            try:
+                shown = visitors.submit(watch.look, "tiny-run").result(60)
+            finally:
+                go_on.set()
+            assert shown is not None and not long.cancelled() and long.result(60) is not None
+
     def test_a_look_at_nothing(self, tmp_path: Path) -> None:
         shown = Watch(Trainings(tmp_path / "none")).look("")
         assert shown is not None and "No run yet" in shown.progress and shown.charts == shown.feed == ""
@@ -431,10 +567,10 @@ def test_the_tiny_preset_for_real(tmp_path: Path) -> None:
         "--evaluation.samples",
         "1",
     ]
-    (program := tmp_path / "expo_short_train.py").write_text(
-        f"import sys\nfrom expo_lite.train import main\nsys.exit(main(sys.argv[1:] + {small}))\n"
+    (program := tmp_path / "expo-lite").write_text(
+        f"import sys\nfrom expo_lite.train import main\nsys.exit(main(sys.argv[2:] + {small}))\n"
     )
-    trainings = Trainings(tmp_path / "runs", [sys.executable, str(program)])
+    trainings = Trainings(tmp_path / "runs", [sys.executable, str(program), "train"])
     watch = Watch(trainings)
     name = trainings.start(WISH)
     until(lambda: trainings.active() is None, seconds=120)

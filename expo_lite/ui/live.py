@@ -6,6 +6,7 @@ Files are read from where the last look ended: a look at a long run costs no mor
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Story:
 
 
 class Follower:
-    """Reads a run's growing files; `look` gives the story so far."""
+    """Reads a run's growing files; `look` gives the story so far. For one thread at a time."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
@@ -104,18 +105,18 @@ class _Tail:
         if not self.path.is_file():
             return
         with open(self.path, "rb") as file:
-            self.inode = self.path.stat().st_ino
+            self.inode = os.fstat(file.fileno()).st_ino
             file.seek(self.read_bytes)
-            whole = file.read().rpartition(b"\n")[0]
-        if whole:
-            self.read_bytes += len(whole) + 1
-        for line in whole.splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # a damaged line is the run's to report
-                continue
-            if isinstance(record, dict) and "step" in record:
-                yield record
+            for line in file:  # one at a time: a long run's file need not fit into memory
+                if not line.endswith(b"\n"):
+                    return  # being written
+                self.read_bytes += len(line)
+                try:
+                    record = json.loads(line)
+                except ValueError:  # a damaged line is the run's to report
+                    continue
+                if isinstance(record, dict) and "step" in record:
+                    yield record
 
 
 def _add_sample(story: Story, record: Mapping[str, Any]) -> None:

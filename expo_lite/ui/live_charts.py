@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import ceil
+
 from expo_lite.config import Config
 from expo_lite.memory.budget import budgeted_plan
 from expo_lite.memory.cap import CPU_BUDGET_GIB
@@ -11,6 +14,8 @@ from expo_lite.ui import live
 from expo_lite.ui.chart import Axes, Line, chart_html, meter, per_cent
 from expo_lite.ui.live import Story
 
+MOST_ROWS = 20
+"""In the table of the curves' numbers."""
 STYLES = ("s1", "s2", "s3", "s4", "s5")
 
 
@@ -62,11 +67,39 @@ def _by_level(curves: dict[int, live.Points], dots: bool = False) -> list[Line]:
     return [Line(f"L{n}", STYLES[(n - first) % len(STYLES)], points, dots) for n, points in curves.items()]
 
 
+def numbers_html(story: Story) -> str:
+    """What the curves show, as a table of at most MOST_ROWS steps, the newest first; nothing before the first."""
+    if not story.metrics:
+        return ""
+    columns = [(f"L{n}", points, per_cent) for n, points in live.passed_by_level(story).items()]
+    columns += [(name, live.averaged(story, f"{name}_groups"), "{:.1f}".format) for name in ("failed", "rescued")]
+    columns += [("reward", live.averaged(story, "reward_mean"), "{:.2f}".format)]
+    heads = "".join(f'<th scope="col">{name}</th>' for name, _, _ in columns)
+    title = f"Training problems: pass rate by level, failed and rescued ones, reward; means of {live.WINDOW} steps"
+    rows = ""
+    for metric in story.metrics[:: -ceil(len(story.metrics) / MOST_ROWS)]:
+        cells = (_latest(points, metric["step"], text) for _, points, text in columns)
+        rows += f'<tr><th scope="row">{metric["step"]}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table><caption>{title}</caption>'
+        f'<thead><tr><th scope="col">Step</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _latest(points: live.Points, step: float, text: Callable[[float], str]) -> str:
+    """Where the curve stands at a step: not every step has problems of every level."""
+    known = [value for at, value in points if at <= step]
+    return text(known[-1]) if known else "–"
+
+
 def phases_html(seconds: dict[str, float]) -> str:
-    """A step's seconds by phase, as one bar and in numbers."""
+    """A step's seconds by phase, as one bar and in numbers; phases differ in pattern as well as in colour."""
     whole = sum(seconds.values())
     parts = "".join(f'<i class="{p}" style="width:{100 * s / whole:.1f}%"></i>' for p, s in seconds.items() if whole)
-    words = "".join(f'<li><i class="{p}"></i>{p} <b>{s:.2f} s</b></li>' for p, s in seconds.items())
+    words = "".join(
+        f'<li><i class="{p}"></i>{p} <b>{s:.2f} s</b> {per_cent(s / whole if whole else 0.0)}</li>'
+        for p, s in seconds.items()
+    )
     shown = f'<div class="live-phases" aria-hidden="true">{parts}</div><ul class="live-phase-names">{words}</ul>'
     note = f"{whole:.1f} s a step, mean of the last {live.WINDOW}" if whole else "Comes with the first step"
     return _small("Seconds by phase", note, shown)

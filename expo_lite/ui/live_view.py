@@ -45,8 +45,11 @@ class Standing:
 # --------------------------------------------------------------------------------------------------------------- plan
 
 
-def plan_html(prepared: Prepared) -> str:
-    """What the preset is for, and its two memory peaks against the usable part of the budget."""
+def plan_html(prepared: Prepared, held: float = 0.0) -> str:
+    """What the preset is for, and its two memory peaks against the usable part of the budget.
+
+    `held` is what this app itself keeps on the GPU, in GiB.
+    """
     planned, plan = prepared.planned, prepared.planned.plan
     where = "GPU" if planned.workload.on_gpu else "CPU"
     usable = planned.limit / GIB
@@ -63,7 +66,7 @@ def plan_html(prepared: Prepared) -> str:
     return (
         f'<div class="live-plan"><p class="about">{harmless(prepared.summary)}</p>{refusal}'
         f"<h3>Memory plan: {usable:.2f} of {prepared.budget:g} GiB on the {where} may be used</h3>{bars}"
-        f'<p class="units">{units[0].upper()}{units[1:]}. {_room(planned.fits)}</p></div>'
+        f'<p class="units">{units[0].upper()}{units[1:]}. {room(prepared, held)}</p></div>'
     )
 
 
@@ -76,8 +79,17 @@ def command_html(command: str) -> str:
     )
 
 
-def _room(fits: bool) -> str:
-    return "It fits." if fits else "It does not fit."
+def room(prepared: Prepared, held: float = 0.0) -> str:
+    """Whether it fits, also beside the model that this app keeps on the same GPU (`held` GiB)."""
+    if not prepared.planned.fits:
+        return "It does not fit."
+    if prepared.card is None or not held:
+        return "It fits."
+    free = prepared.card - held
+    beside = f"Compare's model holds {held:.1f} of this GPU's {prepared.card:.1f} GiB"
+    if prepared.planned.plan.peak / GIB > free:
+        return f"It fits alone, but {beside}, and the rest is too little: end the app, and train from a terminal."
+    return f"It fits: {beside}, and {free:.1f} GiB are left."
 
 
 # ----------------------------------------------------------------------------------------------------------- progress

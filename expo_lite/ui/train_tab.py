@@ -17,7 +17,7 @@ from expo_lite.ui.run_list import list_runs
 from expo_lite.ui.shell import Shell
 from expo_lite.ui.text import DELIMITERS, harmless
 from expo_lite.ui.training import Trainings, command_line
-from expo_lite.ui.training_plan import METHOD_CHOICES, checked_wish, prepare
+from expo_lite.ui.training_plan import METHOD_CHOICES, checked_wish, held_by_app, prepare
 from expo_lite.ui.watch import Watch
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -28,6 +28,8 @@ COPY = """element.addEventListener('click', (event) => {
     () => { button.textContent = 'Copied'; setTimeout(() => { button.textContent = 'Copy'; }, 1500); });
 });"""
 """The Copy button of `command_html`."""
+ANNOUNCED = "element.setAttribute('role', 'status');"
+"""The element around the words stays when they change: one that came anew with them would not be read out."""
 STOPPING = "It saves and ends after the step under way; if none has begun yet, it ends at once."
 
 
@@ -35,7 +37,7 @@ def build(context: AppContext, shell: Shell) -> None:
     """Lay the tab out and wire it."""
     watch = Watch(Trainings(context.root))
     choice = _choice(watch)
-    status = gr.HTML(_status(""), elem_id="train-status")
+    status = gr.HTML(_status(""), elem_id="train-status", js_on_load=ANNOUNCED)
     screen = _screen(watch, shell)
     _wire_choice(watch, shell, choice, status, screen)
     _wire_screen(watch, shell, status, screen)
@@ -71,6 +73,8 @@ class Screen:
     compare: gr.Button
     progress: gr.HTML
     charts: gr.HTML
+    numbers: gr.HTML
+    table: gr.Accordion
     feed: gr.Markdown
     timer: gr.Timer
     name: gr.State
@@ -79,7 +83,8 @@ class Screen:
     @property
     def live(self) -> list[Any]:
         """What a look may change."""
-        return [self.progress, self.charts, self.feed, self.stop, self.resume, self.compare, self.timer, self.seen]
+        shown = [self.progress, self.charts, self.numbers, self.table, self.feed]
+        return [*shown, self.stop, self.resume, self.compare, self.timer, self.seen]
 
 
 def _choice(watch: Watch) -> Choice:
@@ -125,18 +130,15 @@ def _screen(watch: Watch, shell: Shell) -> Screen:
         resume = gr.Button("Resume", elem_id="train-resume", interactive=False, min_width=90)
         compare = gr.Button("Compare before and after", elem_id="train-compare", visible=False, min_width=240)
     shell.leads_to(compare, "compare")
-    return Screen(
-        run,
-        stop,
-        resume,
-        compare,
-        gr.HTML("", elem_id="train-progress"),
-        gr.HTML("", elem_id="train-charts"),
-        gr.Markdown("", latex_delimiters=DELIMITERS, elem_id="train-feed", elem_classes="board"),
-        gr.Timer(SECONDS_BETWEEN_LOOKS, active=False),
-        gr.State(""),
-        gr.State(""),
-    )
+    progress = gr.HTML("", elem_id="train-progress")
+    charts = gr.HTML("", elem_id="train-charts")
+    # not a <details> among the charts: what is drawn anew every second would close it
+    with gr.Accordion("These curves as numbers", open=False, visible=False, elem_id="train-table") as table:
+        numbers = gr.HTML("", elem_id="train-numbers")
+    feed = gr.Markdown("", latex_delimiters=DELIMITERS, elem_id="train-feed", elem_classes="board")
+    timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+    shown = (progress, charts, numbers, table, feed)
+    return Screen(run, stop, resume, compare, *shown, timer, gr.State(""), gr.State(""))
 
 
 def _names(watch: Watch) -> list[str]:
@@ -144,7 +146,7 @@ def _names(watch: Watch) -> list[str]:
 
 
 def _status(sentence: str) -> str:
-    return f'<p class="status" role="status">{harmless(sentence)}</p>'
+    return f'<p class="status">{harmless(sentence)}</p>'
 
 
 # ------------------------------------------------------------------------------------------------------------- wiring
@@ -157,7 +159,7 @@ def _plan(watch: Watch, preset: object, method: object, seed: object) -> tuple[s
     except ExpoLiteError as error:
         return f'<p class="live-refusal">{harmless(str(error))}</p>', "", False
     folder = watch.trainings.root / watch.trainings.fresh_name(asked)
-    return plan_html(prepared), command_html(command_line(asked.arguments(folder))), not prepared.refusal
+    return plan_html(prepared, held_by_app()), command_html(command_line(asked.arguments(folder))), not prepared.refusal
 
 
 def _wire_choice(watch: Watch, shell: Shell, choice: Choice, status: gr.HTML, screen: Screen) -> None:
@@ -223,13 +225,15 @@ def _look(watch: Watch, name: str, seen: str) -> tuple[Any, ...]:
     """What has changed on a visitor's screen: values for `Screen.live`. The timer runs only while the run does."""
     shown = watch.look(name, seen)
     if shown is None:
-        return (gr.skip(),) * 8
+        return (gr.skip(),) * 10
     standing = shown.standing
     active = standing is not None and standing.is_active
     can_stop = active and standing is not None and standing.state != "stopping"
     return (
         shown.progress,
         shown.charts,
+        shown.numbers,
+        gr.Accordion(visible=bool(shown.numbers)),
         shown.feed,
         gr.Button(interactive=can_stop),
         gr.Button(interactive=standing is not None and standing.can_resume),

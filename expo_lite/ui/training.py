@@ -7,7 +7,7 @@ is opened later, or another app on the same root, finds what is running there.
 from __future__ import annotations
 
 import contextlib
-import itertools
+import glob
 import os
 import shlex
 import signal
@@ -22,10 +22,9 @@ from expo_lite import files
 from expo_lite.errors import DataError, ExpoLiteError
 from expo_lite.run_dir import RunDir
 from expo_lite.start import METHODS
+from expo_lite.ui.training_process import LOCK, last_pid, trains
 
 PROGRAM = (sys.executable, "-m", "expo_lite.train")
-LOCK = ".lock"
-"""The run folder's lock file; holds a pid."""
 NICENESS = 10
 """Who compares should not have to wait for who trains, where they share the processor."""
 LOG_BYTES, LOG_LINES = 20_000, 12
@@ -57,16 +56,14 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 class Trainings:
-    """The trainings below a root, one at a time. May be used from any thread."""
+    """The trainings below a root, one at a time. May be used from any thread, and by several apps on one root."""
 
     def __init__(self, root: Path, program: Sequence[str] = PROGRAM) -> None:
         self.root = root
         self._program = program
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # for whatever starts, stops or asks after a process
         self._child: subprocess.Popen[bytes] | None = None
         self._child_name = ""
-        self._told_to_stop: int | None = None
-        self._stopped_name = ""
 
     def fresh_name(self, asked: Asked) -> str:
         """The run's name, with a number where it is taken."""
@@ -94,38 +91,50 @@ class Trainings:
             self._launch(name, ["--resume", "--run", str(self.root / name)], "ab")
 
     def stop(self, name: str) -> None:
-        """Ask a run to save and end after the step under way. Raises DataError if it is not running."""
+        """Ask a run to save and end after the step under way; once, whoever asks again.
+
+        Raises DataError if it is not running, ExpoLiteError if it is another user's.
+        """
         with self._turn:
             pid = self.running(name)
             if pid is None:
                 raise DataError(f"{name[:80]!r} is not running.")
-            if self._told_to_stop != pid:  # a second signal would end it at once, without saving
-                self._told_to_stop, self._stopped_name = pid, name
-                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                    os.kill(pid, signal.SIGTERM)
+            try:
+                # The note's file can be made once: the second signal would end the run at once, without saving.
+                self._stop_note(name, pid).touch(exist_ok=False)
+                os.kill(pid, signal.SIGTERM)
+            except (FileExistsError, ProcessLookupError):
+                return  # stopping already, or it has just ended by itself
+            except OSError as error:
+                raise ExpoLiteError(f"{name[:80]} cannot be stopped from here ({error.strerror}).") from None
 
     def active(self) -> str | None:
         """The name of the run that is being trained, if any."""
-        if self._child_is_alive():
-            return self._child_name
-        folders = self.root.iterdir() if self.root.is_dir() else ()
-        return next((folder.name for folder in folders if self.running(folder.name) is not None), None)
+        with self._turn:
+            if self._living_child() is not None:
+                return self._child_name
+            folders = self.root.iterdir() if self.root.is_dir() else ()
+            return next((folder.name for folder in folders if self.running(folder.name) is not None), None)
 
     def running(self, name: str) -> int | None:
         """The process that trains this run, if any."""
-        if name == self._child_name and self._child is not None and self._child_is_alive():
-            return self._child.pid
-        pid = self.last_pid(name)
-        return pid if pid is not None and not self._has_ended(name, pid) and is_training(pid) else None
+        with self._turn:
+            child = self._living_child()
+            if child is not None and name == self._child_name:
+                return child.pid
+            pid = self.last_pid(name)
+            if pid is None or self._has_ended(name, pid) or not trains(pid, self.root / name):
+                return None
+            return pid
 
-    def is_stopping(self, name: str) -> bool:
-        """Whether the run was told to stop and has not ended yet."""
-        pid = self.running(name)
-        return pid is not None and pid == self._told_to_stop
-
-    def was_stopped(self, name: str) -> bool:
-        """Whether the last process that this app stopped was the last to work on the run."""
-        return name == self._stopped_name and self.last_pid(name) in (None, self._told_to_stop)
+    def was_told_to_stop(self, name: str) -> bool:
+        """Whether the last process that worked on the run was stopped from an app, or is about to end for that."""
+        try:
+            pid = self.last_pid(name)
+            notes = self._stop_notes(name)
+        except DataError:
+            return False
+        return bool(notes) if pid is None else self._stop_note(name, pid) in notes
 
     def has_trace(self, name: str) -> bool:
         """Whether there is a run of that name, or the log of one that could not start."""
@@ -155,6 +164,14 @@ class Trainings:
             raise DataError(f"There is no run {name[:80]!r}.")
         return self.root / name
 
+    def _stop_note(self, name: str, pid: int) -> Path:
+        """Beside the run's folder, for all apps to see: this process has been told to stop."""
+        return self._folder(name).with_name(f".{name}.stop-{pid}")
+
+    def _stop_notes(self, name: str) -> list[Path]:
+        """Those of the run's last process, and of earlier ones that were not begun by an app."""
+        return list(self.root.glob(f".{glob.escape(self._folder(name).name)}.stop-*"))
+
     def _refuse_a_second(self) -> None:
         if os.name == "nt":
             raise ExpoLiteError("Windows has no gentle way to stop a training: copy the command into a terminal.")
@@ -163,6 +180,8 @@ class Trainings:
 
     def _launch(self, name: str, arguments: Sequence[str], mode: str) -> None:
         folder = self.root / name
+        for note in self._stop_notes(name):  # its processes have ended, and their numbers may come back
+            note.unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
         try:
             with open(self.log(name), mode) as log:
@@ -184,13 +203,12 @@ class Trainings:
             os.setpriority(os.PRIO_PROCESS, child.pid, NICENESS)
             (folder / LOCK).write_text(f"{child.pid}\n", encoding="ascii")
 
-    def _child_is_alive(self) -> bool:
-        if self._child is None or self._child.poll() is not None:
-            if self._child is not None:
-                self._child = None
-                self._forget_empty(self._child_name)
-            return False
-        return True
+    def _living_child(self) -> subprocess.Popen[bytes] | None:
+        """What this app has started, for as long as it lives."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+            self._forget_empty(self._child_name)
+        return self._child
 
     def _forget_empty(self, name: str) -> None:
         """Remove the folder of a run that did not get as far as its configuration."""
@@ -201,8 +219,8 @@ class Trainings:
     def last_pid(self, name: str) -> int | None:
         """The process that was the last to work on the run, if its folder names one."""
         try:
-            return int((self._folder(name) / LOCK).read_text(encoding="ascii"))
-        except (OSError, ValueError, DataError):
+            return last_pid(self._folder(name))
+        except DataError:
             return None
 
     def _has_ended(self, name: str, pid: int) -> bool:
@@ -212,25 +230,3 @@ class Trainings:
         except (OSError, ValueError):
             return False
         return status.get("pid") == pid and status.get("state") in ENDED
-
-
-def is_training(pid: int) -> bool:
-    """Whether the process lives, and is a training: the number of one that has ended is given to others."""
-    if os.name == "nt":
-        return False
-    if Path("/proc/self/cmdline").exists():
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for one that has ended
-        except OSError:
-            return False
-    else:
-        words = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
-    return is_training_command(words.replace(b"\0", b" ").decode(errors="replace").split())
-
-
-def is_training_command(words: list[str]) -> bool:
-    """Whether a command line is that of a training: `python -m expo_lite.train`, or `expo-lite train`."""
-    if "-m" in words and words[words.index("-m") + 1 :][:1] == ["expo_lite.train"]:
-        return True
-    names = [Path(word).name for word in words[:3]]
-    return any(pair == ("expo-lite", "train") for pair in itertools.pairwise(names))

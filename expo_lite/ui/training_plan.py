@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError, DataError, MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.cap import CPU_BUDGET_GIB, plan_here
+from expo_lite.memory.plan import CONTEXT_BYTES, GIB
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import find_shape
 from expo_lite.policy import resolve_device
@@ -28,7 +31,10 @@ METHOD_CHOICES = [
 
 @dataclass(frozen=True)
 class Prepared:
-    """A wish with its settings, its plan under `budget` GiB, and why it cannot run here (empty if it can)."""
+    """A wish with its settings, its plan under `budget` GiB, and why it cannot run here (empty if it can).
+
+    `card` is the GPU's memory in GiB; None where it would be trained on the CPU, or cannot run here.
+    """
 
     asked: Asked
     summary: str
@@ -36,6 +42,7 @@ class Prepared:
     planned: BudgetedPlan
     budget: float
     refusal: str
+    card: float | None = None
 
 
 def checked_wish(preset: object, source: object, seed: object) -> Asked:
@@ -51,15 +58,22 @@ def checked_wish(preset: object, source: object, seed: object) -> Asked:
 def prepare(asked: Asked) -> Prepared:
     """Plan a run; nothing is loaded. Raises ConfigError if the preset cannot be read."""
     config = read_request(asked.arguments(Path("planned"))).config
-    refusal = ""
+    refusal, card = "", None
     try:
-        planned, budget = plan_here(config, resolve_device(config.policy.device))
+        planned, budget = plan_here(config, device := resolve_device(config.policy.device))
         require_fit(config, planned, budget)
+        if device.type == "cuda":
+            card = torch.cuda.get_device_properties(device).total_memory / GIB
     except (ConfigError, MemoryBudgetError) as error:
         budget = config.memory.budget_gib or CPU_BUDGET_GIB
         planned = budgeted_plan(config, find_shape(config.policy.model), budget, config.policy.device != "cpu")
         refusal = _why_not(asked, config, error)
-    return Prepared(asked, preset_summary(asked.preset), config, planned, budget, refusal)
+    return Prepared(asked, preset_summary(asked.preset), config, planned, budget, refusal, card)
+
+
+def held_by_app() -> float:
+    """GiB of the GPU that this process itself keeps, for the model that Compare shows; 0 where that is on the CPU."""
+    return (torch.cuda.memory_reserved() + CONTEXT_BYTES) / GIB if torch.cuda.is_initialized() else 0.0
 
 
 def _why_not(asked: Asked, config: Config, error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from expo_lite.config import Config
 from expo_lite.config_reader import read_config
@@ -12,7 +11,7 @@ from expo_lite.errors import ExpoLiteError
 from expo_lite.run_dir import RunDir
 from expo_lite.ui import live
 from expo_lite.ui.live import Follower, Story
-from expo_lite.ui.live_charts import charts_html
+from expo_lite.ui.live_charts import charts_html, numbers_html
 from expo_lite.ui.live_view import Standing, feed_html, progress_html
 from expo_lite.ui.training import ENDED, Trainings
 
@@ -28,32 +27,26 @@ class Shown:
     standing: Standing | None
     progress: str
     charts: str
+    numbers: str
     feed: str
 
 
 class Watch:
-    """One for all visitors; may be used from any thread."""
+    """One for all visitors; may be used from any thread. Who reads a long run keeps only its own visitors waiting."""
 
     def __init__(self, trainings: Trainings) -> None:
         self.trainings = trainings
-        self._turn = threading.Lock()
-        self._followers: dict[str, Follower] = {}
-        self._configs: dict[str, tuple[int, Config]] = {}
+        self._turn = threading.Lock()  # for the followed runs as a whole; each has a turn of its own as well
+        self._followed: dict[str, _Followed] = {}
 
     def look(self, name: str, seen: str = "") -> Shown | None:
         """What there is to see, or None if the visitor has `seen` it."""
-        with self._turn:
-            standing = self.standing(name)
-            story = self._story(name) if standing else Story()
-            has_config = standing is not None and standing.config is not None
-            state = standing.state if standing else "none"
-            stamp = f"{name} {state} {has_config} {len(story.metrics)} {len(story.scores)}"
-            if stamp == seen:
-                return None
-            shown = live.feed(story, running=state == "running")
-            source = standing.config.explanation.source if standing and standing.config else "self"
-            charts = charts_html(standing.config if standing else None, story)
-            return Shown(stamp, standing, progress_html(standing, story), charts, feed_html(shown, source))
+        standing = self.standing(name)
+        if standing is None:
+            return _shown(name, None, Story(), seen)
+        followed = self._follow(name)
+        with followed.turn:
+            return _shown(name, standing, followed.follower.look(), seen)
 
     def standing(self, name: str) -> Standing | None:
         """Where the run is; None if there is neither a run of that name nor the log of one that could not start."""
@@ -62,10 +55,10 @@ class Watch:
         if pid is None and not trainings.has_trace(name):
             return None
         folder = RunDir(trainings.root / name)
-        config, status = self._config(name, folder.config), _status(folder)
+        config, status = self._follow(name).config(), _status(folder)
         if pid is not None:
             begun = "running" if status.get("pid") == pid else "starting"
-            return Standing(name, "stopping" if trainings.is_stopping(name) else begun, config)
+            return Standing(name, "stopping" if trainings.was_told_to_stop(name) else begun, config)
         state = self._last_state(name, status)
         return Standing(name, state, config, trainings.last_words(name) if state in ("failed", "lost") else "")
 
@@ -74,24 +67,47 @@ class Watch:
         state, last_pid = status.get("state"), self.trainings.last_pid(name)
         if state in ENDED and last_pid in (None, status.get("pid")):
             return str(state)
-        return "stopped" if self.trainings.was_stopped(name) else "lost"
+        return "stopped" if self.trainings.was_told_to_stop(name) else "lost"
 
-    def _story(self, name: str) -> Story:
-        if name not in self._followers:
-            while len(self._followers) >= FOLLOWED:
-                del self._followers[next(iter(self._followers))]
-            self._followers[name] = Follower(RunDir(self.trainings.root / name))
-        return self._followers[name].look()
+    def _follow(self, name: str) -> _Followed:
+        with self._turn:
+            if name not in self._followed:
+                while len(self._followed) >= FOLLOWED:
+                    del self._followed[next(iter(self._followed))]
+                self._followed[name] = _Followed(RunDir(self.trainings.root / name))
+            return self._followed[name]
 
-    def _config(self, name: str, path: Path) -> Config | None:
+
+class _Followed:
+    """A run that somebody looks at: its records so far, and its settings."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.turn = threading.Lock()
+        self.follower = Follower(run)
+        self._path = run.config
+        self._read: tuple[int, Config | None] = (0, None)
+
+    def config(self) -> Config | None:
         """Read anew only when the file has changed; None while there is none, or where another version wrote it."""
         try:
-            changed = path.stat().st_mtime_ns
-            if name not in self._configs or self._configs[name][0] != changed:
-                self._configs[name] = (changed, read_config(path))
-            return self._configs[name][1]
+            changed = self._path.stat().st_mtime_ns
+            if self._read[0] != changed:
+                self._read = (changed, read_config(self._path))
+            return self._read[1]
         except (OSError, ExpoLiteError):
             return None
+
+
+def _shown(name: str, standing: Standing | None, story: Story, seen: str) -> Shown | None:
+    config = standing.config if standing else None
+    state = standing.state if standing else "none"
+    stamp = f"{name} {state} {config is not None} {len(story.metrics)} {len(story.scores)}"
+    if stamp == seen:
+        return None
+    failed = live.feed(story, running=state == "running")
+    feed = feed_html(failed, config.explanation.source if config else "self")
+    charts, numbers = charts_html(config, story), numbers_html(story)
+    return Shown(stamp, standing, progress_html(standing, story), charts, numbers, feed)
 
 
 def _status(folder: RunDir) -> dict[str, object]:
