@@ -19,6 +19,17 @@ class Method:
         """Its settings as command-line flags."""
         return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
 
+    @property
+    def beside_defaults(self) -> list[str]:
+        """The flags that a command needs where nothing else sets them; the source of explanations always."""
+        default = Config().model_dump()
+        words = []
+        for name, value in self.settings.items():
+            section, _, key = name.partition(".")
+            if name == "explanation.source" or default[section][key] != value:
+                words += [f"--{name}", value]
+        return words
+
 
 def _grpo(title: str, source: str, gate: str) -> Method:
     return Method(title, {"objective.name": "grpo", "explanation.source": source, "explanation.gate": gate})
