@@ -55,6 +55,8 @@ class UpdateMeter:
             "entropy": (policy * entropy).sum(),
             "explanation_tokens": explanation.sum(),
             "explanation_nll": -(explanation * logprobs).sum(),
+            "answer_logprob": torch.where(batch.in_answer, logprobs, 0.0).sum(),
+            "answers": torch.tensor(float(sum(row.answer_span is not None for row in batch.sequences))).to(logprobs),
         }
         if batch.sampler_logprobs is not None:
             sums["gap"] = torch.where(batch.is_policy, (logprobs - batch.sampler_logprobs).abs(), 0.0).sum()
@@ -68,7 +70,7 @@ class UpdateMeter:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def metrics(self, read: Callable[[Tensor], Any]) -> dict[str, float]:
-        """Means per token. Quantities without tokens are left out rather than called 0."""
+        """Means per token, or per answer. Quantities without tokens are left out rather than called 0."""
         out: dict[str, float] = {"updates": self.updates, "learning_rate": self.learning_rate}
         if self.gradient_norm is not None:
             out["gradient_norm"] = self.gradient_norm
@@ -78,6 +80,7 @@ class UpdateMeter:
             ("sampler_trainer_gap_nats", "gap", "policy_tokens"),
             ("kl_nats", "kl", "policy_tokens"),
             ("explanation_nll_nats", "explanation_nll", "explanation_tokens"),
+            ("explanation_answer_logprob_nats", "answer_logprob", "answers"),
         ):
             if sums.get(tokens) and total in sums:
                 out[name] = sums[total] / sums[tokens]

@@ -31,7 +31,11 @@ def preference_pairs(
             rejected = rng.choice(wrong)
             pairs.append(
                 PreferencePair(
-                    TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids),
+                    TrainingSequence(
+                        explanation.unhinted_ids,
+                        explanation.completion.completion_ids,
+                        answer_span=explanation.answer_span,
+                    ),
                     TrainingSequence(explanation.unhinted_ids, rejected.completion_ids),
                 )
             )

@@ -106,7 +106,7 @@ class Explanation:
     """A way to a known answer: the model's own explanation of it, or the expert's solution.
 
     `rejected` names the filter that turned it down, or is None. `unhinted_ids` is the prompt it is
-    trained under, with the answer hidden.
+    trained under, with the answer hidden. `answer_span` is where the final answer's tokens start and end.
     """
 
     problem: Problem
@@ -114,6 +114,7 @@ class Explanation:
     completion: Completion
     verdict: Verdict
     rejected: Rejection | None = None
+    answer_span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class TrainingSequence:
     sampler_logprobs: list[float] | None = None
     old_logprobs: list[float] | None = None
     reference_logprobs: list[float] | None = None
+    answer_span: tuple[int, int] | None = None  # of an explanation's completion; for the metrics only
 
     @property
     def length(self) -> int:
