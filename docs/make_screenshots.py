@@ -1,4 +1,4 @@
-"""Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extra `app`, playwright and Chromium).
+"""Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extras `app` and `dev`, and Chromium).
 
 It shows the runs of the tiny preset in --root; if there are none, it trains one with ExPO and one with GRPO there.
 """
@@ -6,20 +6,13 @@ It shows the runs of the tiny preset in --root; if there are none, it trains one
 from __future__ import annotations
 
 import argparse
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from benchmarks.browsing import REPOSITORY, chromium, serving
 
 
 def compare(page: Any) -> None:
@@ -75,9 +68,7 @@ def main() -> None:
             run = str(Path(given.root) / f"tiny-{method}-seed0")
             command = [sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--run", run]
             subprocess.run([*command, "--explanation.source", source], check=True)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    with serving(given.root) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    with serving("--root", given.root) as url, chromium() as browser:
         for name, width, scheme, prepare in SHOTS:
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
             page.goto(url)
@@ -87,28 +78,6 @@ def main() -> None:
             page.wait_for_timeout(1000)  # transitions and fonts
             page.screenshot(path=given.out / f"{name}.png", full_page=True)
             page.close()
-        browser.close()
-
-
-@contextmanager
-def serving(root: str) -> Iterator[str]:
-    """The app in a process of its own; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(REPOSITORY / "app.py"), "--root", root, "--port", str(port)])
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        while process.poll() is None:
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 if __name__ == "__main__":
