@@ -51,7 +51,10 @@ def chromium() -> Iterator[Any]:
 def started(
     *argv: str, program: Path = REPOSITORY / "app.py", at: Path | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`python app.py` on a free port, run in the folder `at`; gives its address and its process. Raises RuntimeError if it does not open."""
+    """`python app.py` on a free port, run in the folder `at`; gives its address and its process.
+
+    Raises RuntimeError if it does not open.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
