@@ -48,11 +48,16 @@ class UpdateMeter:
     @staticmethod
     @torch.no_grad()
     def sums_of(batch: MicroBatch, logprobs: Tensor, entropy: Tensor) -> dict[str, Tensor]:
-        """Sums over one micro-batch's rollout tokens and explanation tokens; tensors (N,) in, scalars out."""
-        policy, explanation = batch.is_policy.float(), (batch.explanation_weights > 0).float()
+        """Sums over one micro-batch's rollout tokens and explanation tokens; tensors (N,) in, scalars out.
+
+        DPO's rollouts are those that it makes less likely.
+        """
+        policy, explanation = batch.is_policy.float(), (batch.likelihood_weights > 0).float()
+        own = policy + (batch.likelihood_weights < 0)
         sums = {
             "policy_tokens": policy.sum(),
-            "entropy": (policy * entropy).sum(),
+            "own_tokens": own.sum(),
+            "entropy": (own * entropy).sum(),
             "explanation_tokens": explanation.sum(),
             "explanation_nll": -(explanation * logprobs).sum(),
             "answer_logprob": torch.where(batch.in_answer, logprobs, 0.0).sum(),
@@ -76,7 +81,7 @@ class UpdateMeter:
             out["gradient_norm"] = self.gradient_norm
         sums = dict(zip(self.sums, read(torch.stack(list(self.sums.values()))), strict=True)) if self.sums else {}
         for name, total, tokens in (
-            ("entropy_nats", "entropy", "policy_tokens"),
+            ("entropy_nats", "entropy", "own_tokens"),
             ("sampler_trainer_gap_nats", "gap", "policy_tokens"),
             ("kl_nats", "kl", "policy_tokens"),
             ("explanation_nll_nats", "explanation_nll", "explanation_tokens"),

@@ -133,7 +133,7 @@ class TrainingSequence:
     """A prompt and a completion with what each completion token weighs in the loss.
 
     A token's share of the loss is `policy_weight` times its clipped policy term (and KL estimate), and
-    `explanation_weight` times its negative log-probability (below 0 for what DPO makes less likely). The weights
+    `likelihood_weight` times its negative log-probability (below 0 for what DPO makes less likely). The weights
     already hold the step's denominators, so that sequences can be cut into micro-batches in any way. Old
     log-probabilities (before the update) and the reference's are filled in only where the loss needs them.
     """
@@ -142,7 +142,7 @@ class TrainingSequence:
     completion_ids: list[int]
     advantage: float = 0.0
     policy_weight: float = 0.0
-    explanation_weight: float = 0.0
+    likelihood_weight: float = 0.0
     sampler_logprobs: list[float] | None = None
     old_logprobs: list[float] | None = None
     reference_logprobs: list[float] | None = None

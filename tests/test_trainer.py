@@ -66,7 +66,7 @@ class WatchedTrainer:
         return self.texts(lambda s: s.policy_weight > 0)
 
     def trained_explanations(self) -> list[str]:
-        return self.texts(lambda s: s.explanation_weight > 0)
+        return self.texts(lambda s: s.likelihood_weight > 0)
 
     def texts(self, which: Callable[[TrainingSequence], bool]) -> list[str]:
         tokenizer = self.trainer.prompts.tokenizer
@@ -242,7 +242,7 @@ def test_the_likelihood_of_the_trained_explanations_answer_is_a_metric(policy: P
     """log pi(a* | q, c~): the two digits of 68 in the box, under the unhinted prompt."""
     watched = WatchedTrainer(policy)
     metrics = watched.step([FAILED]).metrics
-    (sequence,) = [s for s in watched.sequences if s.explanation_weight > 0]
+    (sequence,) = [s for s in watched.sequences if s.likelihood_weight > 0]
     words = watched.trainer.prompts.tokenizer.convert_ids_to_tokens(sequence.completion_ids)
     assert words[-4:-2] == ["6", "8"]
     expected = logprobs_of(policy, sequence.prompt_ids, sequence.completion_ids)[-4:-2].sum().item()
