@@ -296,10 +296,6 @@ class Config(Section):
                 )
             if self.kl.coef > 0:
                 raise ValueError("kl.coef: DPO holds to the reference by dpo.beta; leave kl.coef at 0")
-            if self.dpo.pairs == "offline" and self.policy.adapter is not None:
-                raise ValueError(
-                    "policy.adapter: offline pairs are made by the base alone; use dpo.pairs online with it"
-                )
         return self
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from expo_lite.config import Config
+from expo_lite.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ METHODS = {
     "dpo-expert-online": _dpo("DPO with expert solutions, online", "expert", "online"),
 }
 """Every system that a valid configuration can be, by its short name."""
+
+
+def require_an_initial_policy(config: Config) -> None:
+    """Raises ConfigError where offline pairs cannot be made: only the base stays as it is while an adapter is trained.
+
+    A run's own adapter can still be opened with its settings, to be looked at.
+    """
+    if config.objective.name == "dpo" and config.dpo.pairs == "offline" and config.policy.adapter is not None:
+        raise ConfigError("policy.adapter: offline pairs are made by the base alone; use dpo.pairs online with it")
 
 
 def method_of(config: Config) -> str:

@@ -19,6 +19,7 @@ from trl import DPOTrainer
 
 from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError
+from expo_lite.loop import train
 from expo_lite.methods import METHODS, method_of
 from expo_lite.objectives import dpo_losses
 from expo_lite.pairs import preference_pairs, preference_weights
@@ -290,7 +291,6 @@ def test_offline_pairs_are_the_bases_and_never_change(policy: Policy) -> None:
     [
         (["--explanation.source", "none"], "explanation.source: DPO"),
         (["--kl.coef", "0.1"], "kl.coef: DPO"),
-        (["--dpo.pairs", "offline", "--policy.adapter", "somewhere"], "policy.adapter: offline"),
         (["--dpo.beta", "0"], "dpo.beta: should be greater than 0"),
     ],
 )
@@ -298,6 +298,14 @@ def test_what_cannot_work_is_refused(flags: list[str], field: str) -> None:
     with pytest.raises(ConfigError, match=field) as error:
         read_request(["--preset", "tiny", "--objective.name", "dpo", *flags])
     assert "got Config" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_adapter_cannot_make_offline_pairs_but_can_be_opened() -> None:
+    """A run's evaluation reads its settings together with its adapter."""
+    flags = ["--preset", "tiny", "--objective.name", "dpo", "--dpo.pairs", "offline", "--policy.adapter", "nowhere"]
+    request = read_request(flags)
+    with pytest.raises(ConfigError, match=r"^policy\.adapter: offline"):
+        train(request)
 
 
 @pytest.mark.parametrize("name", METHODS)
