@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,4 @@ def levels(mean: float) -> list[dict[str, Any]]:
     """A validation as it is recorded; the two levels have this mean."""
     scores = [mean - 0.05, mean + 0.05]
     estimates = [Estimate(score, score, score) for score in scores]
-    return [
-        asdict(score)
-        for score in Evaluation([LevelScore(n, 4, 4, 4, e, e, 0.0) for n, e in enumerate(estimates, 1)]).levels
-    ]
+    return Evaluation([LevelScore(n, 4, 4, 4, e, e, 0.0) for n, e in enumerate(estimates, 1)]).record()

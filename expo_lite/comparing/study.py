@@ -161,9 +161,7 @@ def _locked(asked: Asked) -> RunLock:
     except OSError as error:
         raise ConfigError(f"--to: {asked.to} cannot be written ({error.strerror or error})") from None
     except CheckpointError:
-        raise CheckpointError(
-            f"--to: another comparison is writing {asked.to}; wait for it, or choose another"
-        ) from None
+        raise CheckpointError(f"--to: {asked.to} is another comparison's just now; wait, or choose another") from None
 
 
 def _claim(asked: Asked) -> None:
