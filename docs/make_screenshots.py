@@ -1,4 +1,4 @@
-"""Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extra `app`, playwright and Chromium).
+"""Make the app's screenshots anew: `python docs/make_screenshots.py` (needs the extras `app` and `dev`, and Chromium).
 
 It shows the runs of the tiny preset in --root; if there are none, it trains one with ExPO and one with GRPO there.
 `--only runs fit` takes the pictures whose names begin so.
@@ -7,20 +7,14 @@ It shows the runs of the tiny preset in --root; if there are none, it trains one
 from __future__ import annotations
 
 import argparse
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from benchmarks.browsing import REPOSITORY, chromium, serving
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TALLEST = {1280: 1700, 400: 1500}
 """Pixels of a picture by its width: what comes below is more of the same."""
 
@@ -80,9 +74,8 @@ def main() -> None:
             run = str(root / f"tiny-{method}-seed0")
             command = [sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--run", run]
             subprocess.run([*command, "--explanation.source", source], check=True)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    with serving(root) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    # started beside its runs, so that no path of this machine is in a picture
+    with serving("--root", root.name, at=root.parent) as url, chromium() as browser:
         for name, width, scheme, prepare in SHOTS:
             if not name.startswith(tuple(given.only)):
                 continue
@@ -96,29 +89,6 @@ def main() -> None:
             part = {"x": 0, "y": 0, "width": width, "height": height}
             page.screenshot(path=given.out / f"{name}.png", full_page=True, clip=part)
             page.close()
-        browser.close()
-
-
-@contextmanager
-def serving(root: Path) -> Iterator[str]:
-    """The app in a process of its own, started beside its runs so that no path of this machine is in a picture."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(REPOSITORY / "app.py"), "--root", root.name, "--port", str(port)]
-    process = subprocess.Popen(command, cwd=root.parent)
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        while process.poll() is None:
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expo_lite import entry
 from expo_lite.errors import ConfigError, ExpoLiteError
+from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.ui.ways_in import LOGIN, Options, read_options
 
 if TYPE_CHECKING:
@@ -38,12 +39,24 @@ def _app(argv: list[str]) -> int:
     print("Opening the model ...", flush=True)
     app = prepare(options)
     try:
-        _, here, public = app.page.launch(**app.launch, prevent_thread_lock=True, quiet=True)
+        here, public = _launched(app)
         print(f"Open {here} in a browser{f', or {public} from elsewhere' if public else ''}; Ctrl-C ends.", flush=True)
         app.page.block_thread()
     finally:
         app.worker.close()
     return 0
+
+
+def _launched(app: App) -> tuple[str, str | None]:
+    """Start serving; the address here and the public one. Raises ConfigError where no port is free."""
+    try:
+        _, here, public = app.page.launch(**app.launch, prevent_thread_lock=True, quiet=True)
+    except OSError as error:
+        port = app.launch["server_port"]
+        if port is None:
+            raise ConfigError(f"--port: none from 7860 on is free on {HOST}; name another") from error
+        raise ConfigError(f"--port: {port} cannot be used on {HOST}, perhaps another app has it") from error
+    return here, public
 
 
 class App(NamedTuple):
@@ -62,6 +75,7 @@ def prepare(options: Options) -> App:
     from expo_lite.ui.worker import ModelWorker
 
     opening = options.opening
+    offline_if_unreachable(hub_names(opening.config))
     worker = ModelWorker(lambda: open_model(opening.config))
     problems = held_out(opening.config) if opening.has_problems else {}
     worker.wait_until_open()

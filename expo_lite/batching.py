@@ -31,7 +31,8 @@ class MicroBatch:
     targets: Tensor  # (N,)
     advantages: Tensor  # (N,)
     policy_weights: Tensor  # (N,)
-    explanation_weights: Tensor  # (N,)
+    likelihood_weights: Tensor  # (N,)
+    in_answer: Tensor  # (N,) whether a token belongs to an explanation's final answer
     # what some or all sequences lack; None where all do, nan where some do
     sampler_logprobs: Tensor | None  # (N,)
     old_logprobs: Tensor | None  # (N,)
@@ -105,11 +106,17 @@ def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device)
         targets=whole([token for row in rows for token in row.completion_ids]),
         advantages=each_token([row.advantage for row in rows]),
         policy_weights=each_token([row.policy_weight for row in rows]),
-        explanation_weights=each_token([row.explanation_weight for row in rows]),
+        likelihood_weights=each_token([row.likelihood_weight for row in rows]),
+        in_answer=whole([held for row in rows for held in _in_answer(row)]),
         sampler_logprobs=tokenwise([row.sampler_logprobs for row in rows]),
         old_logprobs=tokenwise([row.old_logprobs for row in rows]),
         reference_logprobs=tokenwise([row.reference_logprobs for row in rows]),
     )
+
+
+def _in_answer(row: TrainingSequence) -> list[bool]:
+    start, end = row.answer_span or (0, 0)
+    return [start <= t < end for t in range(len(row.completion_ids))]
 
 
 def per_sequence(rows: Sequence[TrainingSequence], values: Sequence[float]) -> list[list[float]]:

@@ -152,9 +152,9 @@ class ExplanationConfig(Section):
     """Which prompts get explanations: those without a correct rollout, or every one, as in the paper. DPO takes every
     prompt with a wrong rollout."""
     weight: PositiveFloat = 0.04
-    """Coefficient of the explanation term (the paper's beta)."""
+    """Coefficient of the explanation term beside GRPO (the paper's beta)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How that coefficient changes: linear and cosine fall to 0 at the last step."""
+    """How that coefficient changes: linear and cosine fall towards 0, which comes after the last step."""
     hint: Literal["answer", "wrong", "none"] = "answer"
     """What the model is told: the answer; or, for experiments, a wrong one or nothing."""
     samples: PositiveInt = 4
@@ -171,11 +171,11 @@ class ObjectiveConfig(Section):
     name: Literal["grpo", "dpo"] = "grpo"
     """grpo: rollouts by their advantages, plus explanations. dpo: explanations preferred to wrong rollouts."""
     loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
-    """How tokens are averaged: per sequence, by a constant length, or over all tokens of the step."""
+    """GRPO: how tokens are averaged: per sequence, by a constant length, or over all tokens of the step."""
     advantage_scale: Literal["group", "batch", "none"] = "group"
-    """What centred rewards are divided by: the group's deviation, the batch's, or 1."""
+    """GRPO: what centred rewards are divided by: the group's deviation, the batch's, or 1."""
     clip_epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The ratio's clipping range, 1 - epsilon to 1 + epsilon."""
+    """GRPO: the ratio's clipping range, 1 - epsilon to 1 + epsilon."""
     updates_per_batch: PositiveInt = 1
     """Optimizer steps per sampled batch; from the second on, the ratio differs from 1."""
     mask_truncated: bool = False
@@ -296,10 +296,6 @@ class Config(Section):
                 )
             if self.kl.coef > 0:
                 raise ValueError("kl.coef: DPO holds to the reference by dpo.beta; leave kl.coef at 0")
-            if self.dpo.pairs == "offline" and self.policy.adapter is not None:
-                raise ValueError(
-                    "policy.adapter: offline pairs are made by the base alone; use dpo.pairs online with it"
-                )
         return self
 
     @property

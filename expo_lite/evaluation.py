@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from expo_lite.intervals import Estimate, bootstrap_mean, pass_at_k
+from expo_lite.intervals import Estimate, pass_at_k, share_interval
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Answered, Problem, Verdict
@@ -119,7 +119,7 @@ def level_score(answered: Sequence[Answered], k: int) -> LevelScore:
         problems=len(answered),
         samples=samples,
         k=k,
-        pass_at_1=bootstrap_mean(pass_at_k(correct, samples, 1)),
-        pass_at_k=bootstrap_mean(pass_at_k(correct, samples, k)),
+        pass_at_1=share_interval(pass_at_k(correct, samples, 1)),
+        pass_at_k=share_interval(pass_at_k(correct, samples, k)),
         truncated_share=sum(a.truncated for a in answered) / (samples * len(answered)),
     )

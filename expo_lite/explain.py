@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from expo_lite.answer_tokens import answer_span
 from expo_lite.config import Config
 from expo_lite.leaks import leaked_phrase
 from expo_lite.likelihood import sequence_logprobs
@@ -69,7 +70,11 @@ class Explainer:
 
     def _filtered(self, problem: Problem, completion: Completion, verdict: Verdict) -> Explanation:
         rejected = rejection(completion, verdict, self.config.filters)
-        return Explanation(problem, self.prompts.task(problem), completion, verdict, rejected)
+        span = None if rejected else self._answer_span(completion)
+        return Explanation(problem, self.prompts.task(problem), completion, verdict, rejected, span)
+
+    def _answer_span(self, completion: Completion) -> tuple[int, int] | None:
+        return answer_span(completion.completion_ids, completion.text, self.prompts.tokenizer)
 
     def _expert_solution(self, problem: Problem) -> list[Explanation]:
         """The data set's own solution, which needs no filter."""
@@ -77,7 +82,8 @@ class Explainer:
             return []
         unhinted_ids, completion_ids = self.prompts.task(problem), self.prompts.completion(problem.solution)
         completion = Completion(unhinted_ids, completion_ids, [], True, problem.solution)
-        return [Explanation(problem, unhinted_ids, completion, Verdict.CORRECT)]
+        span = self._answer_span(completion)
+        return [Explanation(problem, unhinted_ids, completion, Verdict.CORRECT, answer_span=span)]
 
     def select(self, explanations: Sequence[Explanation], step: int) -> list[Explanation]:
         """Which of one problem's explanations are trained on: by `explanation.selection`."""

@@ -41,9 +41,18 @@ def pass_at_k(correct: npt.ArrayLike, samples: int, k: int) -> Floats:
     return by_count[np.asarray(correct, dtype=np.int64)]
 
 
-def bootstrap_mean(values: npt.ArrayLike, seed: int = 0) -> Estimate:
+def share_interval(values: npt.ArrayLike, seed: int = 0) -> Estimate:
     """Mean of shares in [0, 1], one per problem (P,), with an interval over problems."""
     return _mean(np.asarray(values, dtype=np.float64)[None], (0.0, 1.0), seed)
+
+
+def mean_interval(values: npt.ArrayLike, seed: int = 0) -> Estimate:
+    """Mean of numbers without known bounds (nats), one per problem (P,), with a percentile bootstrap interval."""
+    values = np.asarray(values, dtype=np.float64)
+    means = values[np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Estimate(float(values.mean()), float(low), float(high))
 
 
 def seed_and_problem_interval(counts: npt.ArrayLike, samples: int, k: int, seed: int = 0) -> Estimate:

@@ -27,6 +27,7 @@ from expo_lite.memory.cap import plan_here
 from expo_lite.memory.measure import gpu_peak
 from expo_lite.memory.oom import how_to_begin, how_to_go_on, is_out_of_memory
 from expo_lite.memory.remedies import require_fit
+from expo_lite.methods import require_an_initial_policy
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
@@ -45,6 +46,7 @@ def train(request: Request, console: Console | None = None) -> int:
     Raises ExpoLiteError, with a sentence on what to do, for whatever the user can mend.
     """
     console = console or Console()
+    require_an_initial_policy(request.config)
     device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
     offline_if_unreachable(hub_names(request.config))
     planned, budget = plan_here(request.config, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from expo_lite.config import Config
+from expo_lite.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,17 @@ class Method:
     def flags(self) -> list[str]:
         """Its settings as command-line flags."""
         return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
+
+    @property
+    def beside_defaults(self) -> list[str]:
+        """The flags that a command needs where nothing else sets them; the source of explanations always."""
+        default = Config().model_dump()
+        words = []
+        for name, value in self.settings.items():
+            section, _, key = name.partition(".")
+            if name == "explanation.source" or default[section][key] != value:
+                words += [f"--{name}", value]
+        return words
 
 
 def _grpo(title: str, source: str, gate: str) -> Method:
@@ -40,6 +52,15 @@ METHODS = {
     "dpo-expert-online": _dpo("DPO with expert solutions, online", "expert", "online"),
 }
 """Every system that a valid configuration can be, by its short name."""
+
+
+def require_an_initial_policy(config: Config) -> None:
+    """Raises ConfigError where offline pairs cannot be made: only the base stays as it is while an adapter is trained.
+
+    A run's own adapter can still be opened with its settings, to be looked at.
+    """
+    if config.objective.name == "dpo" and config.dpo.pairs == "offline" and config.policy.adapter is not None:
+        raise ConfigError("policy.adapter: offline pairs are made by the base alone; use dpo.pairs online with it")
 
 
 def method_of(config: Config) -> str:

@@ -48,13 +48,20 @@ class UpdateMeter:
     @staticmethod
     @torch.no_grad()
     def sums_of(batch: MicroBatch, logprobs: Tensor, entropy: Tensor) -> dict[str, Tensor]:
-        """Sums over one micro-batch's rollout tokens and explanation tokens; tensors (N,) in, scalars out."""
-        policy, explanation = batch.is_policy.float(), (batch.explanation_weights > 0).float()
+        """Sums over one micro-batch's rollout tokens and explanation tokens; tensors (N,) in, scalars out.
+
+        DPO's rollouts are those that it makes less likely.
+        """
+        policy, explanation = batch.is_policy.float(), (batch.likelihood_weights > 0).float()
+        own = policy + (batch.likelihood_weights < 0)
         sums = {
             "policy_tokens": policy.sum(),
-            "entropy": (policy * entropy).sum(),
+            "own_tokens": own.sum(),
+            "entropy": (own * entropy).sum(),
             "explanation_tokens": explanation.sum(),
             "explanation_nll": -(explanation * logprobs).sum(),
+            "answer_logprob": torch.where(batch.in_answer, logprobs, 0.0).sum(),
+            "answers": torch.tensor(float(sum(row.answer_span is not None for row in batch.sequences))).to(logprobs),
         }
         if batch.sampler_logprobs is not None:
             sums["gap"] = torch.where(batch.is_policy, (logprobs - batch.sampler_logprobs).abs(), 0.0).sum()
@@ -68,16 +75,17 @@ class UpdateMeter:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def metrics(self, read: Callable[[Tensor], Any]) -> dict[str, float]:
-        """Means per token. Quantities without tokens are left out rather than called 0."""
+        """Means per token, or per answer. Quantities without tokens are left out rather than called 0."""
         out: dict[str, float] = {"updates": self.updates, "learning_rate": self.learning_rate}
         if self.gradient_norm is not None:
             out["gradient_norm"] = self.gradient_norm
         sums = dict(zip(self.sums, read(torch.stack(list(self.sums.values()))), strict=True)) if self.sums else {}
         for name, total, tokens in (
-            ("entropy_nats", "entropy", "policy_tokens"),
+            ("entropy_nats", "entropy", "own_tokens"),
             ("sampler_trainer_gap_nats", "gap", "policy_tokens"),
             ("kl_nats", "kl", "policy_tokens"),
             ("explanation_nll_nats", "explanation_nll", "explanation_tokens"),
+            ("explanation_answer_logprob_nats", "answer_logprob", "answers"),
         ):
             if sums.get(tokens) and total in sums:
                 out[name] = sums[total] / sums[tokens]

@@ -14,24 +14,33 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from expo_lite.config import DPOConfig
+from expo_lite.config import Config, DPOConfig
 from expo_lite.objectives import dpo_losses
 from expo_lite.types import Explanation, PreferencePair, RolloutGroup, TrainingSequence, Verdict
 
 
 def preference_pairs(
-    groups: Sequence[RolloutGroup], explanations: Sequence[Sequence[Explanation]], seed: int, draw: int
+    groups: Sequence[RolloutGroup], explanations: Sequence[Sequence[Explanation]], config: Config, draw: int
 ) -> list[PreferencePair]:
-    """Each chosen explanation (by prompt) before one of the group's wrong rollouts, which `seed` and `draw` decide."""
+    """Each chosen explanation (by prompt) before a wrong rollout of its group, which the seed and `draw` decide.
+
+    With `objective.mask_truncated` a rollout that was cut off is none to be made less likely.
+    """
     pairs = []
     for group, of_prompt in zip(groups, explanations, strict=True):
         wrong = [rollout.completion for rollout in group.rollouts if rollout.verdict is not Verdict.CORRECT]
-        rng = random.Random(f"{seed}/{draw}/{group.problem.id}/rejected")
-        for explanation in of_prompt:
+        if config.objective.mask_truncated:
+            wrong = [completion for completion in wrong if completion.finished]
+        rng = random.Random(f"{config.seed}/{draw}/{group.problem.id}/rejected")
+        for explanation in of_prompt if wrong else ():
             rejected = rng.choice(wrong)
             pairs.append(
                 PreferencePair(
-                    TrainingSequence(explanation.unhinted_ids, explanation.completion.completion_ids),
+                    TrainingSequence(
+                        explanation.unhinted_ids,
+                        explanation.completion.completion_ids,
+                        answer_span=explanation.answer_span,
+                    ),
                     TrainingSequence(explanation.unhinted_ids, rejected.completion_ids),
                 )
             )
@@ -56,7 +65,7 @@ def preference_weights(
         likelihood = config.nll_weight / (len(chosen) * len(chosen[pair].completion_ids))
         weights += [likelihood - slopes[0], -slopes[1]]
     weighted = [
-        replace(sequence, explanation_weight=weight, old_logprobs=None, reference_logprobs=None)
+        replace(sequence, likelihood_weight=weight, old_logprobs=None, reference_logprobs=None)
         for sequence, weight in zip(scored, weights, strict=True)
     ]
     metrics = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from expo_lite.evaluation import Estimate, bootstrap_mean
+from expo_lite.intervals import Estimate, mean_interval, share_interval
 from expo_lite.types import Completion, Problem
 
 SELF, EXPERT, WRONG, RIGHT = "self-explanation", "expert solution", "own wrong attempt", "own right attempt"
@@ -65,11 +65,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is called, what it is of a reading (None: not in it), and how its estimates are written."""
+    """How a measure is called, what it is of a reading (None: not in it), how its estimates are written and made."""
 
     title: str
     of: Callable[[Reading], float | None]
     shown: Callable[[Row], str]
+    interval: Callable[[Sequence[float]], Estimate]
 
 
 def in_nats(row: Row) -> str:
@@ -97,10 +98,16 @@ def right_by_wrong_steps(reading: Reading) -> float | None:
 
 
 MEASURES = {
-    NLL: Measure("Property 1: negative log-likelihood per token, nats", lambda r: r.nll_per_token, in_nats),
-    ANSWER: Measure("Property 2: log pi(a* | q, c) of the true answer, nats", lambda r: r.answer_logprob, in_nats),
-    STEPS_RIGHT: Measure("Self-explanations with every step right, %", every_step_right, in_per_cent),
-    STEPS_WRONG: Measure("Self-explanations right by a wrong step, %", right_by_wrong_steps, in_per_cent),
+    NLL: Measure(
+        "Property 1: negative log-likelihood per token, nats", lambda r: r.nll_per_token, in_nats, mean_interval
+    ),
+    ANSWER: Measure(
+        "Property 2: log pi(a* | q, c) of the true answer, nats", lambda r: r.answer_logprob, in_nats, mean_interval
+    ),
+    STEPS_RIGHT: Measure("Self-explanations with every step right, %", every_step_right, in_per_cent, share_interval),
+    STEPS_WRONG: Measure(
+        "Self-explanations right by a wrong step, %", right_by_wrong_steps, in_per_cent, share_interval
+    ),
 }
 
 
@@ -121,7 +128,7 @@ def summary(readings: Sequence[Reading], side: str, measure: str, kind: str, lev
             of_problems[problem.id].append(value)
     if not of_problems:
         return None
-    estimate = bootstrap_mean([sum(values) / len(values) for values in of_problems.values()])
+    estimate = MEASURES[measure].interval([sum(values) / len(values) for values in of_problems.values()])
     texts = sum(map(len, of_problems.values()))
     return Row(side, measure, kind, level, len(of_problems), texts, estimate.mean, estimate.low, estimate.high)
 

@@ -57,7 +57,9 @@ def explanation_sequences(explanations: Sequence[Sequence[Explanation]], weight:
     counts = [[len(e.completion.completion_ids) for e in of_prompt] for of_prompt in explanations]
     weights = explanation_token_weights(counts, weight)
     return [
-        TrainingSequence(e.unhinted_ids, e.completion.completion_ids, explanation_weight=token_weight)
+        TrainingSequence(
+            e.unhinted_ids, e.completion.completion_ids, likelihood_weight=token_weight, answer_span=e.answer_span
+        )
         for of_prompt, of_prompt_weights in zip(explanations, weights, strict=True)
         for e, token_weight in zip(of_prompt, of_prompt_weights, strict=True)
     ]

@@ -11,7 +11,6 @@ from expo_lite.errors import CheckpointError, ConfigError
 from expo_lite.methods import method_of
 from expo_lite.run_dir import RunDir
 
-METHODS = {"self": "expo", "expert": "expert", "none": "grpo"}
 # What may change between a run and its resumption: how long it goes on and how it fits, not what it computes.
 MAY_CHANGE = ("run", "steps", "memory", "checkpoint")
 SHOWN = 3  # settings that a message names

@@ -31,7 +31,9 @@ def read_all_kinds(parts: Assembly, config: Config, trained: bool) -> tuple[list
 
 def self_explanations(parts: Assembly, config: Config, problems: Sequence[Problem]) -> tuple[list[Text], list[str]]:
     """Explanations of the told answer that training would accept; the note says how many it would not."""
-    section = config.explanation.model_copy(update={"source": "self"})  # also of a model trained by another method
+    section = config.explanation.model_copy(
+        update={"source": "self", "hint": "answer"}
+    )  # also of a model trained by another method
     config = config.model_copy(update={"explanation": section})
     explainer = Explainer(config, parts.sampler, parts.prompts, parts.verifier)
     written = list(chain.from_iterable(explainer.explain(problems, step=0)))

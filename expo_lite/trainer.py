@@ -66,7 +66,7 @@ class Trainer:
                 trained_on = [self.explainer.select(written, draw) for written in explanations]
         with clock("train"):
             if self.config.objective.name == "dpo":
-                pairs = preference_pairs(gated, trained_on, self.config.seed, draw)
+                pairs = preference_pairs(gated, trained_on, self.config, draw)
                 update = self.updater.update_on_pairs(pairs)
             else:
                 sequences = training_sequences(groups, trained_on, self.config, number)

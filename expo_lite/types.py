@@ -106,7 +106,7 @@ class Explanation:
     """A way to a known answer: the model's own explanation of it, or the expert's solution.
 
     `rejected` names the filter that turned it down, or is None. `unhinted_ids` is the prompt it is
-    trained under, with the answer hidden.
+    trained under, with the answer hidden. `answer_span` is where the final answer's tokens start and end.
     """
 
     problem: Problem
@@ -114,6 +114,7 @@ class Explanation:
     completion: Completion
     verdict: Verdict
     rejected: Rejection | None = None
+    answer_span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class TrainingSequence:
     """A prompt and a completion with what each completion token weighs in the loss.
 
     A token's share of the loss is `policy_weight` times its clipped policy term (and KL estimate), and
-    `explanation_weight` times its negative log-probability (below 0 for what DPO makes less likely). The weights
+    `likelihood_weight` times its negative log-probability (below 0 for what DPO makes less likely). The weights
     already hold the step's denominators, so that sequences can be cut into micro-batches in any way. Old
     log-probabilities (before the update) and the reference's are filled in only where the loss needs them.
     """
@@ -141,10 +142,11 @@ class TrainingSequence:
     completion_ids: list[int]
     advantage: float = 0.0
     policy_weight: float = 0.0
-    explanation_weight: float = 0.0
+    likelihood_weight: float = 0.0
     sampler_logprobs: list[float] | None = None
     old_logprobs: list[float] | None = None
     reference_logprobs: list[float] | None = None
+    answer_span: tuple[int, int] | None = None  # of an explanation's completion; for the metrics only
 
     @property
     def length(self) -> int:

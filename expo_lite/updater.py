@@ -130,7 +130,7 @@ class Updater:
         old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         epsilon = self.config.objective.clip_epsilon
         loss = policy_loss(logprobs, old, batch.advantages, batch.policy_weights, epsilon)
-        loss = loss + explanation_loss(logprobs, batch.explanation_weights)
+        loss = loss + explanation_loss(logprobs, batch.likelihood_weights)
         if batch.reference_logprobs is not None:
             loss = loss + self.config.kl.coef * kl_loss(logprobs, batch.reference_logprobs, batch.policy_weights)
         return loss

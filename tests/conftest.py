@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks import browsing
+from benchmarks.browsing import chromium_path, serving
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,15 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # ------------------------------------------------------------- the app in a real browser (tests/test_browser*.py, slow)
 
 
-def chromium() -> str:
-    """The browser to test with. Without one, tests skip themselves, but under CI they fail."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    missing = "Chromium" if found is None else "playwright" if importlib.util.find_spec("playwright") is None else None
+def chromium() -> None:
+    """Without a browser to test with, tests skip themselves, but under CI they fail."""
+    playwright = importlib.util.find_spec("playwright")
+    missing = "Chromium" if chromium_path() is None else "playwright" if playwright is None else None
     if missing and os.environ.get("CI"):
         pytest.fail(f"{missing} is not installed: the app cannot be tested in a browser")
     if missing:
         pytest.skip(f"{missing} is not installed")
-    return str(found)
 
 
 @pytest.fixture(scope="session")
@@ -51,28 +48,6 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "expo_lite.train", "--preset", "tiny", "--steps", "60", *small]
     subprocess.run([*command, "--run", str(root / "tiny-trained")], check=True, capture_output=True, timeout=600)
     return root
-
-
-@contextmanager
-def serving(*argv: str, program: Path = Path(__file__).parents[1] / "app.py") -> Iterator[str]:
-    """`python app.py` in a process of its own; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    process = subprocess.Popen([sys.executable, str(program), "--port", port, *argv])
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(600):
-            assert process.poll() is None, "the app ended"
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="session")
@@ -86,14 +61,9 @@ def app_url(trained_runs: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """One headless Chromium."""
-    executable = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        opened = playwright.chromium.launch(executable_path=executable, args=quiet)
+    chromium()
+    with browsing.chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

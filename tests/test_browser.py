@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import chromium, serving
+from hostile_app import HOSTILE
 
+from benchmarks.browsing import FIRST_TOKEN, TABS, cpu_seconds, started
 from expo_lite.tiny import world
+from expo_lite.tiny.tokenizer import build_tokenizer
+
+if os.environ.get("CI"):
+    import gradio_client  # a missing one fails
+else:
+    gradio_client = pytest.importorskip("gradio_client")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HARD = world.problems("test", 4, 8)
-HOSTILE = '<script>window.hurt=1</script><img src="http://evil.example/a.png" onerror="window.hurt=1">'
 
 
-FIRST_TOKEN = """() => new Promise(done => {
-    const start = performance.now();
-    new MutationObserver((_, observer) => {
-        if (document.querySelector('#board .card.writing, #board .card.wrong')) {
-            observer.disconnect();
-            done((performance.now() - start) / 1000);
-        }
-    }).observe(document.body, {subtree: true, childList: true, attributes: true});
-    document.querySelector('#compare').click();
-})"""
-"""Press Compare; the seconds until something is written, without the test driver's own delays."""
+CREATED = "[document.querySelectorAll('[src*=evil], [onerror], #board script').length, window.hurt ?? null]"
+"""Elements that HOSTILE would make, and what they would do."""
+
+
+REACHED = """() => {
+    const at = document.activeElement;
+    if (at.tagName == 'SUMMARY') return 'summary';
+    return ['BUTTON', 'INPUT', 'TEXTAREA'].includes(at.tagName) ? at.closest('[id]:not([id^=component])').id : null;
+}"""
+"""What the keyboard has reached; a long text that scrolls can be reached, too, but is none of the controls."""
+
+HEADINGS = """() => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]
+    .filter(heading => heading.checkVisibility()).map(heading => Number(heading.tagName[1]))"""
 
 
 def card(page: Any, role: str) -> Any:
     return page.locator(f"#board .card.{role}")
 
 
+def forget(page: Any) -> None:
+    """Empty the status: an earlier press may have left "Done." there."""
+    page.locator("#status .status").evaluate("line => line.textContent = ''")
+
+
 def press(page: Any) -> None:
     """Compare, and wait until it is done."""
-    page.evaluate(
-        "document.querySelector('#status .status').textContent = ''"
-    )  # an earlier press may have left "Done."
+    forget(page)
     page.locator("#compare").click()
     page.locator("#status", has_text="Done.").wait_for()
     page.wait_for_function("document.querySelectorAll('#board .card.writing').length == 0")
@@ -49,6 +64,12 @@ def ask(page: Any, question: str, answer: str) -> None:
     page.locator("#question textarea").fill(question)
     page.wait_for_timeout(500)  # the known answer follows what is typed
     page.locator("#answer").locator("input, textarea").fill(answer)
+
+
+def held_back(route: Any) -> None:
+    """Let a request go 300 ms late."""
+    route.request.frame.page.wait_for_timeout(300)
+    route.continue_()
 
 
 def clear(page: Any) -> None:
@@ -134,6 +155,19 @@ class TestCompare:
         page.keyboard.insert_text("What is 20+22?")
         page.wait_for_function("document.querySelector('#answer input, #answer textarea').value == '42'")
 
+    def test_enter_right_after_typing_takes_no_old_answer(self, app_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(app_url)
+        page.route("**/run/predict**", held_back)  # the known answer comes after the press
+        for question, answer in (("What is 12+34?", "46"), ("What is 20+22?", "42")):
+            forget(page)
+            page.locator("#question textarea").fill(question)
+            page.locator("#question textarea").press("Enter")
+            page.locator("#status", has_text="Done. Right before and after").wait_for()
+            for role in ("before", "explanation", "after"):
+                assert card(page, role).locator(".card-foot strong").inner_text().split()[0] == answer
+                assert "✓ right" in card(page, role).inner_text()
+            page.wait_for_function(f"document.querySelector('#answer input, #answer textarea').value == '{answer}'")
+
     def test_sampling_follows_the_seed(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
         page.get_by_text("Settings").click()
@@ -141,12 +175,29 @@ class TestCompare:
         page.get_by_label("Level 5").check()
         page.wait_for_function("document.querySelector('#question textarea').value.split('+').length == 6")
         texts = []
-        for seed in ("1", "2", "1"):
+        for seed in ("1", "3", "1"):  # here the base goes two ways, and these seeds lead it into both
             page.locator("#seed input").fill(seed)
             page.locator("#seed input").blur()
             press(page)
             texts.append(page.locator("#board .card-body").all_inner_texts())
-        assert texts[0] == texts[2]
+        assert texts[0] == texts[2] != texts[1]
+
+
+def test_tokens_and_seconds_are_real(slow_url: str, visit: Callable[..., Any]) -> None:
+    """Tokens are those of the API and of the tokenizer; at ten a second, the seconds are at least a tenth of them."""
+    page = visit(slow_url)
+    start = time.monotonic()
+    press(page)
+    passed = time.monotonic() - start
+    asked = {"question": HARD[0].question, "answer": HARD[0].answer, "model": "", "greedy": True, "seed": 0}
+    out = gradio_client.Client(slow_url, verbose=False).predict(**asked, api_name="/compare")
+    tokenizer = build_tokenizer()
+    for role in ("before", "explanation"):
+        shown = re.search(r"(\d+) tokens · (\d+\.\d) s", card(page, role).inner_text())
+        assert shown is not None
+        tokens, seconds = int(shown[1]), float(shown[2])
+        assert tokens == out[role]["tokens"] == len(tokenizer(out[role]["text"])["input_ids"]) + 1  # the end token
+        assert 0.1 * tokens - 0.1 <= seconds <= passed
 
 
 class TestStopAndClear:
@@ -164,6 +215,25 @@ class TestStopAndClear:
         page.wait_for_timeout(800)
         assert page.locator("#board").inner_text() == held
         press(page)
+
+    def test_stop_at_once_stops_a_press_that_is_under_way(self, slow_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(slow_url)
+        page.route("**/queue/join**", held_back)  # so that Stop overtakes it
+        page.evaluate("for (const id of ['compare', 'stop']) document.getElementById(id).click()")
+        page.locator("#status", has_text="Stopped before the first token.").wait_for()
+        page.wait_for_timeout(1000)
+        assert page.locator("#board .card.empty").count() == 3
+        page.locator("#compare").click()  # and the next press works
+        page.locator("#board .card.writing").first.wait_for()
+
+    def test_clear_at_once_clears_a_press_that_is_under_way(self, slow_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(slow_url)
+        page.route("**/queue/join**", held_back)
+        page.evaluate("for (const id of ['compare', 'clear']) document.getElementById(id).click()")
+        page.wait_for_function("document.querySelector('#question textarea').value == ''")
+        page.wait_for_timeout(1000)
+        assert page.locator("#board .card.empty").count() == 3
+        assert page.locator("#status").inner_text().startswith("Press Compare")
 
     def test_clear_leaves_nothing_behind(self, slow_url: str, visit: Callable[..., Any]) -> None:
         page = visit(slow_url)
@@ -222,10 +292,23 @@ class TestVisitors:
     def test_html_in_a_question_is_harmless(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
         ask(page, HOSTILE + " 12+34?", HOSTILE[:100])
-        page.locator("#compare").click()
-        page.locator("#status", has_text=".").wait_for()
-        page.wait_for_timeout(500)
-        assert page.evaluate("window.hurt") is None
+        press(page)
+        assert page.locator("#question textarea").input_value() == HOSTILE + " 12+34?"
+        assert page.evaluate(CREATED) == [0, None]
+
+    def test_html_from_the_model_is_shown_as_text(self, visit: Callable[..., Any]) -> None:
+        chromium()
+        with serving(program=Path(__file__).with_name("hostile_app.py")) as url:
+            page = visit(url)
+            press(page)
+            for role in ("before", "explanation"):
+                assert card(page, role).locator(".card-body").inner_text() == HOSTILE
+            page.locator(".token-table summary").click()
+            for tokens in (".reading .tok", ".token-table tbody th"):
+                texts = set(page.locator(tokens).all_inner_texts())
+                assert {text.replace("␣", " ") for text in texts} == {HOSTILE}
+            assert page.evaluate(CREATED) == [0, None]
+            page.context.close()  # before its server goes
 
 
 class TestReading:
@@ -243,12 +326,46 @@ class TestReading:
             assert page.get_by_label(name).count() >= 1
         for name in ("Another of this level", "Compare", "Stop", "Clear"):
             assert page.get_by_role("button", name=name).count() == 1
-        page.locator("#another").focus()
-        order = []
-        for _ in range(5):
+        press(page)
+        page.locator(".token-table").wait_for()
+        page.get_by_role("tab", name="Compare").focus()
+        order = ["tabs"]
+        while order[-1] != "summary":
             page.keyboard.press("Tab")
-            order.append(page.evaluate("document.activeElement.closest('[id]:not([id^=component])').id"))
-        assert order == ["question", "answer", "compare", "stop", "clear"]
+            reached = page.evaluate(REACHED)
+            order += [reached] if reached not in (None, order[-1]) else []
+        assert order == [
+            *("tabs", "level", "another", "question", "answer", "compare", "stop", "clear", "settings", "summary")
+        ]
+
+    def test_likelihoods_can_be_read_without_a_mouse(self, app_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(app_url)
+        press(page)
+        page.locator(".token-table summary").press("Enter")
+        rows = page.locator(".token-table tbody tr")
+        tokens = re.search(r"(\d+) tokens", card(page, "explanation").inner_text())
+        assert tokens and rows.count() == int(tokens[1])
+        for reading, column in ((0, 1), (1, 2)):
+            titles = page.locator(".reading").nth(reading).locator(".tok").evaluate_all("all => all.map(t => t.title)")
+            shown = page.locator(f".token-table tbody td:nth-child({column + 1})").all_inner_texts()
+            assert shown == titles
+
+    def test_the_status_stays_in_place_for_screen_readers(self, app_url: str, visit: Callable[..., Any]) -> None:
+        """They read out what changes within a live region, not a new one."""
+        page = visit(app_url)
+        line = page.locator("#status [role=status]").element_handle()
+        press(page)
+        assert line.evaluate("line => line.isConnected && line.textContent").startswith("Done.")
+
+    def test_headings_skip_no_level(self, app_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(app_url)
+        press(page)
+        for tab in TABS:
+            page.get_by_role("tab", name=tab).click()
+            page.get_by_role("heading", name=tab, exact=True, level=2).wait_for()
+            levels = page.evaluate(HEADINGS)
+            assert levels[:2] == [1, 2]
+            assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), (tab, levels)
 
     def test_enter_in_the_question_compares(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
@@ -261,6 +378,23 @@ class TestReading:
             page = visit(app_url, color_scheme=scheme)
             grounds[scheme] = page.evaluate("getComputedStyle(document.querySelector('#board .card')).backgroundColor")
         assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(26, 30, 39)"}
+
+
+def test_an_idle_page_leaves_the_processor_alone(trained_runs: Path, visit: Callable[..., Any]) -> None:
+    """All tabs visited, each in front for a while; benchmarks/app.py measures it properly."""
+    chromium()
+    with started("--root", str(trained_runs)) as (url, process):
+        page = visit(url)
+        for tab in TABS:
+            page.get_by_role("tab", name=tab).click()
+            page.wait_for_timeout(2000)
+        before, start = cpu_seconds(process), time.monotonic()
+        for tab in TABS:
+            page.get_by_role("tab", name=tab).click()
+            page.wait_for_timeout(3000)
+        share = (cpu_seconds(process) - before) / (time.monotonic() - start)
+        assert share < 0.25
+        page.context.close()  # before its server goes
 
 
 def test_untrained_it_says_so(tmp_path: Path, visit: Callable[..., Any]) -> None:

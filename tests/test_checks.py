@@ -391,3 +391,28 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
             file.write(json.dumps({"step": 11, "truncated_share": 1})[:-4])
     found = diagnose(run, read_config(run.config))
     assert {finding.severity for finding in found} == {"good"}
+
+
+def test_dpo_is_told_what_holds_it_to_the_base(tmp_path: Path) -> None:
+    """More weight for an easy level would not help: solved problems make no pairs."""
+    fell = against_base([0.9], [0.5])
+    found = findings(tmp_path / "dpo", metrics=steps(pairs=3), evaluations=fell, objective__name="dpo")["forgetting"]
+    assert found.setting == "--dpo.beta 0.2" and "data.levels" not in found.sentence
+    assert findings(tmp_path / "grpo", metrics=steps(), evaluations=fell)["forgetting"].setting.startswith(
+        "--data.levels"
+    )
+    away = findings(tmp_path / "away", metrics=steps(explanation_nll_nats=3.0), objective__name="dpo")
+    assert away["unlikely_explanations"].setting == "--dpo.nll_weight 0.1"
+
+
+@pytest.mark.parametrize("hint", ["wrong", "none"])
+def test_golds_are_not_accused_where_they_were_not_told(hint: str, tmp_path: Path) -> None:
+    samples = disagreeing(0, ["5"] * 4)
+    assert "wrong_answers" in findings(tmp_path / "told", metrics=steps(), samples=samples)
+    assert "wrong_answers" not in findings(tmp_path / hint, metrics=steps(), samples=samples, explanation__hint=hint)
+
+
+def test_an_update_that_was_not_tried_is_no_overflow(tmp_path: Path) -> None:
+    """Where all rows were left out there is no gradient at all; where it overflowed it is written as null."""
+    assert "overflow" not in findings(tmp_path / "left_out", metrics=steps(updates=0))
+    assert "overflow" in findings(tmp_path / "overflow", metrics=steps(updates=0, gradient_norm=None))

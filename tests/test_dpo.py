@@ -19,6 +19,7 @@ from trl import DPOTrainer
 
 from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError
+from expo_lite.loop import train
 from expo_lite.methods import METHODS, method_of
 from expo_lite.objectives import dpo_losses
 from expo_lite.pairs import preference_pairs, preference_weights
@@ -94,7 +95,7 @@ def test_loss_and_gradient_equal_trl(seed: int) -> None:
     ]
     in_turn = [row for pair in zip(rows[:3], rows[3:], strict=True) for row in pair]
     weighted, metrics = preference_weights(in_turn, tiny_config(dpo__beta=BETA).dpo)
-    weights = torch.tensor([row.explanation_weight for row in [*weighted[::2], *weighted[1::2]]], dtype=torch.float64)
+    weights = torch.tensor([row.likelihood_weight for row in [*weighted[::2], *weighted[1::2]]], dtype=torch.float64)
     torch.testing.assert_close(-weights[:, None] * mask, expected_gradient)
     assert metrics["dpo_loss"] == pytest.approx(expected.item())
     assert metrics["pairs"] == 3
@@ -111,7 +112,7 @@ def test_nll_term_equals_trl_for_equal_lengths() -> None:
         for i in (0, 2, 1, 3)
     ]
     weighted, _ = preference_weights(rows, tiny_config(dpo__nll_weight=0.3).dpo)
-    weights = [weighted[i].explanation_weight for i in (0, 2, 1, 3)]
+    weights = [weighted[i].likelihood_weight for i in (0, 2, 1, 3)]
     torch.testing.assert_close(-torch.tensor(weights, dtype=torch.float64)[:, None].expand(4, 5), expected)
 
 
@@ -132,7 +133,7 @@ def with_wrong_rollouts(policy: Policy, seed: int) -> tuple[list[RolloutGroup], 
 
 
 def pairs_of(policy: Policy, seed: int) -> list[PreferencePair]:
-    return preference_pairs(*with_wrong_rollouts(policy, seed), seed, 1)
+    return preference_pairs(*with_wrong_rollouts(policy, seed), tiny_config(seed=seed), 1)
 
 
 def naive_gradient(policy: Policy, pairs: list[PreferencePair], beta: float, nll_weight: float) -> Tensor:
@@ -172,6 +173,12 @@ def test_gradient_equals_the_formula_for_any_micro_batch_cut(
     assert metrics["pairs"] == 3 and metrics["updates"] == 1
     tokens = [token for pair in pairs for token in pair.chosen.completion_ids]
     nll = torch.cat([-logprobs_of(policy, p.chosen.prompt_ids, p.chosen.completion_ids) for p in pairs])
+    entropies = []
+    for pair in pairs:  # of the rejected, the policy's own attempts
+        ids = pair.rejected.prompt_ids + pair.rejected.completion_ids
+        logits = policy.causal_lm(input_ids=torch.tensor([ids])).logits[0, len(pair.rejected.prompt_ids) - 1 : -1]
+        entropies.append(torch.distributions.Categorical(logits=logits).entropy())
+    assert metrics["entropy_nats"] == pytest.approx(torch.cat(entropies).mean().item(), rel=1e-4)
     assert metrics["explanation_nll_nats"] == pytest.approx(nll.sum().item() / len(tokens), rel=1e-5)
 
 
@@ -201,7 +208,7 @@ def test_without_pairs_nothing_is_updated(policy: Policy) -> None:
 
 def test_a_pair_holds_an_explanation_and_a_wrong_rollout_of_its_own_group(policy: Policy) -> None:
     groups, explanations = with_wrong_rollouts(policy, seed=2)
-    pairs = preference_pairs(groups, explanations, seed=0, draw=4)
+    pairs = preference_pairs(groups, explanations, tiny_config(), draw=4)
     written = [e.completion.completion_ids for of_prompt in explanations for e in of_prompt]
     assert [pair.chosen.completion_ids for pair in pairs] == written
     for pair, group in zip(pairs, (groups[1], groups[1], groups[2]), strict=True):
@@ -210,13 +217,33 @@ def test_a_pair_holds_an_explanation_and_a_wrong_rollout_of_its_own_group(policy
         assert pair.rejected.prompt_ids == pair.chosen.prompt_ids == group.rollouts[0].completion.prompt_ids
 
 
+def test_rollouts_that_were_cut_off_can_be_left_out(policy: Policy) -> None:
+    """Of the failed group only one is whole; of the last, none that is wrong: it makes no pair."""
+    groups, explanations = with_wrong_rollouts(policy, seed=2)
+
+    def cut(index: int, whole: int | None) -> RolloutGroup:
+        rollouts = [
+            replace(r, completion=replace(r.completion, finished=number == whole))
+            for number, r in enumerate(groups[index].rollouts)
+        ]
+        return replace(groups[index], rollouts=rollouts)
+
+    cut_off = [groups[0], cut(1, whole=2), cut(2, whole=None)]
+    pairs = preference_pairs(cut_off, explanations, tiny_config(objective__mask_truncated=True), draw=1)
+    only = groups[1].rollouts[2].completion.completion_ids
+    assert [pair.rejected.completion_ids for pair in pairs] == [only, only]
+    assert len(preference_pairs(cut_off, explanations, tiny_config(), draw=1)) == 3
+
+
 def test_every_wrong_rollout_has_its_turn_and_each_draw_repeats(policy: Policy) -> None:
     groups, explanations = with_wrong_rollouts(policy, seed=2)
     rejected = [
-        [p.rejected.completion_ids for p in preference_pairs(groups, explanations, 0, draw)] for draw in range(40)
+        [p.rejected.completion_ids for p in preference_pairs(groups, explanations, tiny_config(), draw)]
+        for draw in range(40)
     ]
     assert rejected == [
-        [p.rejected.completion_ids for p in preference_pairs(groups, explanations, 0, draw)] for draw in range(40)
+        [p.rejected.completion_ids for p in preference_pairs(groups, explanations, tiny_config(), draw)]
+        for draw in range(40)
     ]
     assert len(Counter(map(str, (of_draw[0] for of_draw in rejected)))) == 4
 
@@ -264,7 +291,6 @@ def test_offline_pairs_are_the_bases_and_never_change(policy: Policy) -> None:
     [
         (["--explanation.source", "none"], "explanation.source: DPO"),
         (["--kl.coef", "0.1"], "kl.coef: DPO"),
-        (["--dpo.pairs", "offline", "--policy.adapter", "somewhere"], "policy.adapter: offline"),
         (["--dpo.beta", "0"], "dpo.beta: should be greater than 0"),
     ],
 )
@@ -272,6 +298,14 @@ def test_what_cannot_work_is_refused(flags: list[str], field: str) -> None:
     with pytest.raises(ConfigError, match=field) as error:
         read_request(["--preset", "tiny", "--objective.name", "dpo", *flags])
     assert "got Config" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_adapter_cannot_make_offline_pairs_but_can_be_opened() -> None:
+    """A run's evaluation reads its settings together with its adapter."""
+    flags = ["--preset", "tiny", "--objective.name", "dpo", "--dpo.pairs", "offline", "--policy.adapter", "nowhere"]
+    request = read_request(flags)
+    with pytest.raises(ConfigError, match=r"^policy\.adapter: offline"):
+        train(request)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -299,6 +333,6 @@ def test_the_explanation_weight_follows_its_schedule(policy: Policy, schedule: s
     tokens = len(explanations[2][0].completion.completion_ids)
     for step, share in enumerate(expected, start=1):
         *_, last = training_sequences([], explanations, config, step)
-        assert last.explanation_weight == pytest.approx(0.5 * share / (2 * tokens))
+        assert last.likelihood_weight == pytest.approx(0.5 * share / (2 * tokens))
     assert factor(schedule, 1.0) == pytest.approx(1.0 if schedule == "constant" else 0.0)  # type: ignore[arg-type]
     assert exp(0) == factor(schedule, 0.0)  # type: ignore[arg-type]

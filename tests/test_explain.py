@@ -42,7 +42,7 @@ def trained_texts(policy: Policy, explainer: Explainer, problem: Problem = PROBL
     """The explanations in the training sequences of a step on `problem`."""
     chosen = [explainer.select(of_problem, 0) for of_problem in explainer.explain([problem], 0)]
     sequences = training_sequences([], chosen, tiny_config())
-    assert all(s.explanation_weight > 0 and s.policy_weight == 0 for s in sequences)
+    assert all(s.likelihood_weight > 0 and s.policy_weight == 0 for s in sequences)
     return [policy.tokenizer.decode(s.completion_ids, skip_special_tokens=True) for s in sequences]
 
 
@@ -148,7 +148,7 @@ def test_expert_solutions_are_trained_as_they_are(policy: Policy) -> None:
     ids = sequence.completion_ids
     assert policy.tokenizer.decode(ids[:-1]) == PROBLEM.solution
     assert ids[-1] == policy.tokenizer.eos_token_id
-    assert sequence.explanation_weight == pytest.approx(0.04 / len(ids))
+    assert sequence.likelihood_weight == pytest.approx(0.04 / len(ids))
     assert sampler.requests == []
 
 

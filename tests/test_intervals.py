@@ -8,7 +8,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from expo_lite.intervals import Estimate, bootstrap_mean, paired_difference, pass_at_k, seed_and_problem_interval
+from expo_lite.intervals import (
+    Estimate,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+    seed_and_problem_interval,
+    share_interval,
+)
 
 REPETITIONS = 200  # 0.95 can come out as 0.91 by chance
 
@@ -48,19 +55,19 @@ class TestOverProblems:
     @pytest.mark.parametrize("truth", [0.01, 0.03, 0.1, 0.4, 0.97])
     def test_right_and_wrong(self, truth: float, problems: int) -> None:
         """As Clopper and Pearson's, it may cover more than 99 % near the ends, where few outcomes are possible."""
-        covered = coverage(lambda rng: bootstrap_mean(rng.random(problems) < truth), truth)
+        covered = coverage(lambda rng: share_interval(rng.random(problems) < truth), truth)
         assert 0.91 <= covered <= (0.99 if 0.1 < truth < 0.9 else 1)
 
     @pytest.mark.parametrize(("a", "b"), [(0.1, 3), (0.5, 0.5), (2, 2), (40, 40), (8, 0.2)])
     def test_pass_at_1_of_problems_of_all_kinds(self, a: float, b: float) -> None:
         """Each problem's own chance is drawn from a beta distribution; four samples of it are seen."""
-        covered = coverage(lambda rng: bootstrap_mean(rng.binomial(4, rng.beta(a, b, 64)) / 4), a / (a + b))
+        covered = coverage(lambda rng: share_interval(rng.binomial(4, rng.beta(a, b, 64)) / 4), a / (a + b))
         assert 0.91 <= covered <= 0.995
 
     @pytest.mark.parametrize("right", [0, 1, 20, 63, 64])
     def test_for_right_and_wrong_it_is_clopper_and_pearsons(self, right: int) -> None:
         """By the definition of their bounds: there, so few or so many right have a chance of 2.5 %."""
-        found = bootstrap_mean([1.0] * right + [0.0] * (64 - right))
+        found = share_interval([1.0] * right + [0.0] * (64 - right))
         trials = np.random.default_rng(0)
         more = np.mean(trials.binomial(64, found.low, 200_000) >= right)
         fewer = np.mean(trials.binomial(64, found.high, 200_000) <= right)
@@ -68,14 +75,21 @@ class TestOverProblems:
         assert found.high == 1 if right == 64 else fewer == pytest.approx(0.025, abs=0.012)
 
     def test_equal_values_are_no_certainty(self) -> None:
-        all_right = bootstrap_mean([1.0] * 64)
+        all_right = share_interval([1.0] * 64)
         assert (all_right.mean, all_right.high) == (1, 1)
         assert all_right.low == pytest.approx(0.025 ** (1 / 64), abs=0.01)
-        quarter = bootstrap_mean([0.25] * 9)
+        quarter = share_interval([0.25] * 9)
         assert 0 < quarter.low < 0.22 and 0.3 < quarter.high < 0.6
 
+    def test_numbers_without_bounds(self) -> None:
+        """Nats can lie anywhere: nothing is clipped, and in a simulation the truth is in it."""
+        covered = coverage(lambda rng: mean_interval(rng.normal(-30.0, 8.0, 64)), -30.0)
+        assert 0.9 <= covered <= 0.99
+        found = mean_interval([-34.0, -30.0, -36.0, -33.0])
+        assert found.mean == -33.25 and -36 <= found.low < found.mean < found.high <= -30
+
     def test_the_same_each_time(self) -> None:
-        assert bootstrap_mean([0.0, 1.0, 0.5]) == bootstrap_mean([0.0, 1.0, 0.5])
+        assert share_interval([0.0, 1.0, 0.5]) == share_interval([0.0, 1.0, 0.5])
         assert str(Estimate(0.25, 0.1, 0.406)) == "25 [10, 41]"
 
 
@@ -100,7 +114,7 @@ class TestOverSeedsAndProblems:
 
     def test_one_seed_is_problems_only(self) -> None:
         row = counts(np.random.default_rng(0), 0.0, seeds=1)
-        assert seed_and_problem_interval(row, 16, 4) == bootstrap_mean(pass_at_k(row[0], 16, 4))
+        assert seed_and_problem_interval(row, 16, 4) == share_interval(pass_at_k(row[0], 16, 4))
 
 
 class TestPairedDifference:

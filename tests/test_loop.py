@@ -227,6 +227,17 @@ class TestResuming:
         ]
         assert read_config(copy / "config.yaml").steps == 5
 
+    @pytest.mark.parametrize("pairs", ["online", "offline"])
+    def test_dpo_goes_on_to_the_bit(self, pairs: str, config: Path, tmp_path: Path) -> None:
+        flags = ["--objective.name", "dpo", "--dpo.pairs", pairs, "--kl.coef", "0", "--optimizer.schedule", "constant"]
+        assert start(config, tmp_path / "whole", *flags)[0] == 0
+        assert start(config, tmp_path / "halves", *flags, "--steps", "2")[0] == 0
+        assert resume(tmp_path / "halves", "--steps", "4")[0] == 0
+        whole, halves = results(tmp_path / "whole"), results(tmp_path / "halves")
+        assert [step["pairs"] for step in whole["metrics"]] == [3, 3, 3, 3]
+        for same in ("metrics", "samples", "last"):
+            assert whole[same] == halves[same]
+
     def test_other_settings_are_refused_all_at_once(self, copy: Path) -> None:
         before = (copy / "config.yaml").read_bytes()
         flags = ["--rollout.temperature", "1", "--explanation.source", "self", "--data.levels", "1=2,6=1"]

@@ -115,7 +115,7 @@ def test_the_end_token_is_trained_even_if_it_pads() -> None:
     policy = tiny_policy()
     policy.tokenizer.pad_token = policy.tokenizer.eos_token
     end = policy.tokenizer.eos_token_id
-    only_end = TrainingSequence([5, 6, 7], [end], explanation_weight=1.0)
+    only_end = TrainingSequence([5, 6, 7], [end], likelihood_weight=1.0)
     long = TrainingSequence([5] * 10, [6] * 10)
     batch = collate([only_end, long], end, policy.device)
     assert batch.targets.tolist() == [end] + [6] * 10

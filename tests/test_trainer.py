@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from naive_step import logprobs_of
 from tiny_models import CUT, GradientRecorder, ScriptedSampler, adapter_vector, tiny_config, tiny_policy, tiny_trainer
 
 from expo_lite.errors import DivergedError
@@ -64,7 +66,7 @@ class WatchedTrainer:
         return self.texts(lambda s: s.policy_weight > 0)
 
     def trained_explanations(self) -> list[str]:
-        return self.texts(lambda s: s.explanation_weight > 0)
+        return self.texts(lambda s: s.likelihood_weight > 0)
 
     def texts(self, which: Callable[[TrainingSequence], bool]) -> list[str]:
         tokenizer = self.trainer.prompts.tokenizer
@@ -234,3 +236,36 @@ def test_sampler_trainer_gap_is_the_mean_difference_of_log_probabilities(policy:
         logprobs = torch.log_softmax(logits[len(c.prompt_ids) - 1 : -1] / config.rollout.temperature, 1)
         values.append(logprobs[range(len(c.completion_ids)), c.completion_ids] + 1)
     assert report.metrics["sampler_trainer_gap_nats"] == pytest.approx(torch.cat(values).abs().mean().item(), rel=1e-4)
+
+
+def test_the_likelihood_of_the_trained_explanations_answer_is_a_metric(policy: Policy) -> None:
+    """log pi(a* | q, c~): the two digits of 68 in the box, under the unhinted prompt."""
+    watched = WatchedTrainer(policy)
+    metrics = watched.step([FAILED]).metrics
+    (sequence,) = [s for s in watched.sequences if s.likelihood_weight > 0]
+    words = watched.trainer.prompts.tokenizer.convert_ids_to_tokens(sequence.completion_ids)
+    assert words[-4:-2] == ["6", "8"]
+    expected = logprobs_of(policy, sequence.prompt_ids, sequence.completion_ids)[-4:-2].sum().item()
+    assert metrics["explanation_answer_logprob_nats"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_steps_of_explanations_are_checked_where_that_is_possible(policy: Policy) -> None:
+    """1+1=2 is no step of 23+45, although the answer is right; of another question nobody here knows the steps."""
+    metrics = WatchedTrainer(policy).step([FAILED]).metrics
+    assert metrics["explanations_steps_right_share"] == 0 and metrics["explanations_trained_wrong_steps"] == 1
+    script = {**SCRIPT, ("explanation", FAILED.id): ["23+45=68\n" + right(FAILED)] * 2}
+    metrics = WatchedTrainer(policy, script).step([FAILED]).metrics
+    assert metrics["explanations_steps_right_share"] == 1 and metrics["explanations_trained_wrong_steps"] == 0
+    other = replace(FAILED, question="How much is 23 and 45?")
+    assert "explanations_steps_right_share" not in WatchedTrainer(policy).step([other]).metrics
+
+
+def test_what_was_generated_and_which_groups_taught_are_counted(policy: Policy) -> None:
+    report = WatchedTrainer(policy).step()
+    written = [r.completion for group in report.groups for r in group.rollouts]
+    written += [e.completion for of_problem in report.explanations for e in of_problem]
+    assert report.metrics["generated_tokens"] == sum(len(c.completion_ids) for c in written)
+    assert report.metrics["groups_taught"] == 2  # the mixed one by its rollouts, the failed one by an explanation
+    expert = WatchedTrainer(policy, explanation__source="expert").step()
+    rollouts = sum(len(r.completion.completion_ids) for group in expert.groups for r in group.rollouts)
+    assert expert.metrics["generated_tokens"] == rollouts and expert.metrics["groups_taught"] == 2

@@ -23,7 +23,7 @@ from expo_lite.tiny import world
 from expo_lite.types import Completion, Problem, Verdict
 from expo_lite.ui import worker as worker_module
 from expo_lite.ui.board import Board, Draft, band, board_html, likelihood_html
-from expo_lite.ui.compare_job import Asked, as_json, boards, checked, known_answer, pick, summary
+from expo_lite.ui.compare_job import Asked, answer_for, as_json, boards, checked, known_answer, pick, summary
 from expo_lite.ui.limits import checked_answer, checked_question, checked_seed
 from expo_lite.ui.run_list import find_run, list_runs
 from expo_lite.ui.text import DISPLAY, INLINE, harmless, with_math
@@ -33,6 +33,7 @@ from expo_lite.ui.worker import Done, Failed, ModelWorker, Stopped, Ticket, Wait
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(1)> ![](http://evil.example/a.png) {{7*7}} ${alert(1)} `x`"
 )
+OUR_ELEMENTS = "div|span|h3|h4|p|ul|li|strong|em|details|summary|table|thead|tbody|tr|th|td"
 TINY = read_config(preset_path("tiny"))
 
 
@@ -144,7 +145,7 @@ class TestBoard:
             likelihood_html(shown),
             board_html(Board({BEFORE: Draft(HOSTILE)})),
         ):
-            assert not re.search(r"<(?!/?(div|span|h3|h4|p|ul|li|strong|em)\b)", page)
+            assert not re.search(rf"<(?!/?({OUR_ELEMENTS})\b)", page)
             assert not re.search(r"on\w+=|javascript:|\{\{|\$\{|!\[", page)
 
     def test_cards_are_blocks_without_blank_lines(self) -> None:
@@ -167,8 +168,25 @@ class TestLikelihoods:
         means = re.findall(r"<strong>([^<]*)</strong> per token", shown)
         assert means == ["13 %", "90 %"]  # exp(-6.1 / 3), exp(-0.3 / 3)
 
+    def test_the_same_numbers_stand_in_a_table(self) -> None:
+        rows = re.findall("<tr>(.*?)</tr>", likelihood_html(comparison()))
+        cells = [[html.unescape(cell) for cell in re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
+        assert cells == [
+            ["Token", "Before", "After"],
+            ["1", "90 %", "90 %"],
+            ["⏎2", "0.2 %", "82 %"],
+            ["∎", "100 %", "100 %"],
+        ]
+
+    def test_a_part_of_a_character_and_a_blank_can_be_seen(self) -> None:
+        told = Likelihoods(["", " a", "b"], [-0.1] * 3, None)
+        shown = likelihood_html(Comparison(Problem("a", "?", "2"), {}, None, told))
+        tokens = [html.unescape(token) for token in re.findall('<th scope="row">(.*?)</th>', shown)]
+        assert tokens == ["…", "␣a", "b"]
+
     def test_untrained_there_is_one_reading(self) -> None:
         assert likelihood_html(comparison(after=False)).count('class="reading"') == 1
+        assert "After</th>" not in likelihood_html(comparison(after=False))
         assert likelihood_html(None) == ""
 
 
@@ -187,6 +205,20 @@ class TestPicking:
             known_answer(self.PROBLEMS, self.PROBLEMS[1][2].question, of_tiny_world=False) == self.PROBLEMS[1][2].answer
         )
         assert known_answer(self.PROBLEMS, "What is love?", of_tiny_world=True) == ""
+
+    @pytest.mark.parametrize(
+        ("question", "answered", "expected"),
+        [
+            ("What is 1+2?", "What is 1+2?", "7"),  # what stands there belongs to it, right or wrong
+            ("What is 1+2?", "What is 3+4?", "3"),
+            ("What is 1+2? ", "What is 1+2?", "3"),
+            ("What is love?", "What is 3+4?", ""),
+        ],
+    )
+    def test_an_answer_judges_only_the_question_it_belongs_to(
+        self, question: str, answered: str, expected: str
+    ) -> None:
+        assert answer_for(self.PROBLEMS, question, "7", answered, of_tiny_world=True) == expected
 
     @pytest.mark.parametrize(
         ("before", "after", "words"),
@@ -324,6 +356,7 @@ class TestWaysIn:
             (["--adapter", "/no/such/adapter"], "holds no adapter"),
             (["--preset", "tiny", "--run", "x"], "not allowed with"),
             (["--port", "many"], "invalid int"),
+            (["--port", "70000"], "from 1 to 65535 (got 70000)"),
             (["--rnu", "x"], "unrecognized"),
         ],
     )
@@ -422,6 +455,29 @@ class TestWorker:
         worker.stop("a")
         assert list(events) == []
         assert ended.wait(5)
+
+    def test_stop_ends_a_press_that_arrives_after_it(self, worker: ModelWorker[str]) -> None:
+        begun: list[int] = []
+        worker.stop("hasty", press=2)
+        late = worker.submit("hasty", lambda *_: begun.append(2), press=2)
+        assert list(late.events()) == [] and not late.is_silent
+        other = worker.submit("other", lambda *_: begun.append(0), press=1)
+        assert list(other.events())[-1] == Done(None)
+        newer = worker.submit("hasty", lambda *_: begun.append(3), press=3)
+        late = worker.submit("hasty", lambda *_: begun.append(2), press=2)  # nor does it replace a newer one
+        assert list(newer.events())[-1] == Done(None) and list(late.events()) == []
+        assert begun == [0, 3]
+
+    def test_clear_is_silent_also_for_a_press_that_arrives_after_it(self, worker: ModelWorker[str]) -> None:
+        worker.stop("hasty", silently=True, press=1)
+        late = worker.submit("hasty", lambda *_: 1, press=1)
+        assert list(boards(late, TestBoards.ASKED)) == []
+
+    def test_stops_are_not_remembered_for_ever(self, worker: ModelWorker[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_module, "STOPS_REMEMBERED", 2)
+        for visitor in "abca":
+            worker.stop(visitor, press=1)
+        assert list(worker._stops) == ["c", "a"]
 
     def test_stop_is_at_once_also_while_the_model_says_nothing(self, worker: ModelWorker[str]) -> None:
         started, go_on = threading.Event(), threading.Event()

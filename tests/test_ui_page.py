@@ -5,23 +5,30 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_models import live_units, nf4_policy, save_base, tiny_config
 
+from expo_lite import app
 from expo_lite.comparison import Comparer
 from expo_lite.config import Config
+from expo_lite.config_reader import dump_yaml
 from expo_lite.prompts import Prompts
+from expo_lite.run_dir import RunDir
 from expo_lite.sampler import Sampler
 from expo_lite.tiny import world
-from expo_lite.ui.ways_in import Opening, Options
+from expo_lite.ui.ways_in import LOGIN, Opening, Options
 from expo_lite.verifier import Verifier
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -34,24 +41,38 @@ CONFIG = tiny_config(rollout__max_new_tokens=16, rollout__max_prompt_tokens=40, 
 PROBLEM = world.problem((23, 45, 12))
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from expo_lite import app
+PASSWORD = "long enough"
 
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Apps of this module open a small random model, whatever they were asked for."""
     policy = nf4_policy(save_base(tmp_path_factory.mktemp("page") / "base"))
 
     def open_model(config: Config) -> Comparer:
         return Comparer(config, Sampler(policy, live_units()), Prompts(policy.tokenizer, config.prompt), Verifier())
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(app, "open_model", open_model)
-    options = Options(Opening(CONFIG, tmp_path_factory.mktemp("runs")), None, False, None)
-    made = app.prepare(options)
-    _, address, _ = made.page.launch(**made.launch, prevent_thread_lock=True, quiet=True)
-    yield address
-    made.page.close()
-    made.worker.close()
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "open_model", open_model)
+        yield
+
+
+@contextmanager
+def launched(root: Path, **options: Any) -> Iterator[str]:
+    """The app in this process, without a public link; gives its address."""
+    made = app.prepare(Options(Opening(CONFIG, root), **{"port": None, "share": False, "password": None} | options))
+    _, address, _ = made.page.launch(**made.launch | {"share": False}, prevent_thread_lock=True, quiet=True)
+    try:
+        yield address
+    finally:
+        made.page.close()
+        made.worker.close()
+
+
+@pytest.fixture(scope="module")
+def url(small_model: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with launched(tmp_path_factory.mktemp("runs")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +85,11 @@ def compare(client: Any, question: object = PROBLEM.question, answer: str = PROB
     return client.predict(question=question, answer=answer, api_name="/compare", **arguments)
 
 
-def status_of(url: str, data: bytes | None = None) -> int:
+def status_of(url: str, data: bytes | None = None, visitor: urllib.request.OpenerDirector | None = None) -> int:
+    """The HTTP status of a request; `visitor` has cookies, without one nobody is logged in."""
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"} if data else {})
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with (visitor or urllib.request.build_opener()).open(request, timeout=20) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -122,7 +144,74 @@ class TestApi:
                 assert [job.result(60)["before"]["text"] for job in both] == expected
 
 
-def test_an_idle_app_leaves_the_processor_alone(url: str) -> None:
+@pytest.fixture(scope="module")
+def locked(small_model: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What --share serves, but for the public link."""
+    with launched(tmp_path_factory.mktemp("locked"), share=True, password=PASSWORD) as address:
+        yield address
+
+
+class TestPassword:
+    def log_in(self, url: str, password: str, visitor: urllib.request.OpenerDirector) -> int:
+        form = urllib.parse.urlencode({"username": LOGIN, "password": password}).encode()
+        try:
+            with visitor.open(f"{url}login", form, timeout=20) as reply:
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def doors(self, url: str, visitor: urllib.request.OpenerDirector) -> dict[str, int]:
+        join = {"data": ["1+1?", "2", "", True, 0], "fn_index": 0, "session_hash": "x"}
+        return {
+            "config": status_of(f"{url}config", None, visitor),
+            "info": status_of(f"{url}gradio_api/info", None, visitor),
+            "queue": status_of(f"{url}gradio_api/queue/join", json.dumps(join).encode(), visitor),
+            "call": status_of(f"{url}gradio_api/call/compare", json.dumps({"data": join["data"]}).encode(), visitor),
+        }
+
+    def test_without_it_every_door_is_shut(self, locked: str) -> None:
+        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert set(self.doors(locked, visitor).values()) == {401}
+        assert self.log_in(locked, "not it, not it", visitor) == 400
+        assert set(self.doors(locked, visitor).values()) == {401}
+        page = urllib.request.urlopen(locked, timeout=20).read().decode()
+        assert '"auth_required":true' in page and "Pick a problem" not in page
+
+    def test_with_it_they_open(self, locked: str) -> None:
+        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert self.log_in(locked, PASSWORD, visitor) == 200
+        assert set(self.doors(locked, visitor).values()) == {200}
+        client = gradio_client.Client(locked, auth=(LOGIN, PASSWORD), verbose=False)
+        assert compare(client)["before"]["text"]
+
+
+class TestLaunching:
+    def test_a_port_in_use_is_one_sentence(
+        self, small_model: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            assert app.main(["--root", str(tmp_path), "--port", str(port)]) == 2
+        said = capsys.readouterr().err
+        assert said == f"--port: {port} cannot be used on 127.0.0.1, perhaps another app has it\n"
+
+    @pytest.mark.slow
+    def test_a_model_on_a_hub_that_cannot_be_reached(self, tmp_path: Path) -> None:
+        """One sentence at once: the Hub's own libraries would ask again for half a minute."""
+        policy = CONFIG.policy.model_copy(update={"model": "some/model"})
+        RunDir.create(tmp_path / "mine", dump_yaml(CONFIG.model_copy(update={"policy": policy}))).close()
+        unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": ""}
+        ended = subprocess.run(
+            [sys.executable, "-m", "expo_lite.app", "--run", str(tmp_path / "mine")],
+            capture_output=True, text=True, check=False, env={**os.environ, **unreachable},
+        )  # fmt: skip
+        (line,) = ended.stderr.splitlines()
+        assert ended.returncode == 2 and line.startswith("policy.model: cannot load 'some/model'")
+
+
+def test_an_idle_app_without_visitors_leaves_the_processor_alone(url: str) -> None:
     before = time.process_time()
     time.sleep(3)
     assert time.process_time() - before < 0.05 * 3

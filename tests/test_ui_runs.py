@@ -289,10 +289,12 @@ class TestCurves:
         shown = curves_html(show(list_runs(tmp_path)), [4])
         assert "A dpo" in text_of(shown) and "Failed problems" in shown
 
-    def test_a_method_that_only_a_later_version_knows_stands_for_itself(self) -> None:
-        later = TINY.model_copy(update={"explanation": TINY.explanation.model_copy(update={"source": "peer"})})
-        assert method_of(later).name == "peer" and kind_name("explanation", later) == "explanation"
-        assert kind_name("pair", later) == "pair" and kind_name("rollout", later) == "attempt"
+    def test_methods_and_kinds_of_text_have_names(self) -> None:
+        dpo = EXPERT.model_copy(update={"objective": EXPERT.objective.model_copy(update={"name": "dpo"})})
+        names = [method_of(config).name for config in (TINY, EXPERT, dpo)]
+        assert names == ["ExPO", "GRPO with expert solutions", "DPO with expert solutions, online"]
+        assert [kind_name("explanation", config) for config in (TINY, dpo)] == ["self-explanation", "expert's solution"]
+        assert kind_name("pair", dpo) == "pair" and kind_name("rollout", dpo) == "attempt"
 
     def test_long_runs_are_averaged_to_few_points(self, run: RunDir) -> None:
         run.append_many(METRICS, [metrics_record(step) for step in range(3, 601)])

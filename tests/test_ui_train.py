@@ -40,7 +40,7 @@ from expo_lite.ui.watch import Watch
 
 HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(1)">'
 TINY = read_config(preset_path("tiny"))
-WISH = Asked("tiny", "self", 3)
+WISH = Asked("tiny", "expo", 3)
 
 # Stands in for `expo_lite.train`: like it, it takes the folder, says where it is, and ends well after SIGTERM.
 FAKE = """
@@ -112,7 +112,7 @@ class TestWishes:
         assert command_line(WISH.arguments(Path("my runs/x"))) == (
             "python -m expo_lite.train --preset tiny --explanation.source self --seed 3 --run 'my runs/x'"
         )
-        assert [Asked("8gb", source, 0).name for source in ("self", "expert", "none")] == [
+        assert [Asked("8gb", method, 0).name for method in ("expo", "expert", "grpo")] == [
             "8gb-expo-seed0",
             "8gb-expert-seed0",
             "8gb-grpo-seed0",
@@ -120,14 +120,14 @@ class TestWishes:
 
     @pytest.mark.parametrize(
         "wish",
-        [("../tiny", "self", 0), ("nope", "self", 0), ("tiny", "self; rm", 0), ("tiny", None, 0), ("tiny", "self", -1)],
+        [("../tiny", "expo", 0), ("nope", "expo", 0), ("tiny", "expo; rm", 0), ("tiny", None, 0), ("tiny", "expo", -1)],
     )
     def test_what_is_refused(self, wish: tuple[object, object, object]) -> None:
         with pytest.raises(DataError, match=r"\.$"):
             checked_wish(*wish)
 
     def test_tiny_can_run_anywhere(self) -> None:
-        prepared = prepare(checked_wish("tiny", "none", 7.0))
+        prepared = prepare(checked_wish("tiny", "grpo", 7.0))
         assert prepared.refusal == "" and prepared.config.explanation.source == "none" and prepared.config.seed == 7
         shown = plain(plan_html(prepared))
         assert "Memory plan: 0.90 of 1 GiB on the CPU may be used" in shown
@@ -137,7 +137,7 @@ class TestWishes:
     def test_presets_for_a_gpu_say_that_there_is_none(self, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         prepare.cache_clear()
-        prepared = prepare(Asked(preset, "self", 0))
+        prepared = prepare(Asked(preset, "expo", 0))
         prepare.cache_clear()
         assert prepared.refusal.startswith(f"The preset {preset} needs an NVIDIA GPU, and there is none here.")
         assert "on the GPU may be used" in plan_html(prepared) and prepared.planned.fits
@@ -175,7 +175,7 @@ class TestTrainings:
         assert trainings.active() == name  # from the first moment on
         until(lambda: state(trainings, name) == "running")
         with pytest.raises(ExpoLiteError, match="room for one at a time"):
-            trainings.start(Asked("tiny", "none", 0))
+            trainings.start(Asked("tiny", "grpo", 0))
         with pytest.raises(ExpoLiteError, match="room for one at a time"):
             trainings.resume(name)
         trainings.stop(name)
@@ -295,7 +295,7 @@ class TestTrainings:
         def start(seed: int) -> bool:
             at_once.wait(60)
             try:
-                return bool(trainings.start(Asked("tiny", "self", seed)))
+                return bool(trainings.start(Asked("tiny", "expo", seed)))
             except ExpoLiteError:
                 return False
 

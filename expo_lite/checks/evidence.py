@@ -52,7 +52,7 @@ class Evidence:
     @property
     def is_dpo(self) -> bool:
         """Whether the run learns from pairs instead of advantages."""
-        return getattr(self.config.objective, "name", "grpo") == "dpo"
+        return self.config.objective.name == "dpo"
 
     def explanations(self) -> list[Mapping[str, Any]]:
         """The explanations among the samples."""

@@ -100,6 +100,8 @@ def unlikely(run: Evidence) -> Finding | None:
         return None
     self_made = run.config.explanation.source == "self"
     setting = "--explanation.selection likeliest" if self_made else "--explanation.source self"
+    if self_made and run.is_dpo:  # which can make what is preferred unlikely, as long as the rejected falls faster
+        setting = "--dpo.nll_weight 0.1"
     sentence = (
         f"The explanations trained on are unlikely to the model itself, at {nats:.2f} nats a token (a probability of "
         f"{math.exp(-nats):.0%}) without the hint: slow to learn, and unsettling for what it can do. Try {setting}"
@@ -113,8 +115,8 @@ def wrong_steps(run: Evidence) -> Finding | None:
     if not any(name in step for step in run.recent) or (share := mean(run.recent, name)) >= MOSTLY:
         return None
     sentence = (
-        f"Only {share:.0%} of the accepted explanations are right in every step; the others arrive at the told answer "
-        "all the same, and no filter sees it. Try --explanation.selection likeliest, or easier data.levels."
+        f"Only {share:.0%} of the explanations that arrive at the told answer are right in every step, and no filter "
+        "sees it. Try --explanation.selection likeliest, or easier data.levels."
     )
     return Finding("wrong_steps", "warning", sentence, "--explanation.selection likeliest")
 

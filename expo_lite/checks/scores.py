@@ -66,11 +66,13 @@ def forgetting(run: Evidence) -> Finding | None:
     first, *others = (f"from {was:.0%} to {now:.0%}" for was, now in fallen.values())
     levels = list(fallen)
     more = "".join(f", level {level} {words}" for level, words in zip(levels[1:], others, strict=True))
-    sentence = (
-        f"Level {levels[0]} has fallen {first}{more}. "
-        "If it stays down, give it more weight in data.levels, or lower optimizer.learning_rate."
-    )
-    return Finding("forgetting", "warning", sentence, more_weight(run, levels))
+    said = f"Level {levels[0]} has fallen {first}{more}."
+    if run.is_dpo:
+        setting = f"--dpo.beta {2 * run.config.dpo.beta:g}"
+        cure = "Solved problems make no pairs, so DPO does not hold them: raise dpo.beta, or lower "
+        return Finding("forgetting", "warning", f"{said} {cure}optimizer.learning_rate.", setting)
+    cure = "If it stays down, give it more weight in data.levels, or lower optimizer.learning_rate."
+    return Finding("forgetting", "warning", f"{said} {cure}", more_weight(run, levels))
 
 
 def more_weight(run: Evidence, levels: Sequence[int]) -> str:

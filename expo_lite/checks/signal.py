@@ -22,21 +22,15 @@ def no_signal(run: Evidence) -> Finding | None:
         sentence = "Every rollout is already right, so there is nothing to learn: give data.levels harder problems."
         return Finding("no_signal", "note" if climbed(run) else "serious", sentence, "--data.levels")
     if run.config.explanation.source == "none":
-        return Finding("no_signal", "serious", without_explanations(run), SELF)
+        sentence = (
+            "No group holds both right and wrong attempts, so all advantages are 0 and plain GRPO has no gradient. "
+            f"{LET_IT}"
+        )
+        return Finding("no_signal", "serious", sentence, SELF)
     if total(steps, "explanations_written") == 0:
         sentence = f"The failed groups have no expert solutions in this data set: use {SELF}"
         return Finding("no_signal", "serious", sentence, SELF)
     return none_accepted(run)
-
-
-def without_explanations(run: Evidence) -> str:
-    """What GRPO and DPO lack where nothing is right."""
-    if run.is_dpo:
-        return f"No group holds both right and wrong attempts, so there are no pairs to learn from. {LET_IT}"
-    return (
-        "No group holds both right and wrong attempts, so all advantages are 0 and plain GRPO has no gradient. "
-        f"{LET_IT}"
-    )
 
 
 LET_IT = f"Let the model explain the known answers: {SELF}"
@@ -53,9 +47,9 @@ def failed_groups(run: Evidence) -> Finding | None:
     if source == "expert":
         sentence = f"{lost:.0f} of {failed:.0f} failed groups have no expert solution in this data set: use {SELF}"
         return Finding("failed_groups", severity, sentence, SELF)
-    why = "without a right one there is no pair" if run.is_dpo else "all advantages are 0 there"
     sentence = (
-        f"In {lost:.0f} of {groups(steps):.0f} groups all attempts failed and nothing was learned: {why}. {LET_IT}"
+        f"In {lost:.0f} of {groups(steps):.0f} groups all attempts failed and nothing was learned: "
+        f"all advantages are 0 there. {LET_IT}"
     )
     return Finding("failed_groups", severity, sentence, SELF)
 

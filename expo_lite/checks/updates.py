@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expo_lite.checks.evidence import SOME, Evidence, Finding, average, mean, signal, total, values
+from expo_lite.checks.evidence import SOME, Evidence, Finding, average, mean, total, values
 from expo_lite.checks.scores import climbed
 
 GAP_16_BIT, GAP_32_BIT = 0.05, 1e-3  # nats per token; rounding alone gives about 1e-7 in 32 bit, 1e-2 in 16
@@ -65,7 +65,7 @@ def clipping(run: Evidence) -> Finding | None:
 
 def overflow(run: Evidence) -> Finding | None:
     """float16 gradients that are not finite are left out; now and then that is how the scale is found."""
-    lost = [step for step in run.recent if signal(step) and step.get("updates") == 0]
+    lost = [step for step in run.recent if "gradient_norm" in step and step.get("updates") == 0]
     if len(lost) <= SOME * len(run.recent) or len(lost) < 2:
         return None
     sentence = (

@@ -21,7 +21,8 @@ LISTED = 20
 
 def wrong_answers(run: Evidence) -> Finding | None:
     """Problems whose self-explanations keep disagreeing with the hint, and agree among themselves."""
-    if run.config.explanation.source != "self":
+    explanation = run.config.explanation
+    if explanation.source != "self" or explanation.hint != "answer":
         return None
     by_problem: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for sample in run.explanations():

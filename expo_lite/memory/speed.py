@@ -101,10 +101,14 @@ def pace_of(planned: BudgetedPlan, card: str) -> Pace:
 def forecast(config: Config, planned: BudgetedPlan, pace: Pace) -> Forecast:
     """Seconds per step, if completions are as long and prompts fail as often as assumed above."""
     rollout = config.rollout
-    explained = FAILED_SHARE * config.explanation.samples if config.explanation.source == "self" else 0.0
+    dpo = config.objective.name == "dpo"
+    gated = 1.0 if dpo or config.explanation.gate == "every" else FAILED_SHARE  # of prompts
+    explained = gated * config.explanation.samples if config.explanation.source == "self" else 0.0
     waves = ceil(rollout.prompts_per_step * (rollout.group_size + explained) / planned.units.rollouts_alive)
-    # Mixed groups and explanations are trained on; solved and failed groups are not.
-    trained = rollout.prompts_per_step * ((1 - FAILED_SHARE) * rollout.group_size + FAILED_SHARE)
+    if dpo:  # a pair per prompt, and two passes without gradients, each a third of the work
+        trained = rollout.prompts_per_step * 2 * (1 + 2 / 3)
+    else:  # mixed groups and explanations are trained on; solved and failed groups are not
+        trained = rollout.prompts_per_step * ((1 - FAILED_SHARE) * rollout.group_size + gated)
     trained_tokens = trained * (rollout.max_prompt_tokens / 2 + LENGTH_SHARE * rollout.max_new_tokens)
     return Forecast(
         generate=waves * rollout.max_new_tokens * pace.decoded_token, train=trained_tokens * pace.trained_token

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import exp
 
-from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, token_likelihood
+from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods, token_likelihood
 from expo_lite.types import Verdict, why_rejected
 from expo_lite.ui.text import harmless, with_math
 
@@ -33,8 +33,8 @@ CARDS = {
 
 UNTRAINED = "Nothing has been trained yet: after is the same as before."
 NO_ANSWER = "Without a known answer there is nothing to explain. Fill it in above."
-END_SIGN, LINE_SIGN = "∎", "⏎"
-"""Shown for the end token, and before a line break."""
+END_SIGN, LINE_SIGN, SPACE_SIGN, UNFINISHED_SIGN = "∎", "⏎", "␣", "…"
+"""Shown for the end token and before a line break; in the table also for a blank and for a part of a character."""
 
 
 @dataclass(frozen=True)
@@ -152,24 +152,53 @@ def likelihood_html(comparison: Comparison | None) -> str:
     return (
         '<div class="naturalness"><h3>Would the model have written this explanation by itself?</h3>'
         "<p>Here is the self-explanation again, read by the model <em>without</em> the answer. A mark shows where it "
-        "would hardly have gone on like this; point at a word for its number. Training takes the marks away.</p>"
-        f'<ul class="legend">{legend}</ul><div class="readings">{"".join(readings)}</div></div>'
+        "would hardly have gone on like this; point at a word for its number, or open the table below. "
+        "Training takes the marks away.</p>"
+        f'<ul class="legend">{legend}</ul><div class="readings">{"".join(readings)}</div>{_table(likelihoods)}</div>'
+    )
+
+
+def _table(likelihoods: Likelihoods) -> str:
+    """The same numbers as text, for those who do not point: each token, before and after training."""
+    columns = [_per_cents(likelihoods.before)]
+    if likelihoods.after is not None:
+        columns.append(_per_cents(likelihoods.after))
+    names = "".join(f'<th scope="col">{name}</th>' for name in ("Token", "Before", "After")[: 1 + len(columns)])
+    rows = "".join(
+        f'<tr><th scope="row">{harmless(_visible(text))}</th>{"".join(f"<td>{share}</td>" for share in shares)}</tr>'
+        for text, *shares in zip(_shown(likelihoods.tokens), *columns, strict=True)
+    )
+    return (
+        '<details class="token-table"><summary>Every token with its numbers</summary>'
+        f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table></details>"
     )
 
 
 def _reading(title: str, tokens: list[str], logprobs: list[float]) -> str:
     mean = _per_cent(token_likelihood(logprobs))
-    shown = [*tokens[:-1], tokens[-1] or END_SIGN] if tokens else []
-    spans = "".join(_token(text, exp(logprob)) for text, logprob in zip(shown, logprobs, strict=True))
+    spans = "".join(_token(text, exp(logprob)) for text, logprob in zip(_shown(tokens), logprobs, strict=True))
     number = f'<span class="mean" title="geometric mean"><strong>{mean}</strong> per token on average</span>'
     head = f'<div class="reading-head"><h4>{title}</h4>{number}</div>'
     return f'<div class="reading">{head}<div class="tokens">{spans}</div></div>'
+
+
+def _shown(tokens: list[str]) -> list[str]:
+    return [*tokens[:-1], tokens[-1] or END_SIGN] if tokens else []
+
+
+def _visible(text: str) -> str:
+    """A token that can be seen where it stands alone; empty is one that ends within a character of the next."""
+    return text.replace("\n", LINE_SIGN).replace(" ", SPACE_SIGN) or UNFINISHED_SIGN
 
 
 def _token(text: str, probability: float) -> str:
     if text.startswith("\n"):  # a mark needs something to stand on
         text = LINE_SIGN + text
     return f'<span class="tok {band(probability)}" title="{_per_cent(probability)}">{harmless(text)}</span>'
+
+
+def _per_cents(logprobs: list[float]) -> list[str]:
+    return [_per_cent(exp(logprob)) for logprob in logprobs]
 
 
 def _per_cent(share: float) -> str:

@@ -167,3 +167,13 @@ def known_answer(problems: dict[int, list[Problem]], question: str, of_tiny_worl
         return problem.answer
     found = (p.answer for of_level in problems.values() for p in of_level if p.question.strip() == question)
     return next(found, "")
+
+
+def answer_for(
+    problems: dict[int, list[Problem]], question: str, answer: str, answered: str, of_tiny_world: bool
+) -> str:
+    """The answer to judge a pressed question by: `answer`, unless that still stands there for another question.
+
+    `answered` is the question that the answer on the page belongs to; after a quick Enter it is the one before.
+    """
+    return answer if answered == question else known_answer(problems, question, of_tiny_world)

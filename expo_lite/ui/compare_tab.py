@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 from gradio.events import api
 
-from expo_lite.errors import ExpoLiteError
-from expo_lite.ui.board import Board, board_html, likelihood_html
-from expo_lite.ui.compare_job import as_json, boards, checked, compare_job, known_answer, pick
+from expo_lite.ui import compare_events as events
+from expo_lite.ui.board import Board, board_html
+from expo_lite.ui.compare_job import known_answer, pick
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.limits import ANSWER_CHARACTERS, QUESTION_CHARACTERS
 from expo_lite.ui.shell import Shell
-from expo_lite.ui.text import DELIMITERS, harmless
-from expo_lite.ui.worker import MOST_WAITING, Done, Failed
+from expo_lite.ui.text import DELIMITERS
+from expo_lite.ui.worker import MOST_WAITING
 
 FIRST_LEVEL = 4
 """Where there is such a level: in the tiny world, the first that the base always fails."""
 TOGETHER: dict[str, Any] = {"concurrency_limit": MOST_WAITING + 2, "concurrency_id": "compare"}
 """One who is served, those who may wait, and one who is told that too many do; well below gradio's 40 threads."""
-INVITATION = "Press Compare: one question, three columns, one set of weights."
 NOTHING_TRAINED = "nothing trained yet"
+NUMBERS_THE_PRESS = "(...asked) => [...asked.slice(0, -1), (window.presses = (window.presses ?? 0) + 1)]"
+NAMES_THE_PRESS = "(...given) => [...given.slice(0, -1), window.presses ?? 0]"
+"""Run in the browser, so that Stop says which press it is meant for: on the way here it may overtake that press."""
 
 
 def build(context: AppContext, shell: Shell) -> None:
@@ -40,31 +40,34 @@ def build(context: AppContext, shell: Shell) -> None:
     offered = _offers_training(shell, _choices(context))
     train = gr.Button("Nothing is trained yet: train a model now", elem_id="train-one", visible=offered)
     shell.leads_to(train, "train")
-    status = gr.HTML(_status(INVITATION), elem_id="status")
+    status = gr.HTML(events.status(events.INVITATION), elem_id="status")
     empty = board_html(Board(trained=bool(context.opening.starts_with())))
     board = gr.Markdown(empty, latex_delimiters=DELIMITERS, elem_id="board", elem_classes="board")
     likelihoods = gr.HTML("", elem_id="likelihoods")
 
-    place = gr.State(0)
-    _wire_picking(context, question, answer, level, another, place)
-    asking = [question, answer, model, greedy, seed]
+    # What the browser holds for the visitor: the question that the answer belongs to, the number of the newest press
+    answered = gr.Textbox(question.value, visible=False)
+    press = gr.Number(0, visible=False)
+    _wire_picking(context, question, answer, answered, level, another)
+    asking = [question, answer, answered, model, greedy, seed, press]
     shown = [board, likelihoods, status]
     pressed = gr.on(
         [start.click, question.submit, answer.submit],
-        _press(context),
+        events.press(context),
         asking,
         shown,
         show_progress="hidden",
         trigger_mode="once",
+        js=NUMBERS_THE_PRESS,
         **TOGETHER,
         api_visibility="private",
     )
-    stop.click(_stop(context), queue=False, show_progress="hidden", api_visibility="private")
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    stop.click(events.stop(context), press, queue=False, js=NAMES_THE_PRESS, **hidden)
     # Cancelled, too: what a press still had to show must not come after the empty board.
     cleared = [question, answer, *shown]
-    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    clear.click(_clear(context), model, cleared, cancels=[pressed], **hidden)
-    api(_api(context), api_name="compare", **TOGETHER)
+    clear.click(events.clear(context), [model, press], cleared, cancels=[pressed], js=NAMES_THE_PRESS, **hidden)
+    api(events.api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
 
 
@@ -137,13 +140,16 @@ def _offers_training(shell: Shell, choices: list[tuple[str, str]]) -> bool:
     return "train" in shell.ids and len(choices) == 1
 
 
-def _status(sentence: str) -> str:
-    return f'<p class="status" role="status">{harmless(sentence)}</p>'
-
-
 def _wire_picking(
-    context: AppContext, question: gr.Textbox, answer: gr.Textbox, level: gr.Radio, another: gr.Button, place: gr.State
+    context: AppContext,
+    question: gr.Textbox,
+    answer: gr.Textbox,
+    answered: gr.Textbox,
+    level: gr.Radio,
+    another: gr.Button,
 ) -> None:
+    place = gr.State(0)
+
     def first(of_level: int) -> tuple[str, str, int]:
         return (*pick(context.problems, of_level, 0), 0)
 
@@ -153,15 +159,12 @@ def _wire_picking(
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     level.input(first, level, [question, answer, place], **quiet)
     another.click(following, [level, place], [question, answer, place], **quiet)
-    tiny = context.opening.config.data.source == "tiny"
+
+    def typed(asked: str | None) -> tuple[str, str]:
+        return known_answer(context.problems, asked or "", context.in_tiny_world), asked or ""
+
     # change, not input: gradio's input event comes with pressed keys only, not with what is pasted or deleted
-    question.change(
-        lambda typed: known_answer(context.problems, typed or "", tiny),
-        question,
-        answer,
-        trigger_mode="always_last",
-        **quiet,
-    )
+    question.change(typed, question, [answer, answered], trigger_mode="always_last", **quiet)
 
 
 def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.Button) -> None:
@@ -175,60 +178,4 @@ def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.
 
     found_anew = [shell.page.load, shell.tabs.change]  # a training may have ended on another tab
     gr.on(found_anew, refresh, model, [model, train], queue=False, show_progress="hidden", api_visibility="private")
-    shell.page.unload(_stop(context))
-
-
-def _visitor(request: gr.Request) -> str:
-    return str(getattr(request, "session_hash", None) or uuid.uuid4())
-
-
-def _press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
-    def press(
-        question: str, answer: str, model: str, greedy: bool, seed: float, request: gr.Request
-    ) -> Iterator[tuple[str, str, str]]:
-        try:
-            asked = checked(context.opening, question, answer, model, greedy, seed)
-            ticket = context.worker.submit(_visitor(request), compare_job(asked))
-        except ExpoLiteError as error:
-            yield board_html(Board(trained=bool(model))), "", _status(str(error))
-            return
-        for board, sentence in boards(ticket, asked):
-            yield board_html(board), likelihood_html(board.comparison), _status(sentence)
-
-    return press
-
-
-def _stop(context: AppContext) -> Callable[[gr.Request], None]:
-    def stop(request: gr.Request) -> None:
-        context.worker.stop(_visitor(request))
-
-    return stop
-
-
-def _clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
-    def clear(model: str, request: gr.Request) -> tuple[str, str, str, str, str]:
-        context.worker.stop(_visitor(request), silently=True)
-        return "", "", board_html(Board(trained=bool(model))), "", _status(INVITATION)
-
-    return clear
-
-
-def _api(context: AppContext) -> Callable[..., dict[str, Any]]:
-    def compare(question: str, answer: str, model: str, greedy: bool, seed: int, request: gr.Request) -> dict[str, Any]:
-        """Answer a question before and after training, and explain its known answer.
-
-        `model` is the name of a trained run, or empty for the base alone. A client's newer call stops its older one.
-        """
-        try:
-            asked = checked(context.opening, question, answer, model, greedy, seed)
-            ticket = context.worker.submit(_visitor(request), compare_job(asked))
-        except ExpoLiteError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        for event in ticket.events():
-            if isinstance(event, Failed):
-                raise gr.Error(event.sentence, print_exception=False)
-            if isinstance(event, Done):
-                return as_json(event.result)
-        raise gr.Error("Stopped.", print_exception=False)
-
-    return compare
+    shell.page.unload(events.leave(context))

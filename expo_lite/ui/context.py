@@ -23,3 +23,8 @@ class AppContext:
     def root(self) -> Path:
         """The folder of runs; nothing outside it is shown."""
         return self.opening.root
+
+    @property
+    def in_tiny_world(self) -> bool:
+        """Whether questions are sums, so that any that is typed has a known answer."""
+        return self.opening.config.data.source == "tiny"

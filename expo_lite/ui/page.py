@@ -97,6 +97,8 @@ def build_page(context: AppContext) -> gr.Blocks:
             shell = Shell(page, tabs, {tab.id for tab in TABS})
             for tab in TABS:
                 with gr.Tab(tab.label, id=tab.id):
+                    # for screen readers, whose users walk from heading to heading: it stands above the tab's own
+                    gr.HTML(f"<h2>{tab.label}</h2>", elem_classes="unseen")
                     tab.build(context, shell)
     page.queue(max_size=QUEUED, default_concurrency_limit=8)
     page._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS

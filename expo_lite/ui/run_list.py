@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from expo_lite import methods
 from expo_lite.config import Config
 from expo_lite.config_reader import read_config
 from expo_lite.errors import DataError, ExpoLiteError
@@ -24,17 +25,14 @@ class Method:
     explanations: str
 
 
-_METHODS = {
-    "self": Method("ExPO", "self-explanation"),
-    "expert": Method("GRPO with expert solutions", "expert's solution"),
-    "none": Method("GRPO", "explanation"),
-}
+_NAMES = {"expo": "ExPO", "expert": "GRPO with expert solutions"}  # what visitors see; for the others the paper's
+_EXPLANATIONS = {"self": "self-explanation", "expert": "expert's solution", "none": "explanation"}
 
 
 def method_of(config: Config) -> Method:
     """The method of a run. The one place where a tab reads it from the configuration."""
-    source = config.explanation.source
-    return _METHODS.get(source, Method(source, "explanation"))
+    name = methods.method_of(config)
+    return Method(_NAMES.get(name, methods.METHODS[name].title), _EXPLANATIONS[config.explanation.source])
 
 
 @dataclass(frozen=True)

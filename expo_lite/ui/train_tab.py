@@ -95,7 +95,7 @@ def _choice(watch: Watch) -> Choice:
                 presets(), value="tiny", label="Preset", elem_id="train-preset", scale=0, min_width=150
             )
             method = gr.Radio(
-                METHOD_CHOICES, value="self", label="Method", elem_id="train-method", scale=4, min_width=260
+                METHOD_CHOICES, value="expo", label="Method", elem_id="train-method", scale=4, min_width=260
             )
             seed = gr.Number(
                 0,

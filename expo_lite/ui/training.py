@@ -20,8 +20,8 @@ from pathlib import Path
 
 from expo_lite import files
 from expo_lite.errors import DataError, ExpoLiteError
+from expo_lite.methods import METHODS
 from expo_lite.run_dir import RunDir
-from expo_lite.start import METHODS
 from expo_lite.ui.training_process import LOCK, last_pid, trains
 
 PROGRAM = (sys.executable, "-m", "expo_lite.train")
@@ -33,21 +33,21 @@ ENDED = {"finished", "stopped", "failed"}
 
 @dataclass(frozen=True)
 class Asked:
-    """A checked wish: a preset's name, an explanation source and a seed."""
+    """A checked wish: a preset's name, a method's short name and a seed."""
 
     preset: str
-    source: str
+    method: str
     seed: int
 
     @property
     def name(self) -> str:
         """What the run is called, if that is still free."""
-        return f"{self.preset}-{METHODS[self.source]}-seed{self.seed}"
+        return f"{self.preset}-{self.method}-seed{self.seed}"
 
     def arguments(self, folder: Path) -> list[str]:
         """What `expo_lite.train` is told."""
-        settings = ["--preset", self.preset, "--explanation.source", self.source, "--seed", str(self.seed)]
-        return [*settings, "--run", str(folder)]
+        own = METHODS[self.method].beside_defaults
+        return ["--preset", self.preset, *own, "--seed", str(self.seed), "--run", str(folder)]
 
 
 def command_line(arguments: Sequence[str]) -> str:

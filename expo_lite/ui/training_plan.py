@@ -16,16 +16,16 @@ from expo_lite.memory.cap import CPU_BUDGET_GIB, plan_here
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import find_shape
+from expo_lite.methods import METHODS
 from expo_lite.policy import resolve_device
 from expo_lite.preset_files import preset_summary, presets
-from expo_lite.start import METHODS
 from expo_lite.ui.limits import checked_seed
 from expo_lite.ui.training import Asked
 
 METHOD_CHOICES = [
-    ("ExPO: its own explanations", "self"),
+    ("ExPO: its own explanations", "expo"),
     ("Expert: given solutions", "expert"),
-    ("GRPO: its attempts alone", "none"),
+    ("GRPO: its attempts alone", "grpo"),
 ]
 
 
@@ -45,13 +45,13 @@ class Prepared:
     card: float | None = None
 
 
-def checked_wish(preset: object, source: object, seed: object) -> Asked:
+def checked_wish(preset: object, method: object, seed: object) -> Asked:
     """What a visitor handed in. Raises DataError with a sentence."""
     if preset not in presets():
         raise DataError(f"There is no preset {str(preset)[:80]!r}.")
-    if source not in METHODS:
-        raise DataError(f"There is no method {str(source)[:80]!r}.")
-    return Asked(str(preset), str(source), checked_seed(seed))
+    if method not in METHODS:
+        raise DataError(f"There is no method {str(method)[:80]!r}.")
+    return Asked(str(preset), str(method), checked_seed(seed))
 
 
 @lru_cache(maxsize=64)

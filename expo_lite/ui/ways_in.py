@@ -18,6 +18,7 @@ from expo_lite.ui.run_list import find_run, list_runs
 
 LOGIN = "expo"
 SHORTEST_PASSWORD = 8
+LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def read_options(argv: list[str], prog: str = "python app.py") -> Options:
     given = parser.parse_args(argv)
     if given.password is not None and len(given.password) < SHORTEST_PASSWORD:
         raise ConfigError(f"--password: should have at least {SHORTEST_PASSWORD} characters")
+    if given.port is not None and not 0 < given.port <= LAST_PORT:
+        raise ConfigError(f"--port: should be from 1 to {LAST_PORT} (got {given.port})")
     password = given.password or (secrets.token_urlsafe(12) if given.share else None)
     return Options(_opening(given), given.port, given.share, password)
 

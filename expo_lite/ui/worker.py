@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from expo_lite.errors import ExpoLiteError
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 16
 PATIENCE_SECONDS = 10.0
 """A ticket that nobody has read from for so long belongs to a visitor who left."""
+STOPS_REMEMBERED = 256
+"""Visitors whose last Stop is remembered, for a press that arrives after it; longer than any press is under way."""
 
 Model = TypeVar("Model")
 Emit = Callable[[Any], None]
@@ -50,6 +53,14 @@ class Failed:
     """The job's end, with a sentence for the visitor."""
 
     sentence: str
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """A visitor's newest Stop: the last press it was meant for, and whether the reader then has nothing to say."""
+
+    press: float
+    silently: bool
 
 
 _END = object()
@@ -114,6 +125,7 @@ class ModelWorker(Generic[Model]):
         """Start opening the model; `wait_until_open` says how that went."""
         self._waiting: deque[Ticket] = deque()
         self._running: Ticket | None = None
+        self._stops: dict[str, _Stop] = {}
         self._changed = threading.Condition()
         self._closed = False
         self._open_error: BaseException | None = None
@@ -127,10 +139,19 @@ class ModelWorker(Generic[Model]):
         if self._open_error is not None:
             raise self._open_error
 
-    def submit(self, visitor: str, job: Callable[[Model, Emit], Any]) -> Ticket:
-        """Queue a job. Raises ExpoLiteError if too many are waiting."""
+    def submit(self, visitor: str, job: Callable[[Model, Emit], Any], press: float = inf) -> Ticket:
+        """Queue a job. Raises ExpoLiteError if too many are waiting.
+
+        `press` numbers the visitor's presses. Requests can overtake each other: a press whose Stop was here first is
+        not begun.
+        """
         ticket = Ticket(visitor, job)
         with self._changed:
+            last = self._stops.get(visitor)
+            if last is not None and press <= last.press:
+                ticket.is_silent = last.silently
+                ticket.stop()
+                return ticket
             self._stop_tickets_of(visitor)
             if len(self._waiting) >= MOST_WAITING:
                 raise ExpoLiteError(f"{MOST_WAITING} visitors are waiting already; try again in a minute.")
@@ -139,10 +160,17 @@ class ModelWorker(Generic[Model]):
             self._changed.notify()
         return ticket
 
-    def stop(self, visitor: str, silently: bool = False) -> None:
-        """Stop what the visitor has waiting or running; `silently` where its reader has nothing more to say."""
+    def stop(self, visitor: str, silently: bool = False, press: float = -inf) -> None:
+        """Stop what the visitor has waiting or running, and presses up to number `press` that have not arrived yet.
+
+        `silently` where its reader has nothing more to say.
+        """
         with self._changed:
             self._stop_tickets_of(visitor, silently)
+            self._stops.pop(visitor, None)  # the newest stands last
+            self._stops[visitor] = _Stop(press, silently)
+            while len(self._stops) > STOPS_REMEMBERED:
+                del self._stops[next(iter(self._stops))]
 
     def close(self) -> None:
         """Stop everything and wait for the thread to end."""

@@ -1,0 +1,31 @@
+"""The app with a model that writes nothing but HTML, in every column and every token; tests start it as a process."""
+
+import sys
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+from expo_lite import app
+from expo_lite.comparison import Comparer, Comparison
+
+HOSTILE = '<script>window.hurt=1</script><img src="http://evil.example/a.png" onerror="window.hurt=1">'
+
+_compare = Comparer.compare
+
+
+def hostile(self: Comparer, *arguments: Any, **named: Any) -> Comparison:
+    """A real comparison, but for its texts."""
+    comparison = _compare(self, *arguments, **named)
+    attempts = {
+        role: replace(attempt, answer=HOSTILE, completion=replace(attempt.completion, text=HOSTILE))
+        for role, attempt in comparison.attempts.items()
+    }
+    told = comparison.likelihoods
+    assert told is not None
+    tokens = [HOSTILE] * len(told.tokens)
+    return replace(comparison, attempts=attempts, likelihoods=replace(told, tokens=tokens))
+
+
+if __name__ == "__main__":
+    Comparer.compare = hostile  # type: ignore[method-assign]
+    sys.exit(app.main(["--root", tempfile.mkdtemp(), *sys.argv[1:]]))
