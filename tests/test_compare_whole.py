@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -98,7 +99,7 @@ def test_a_run_of_every_method_is_read_everywhere(
     assert find_run(tmp_path, name).step == 2 and listed.state == "finished"
     shown = show([listed])
     assert levels_of(shown) == [1, 2, 3, 4, 5] and len(panels(shown, [1, 5])) > 2
-    assert name in curves_html(shown, [1, 5]) and scores_html(shown)
+    assert name in html.unescape(curves_html(shown, [1, 5])) and scores_html(shown)
     samples = rows_of(load_samples(run))
     assert len(load_metrics(run)) == 2 and len(load_evaluations(run)) == 4 * 5
     assert samples_html(samples[:3], listed.config) and sample_html(samples[-1], listed.config)
