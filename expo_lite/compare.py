@@ -1,17 +1,20 @@
 """Train several methods with several seeds and report on all: `python -m expo_lite.compare --preset tiny`.
 
-docs/results.md holds a report; docs/compare.md says what is done.
+docs/compare.md says what is done.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from expo_lite import entry
+from expo_lite.comparing.asked import Asked
+from expo_lite.comparing.variants import Variant
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request, require_a_model
 from expo_lite.errors import ConfigError
@@ -22,8 +25,16 @@ from expo_lite.memory.speed import budget_of, cards, forecast, in_words, named_c
 from expo_lite.methods import METHODS
 
 PROG = "python -m expo_lite.compare"
-REFUSED = ("--run", "--seed", "--optimizer.learning-rate", "--resume", "--steps")
+DEFAULT_METHODS = ["grpo", "expert", "expo", "dpo-offline", "dpo-online"]
 RATE_FACTORS = (0.2, 0.4, 1.0, 2.0)
+# flags of a run that the comparison sets itself, with what to do instead
+REFUSED = {
+    "--run": "--to names the folder of all trainings",
+    "--seed": "give --seeds",
+    "--optimizer.learning-rate": "give --learning-rates",
+    "--resume": "an interrupted comparison goes on by itself",
+    **{f"--{name}": "give --methods" for method in METHODS.values() for name in method.settings},
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,17 +44,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def _compare(argv: list[str]) -> int:
     given, settings = _parser().parse_known_args(argv)
-    require_a_model(settings)
-    config = read_request([word for word in settings if word != "--dry-run"], PROG).config
-    check(given, settings, config)
-    rates = sorted(set(given.learning_rates or (factor * config.optimizer.learning_rate for factor in RATE_FACTORS)))
+    asked = read_asked(argv, given, settings)
     console = Console()
-    console.print(cost(given, rates, config), highlight=False, soft_wrap=True)
-    if "--dry-run" in settings:
+    console.print(cost(asked, given.card), highlight=False, soft_wrap=True)
+    if given.dry_run:
         return 0
     from expo_lite.comparing.study import Study  # late: --help and mistakes are answered without loading torch
 
-    Study(given, rates, tuple(settings), config, console).to_the_end()
+    try:
+        with Study(asked, console) as study:
+            study.to_the_end()
+    except KeyboardInterrupt:
+        console.print(f"Stopped; nothing in {asked.to} is lost, and the same command goes on from there.")
+        return entry.INTERRUPTED
     return 0
 
 
@@ -58,70 +71,119 @@ def _parser() -> argparse.ArgumentParser:
         "Every setting of a run can be given; python -m expo_lite.train --help lists them.",
         allow_abbrev=False,
     )
-    default = ["grpo", "expert", "expo", "dpo-offline", "dpo-online"]
-    parser.add_argument("--methods", nargs="+", default=default, metavar="NAME", help="(%(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="(%(default)s)")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of each training (the preset's)")
-    parser.add_argument(
+    listed = ", ".join(map(str, RATE_FACTORS))
+    add = parser.add_argument
+    add("--methods", nargs="+", default=DEFAULT_METHODS, metavar="NAME", help=f"({' '.join(DEFAULT_METHODS)})")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="(0 1 2 3 4)")
+    add("--steps", type=int, metavar="N", help="steps of each training (the preset's)")
+    add(
         "--learning-rates",
         type=float,
         nargs="+",
         metavar="RATE",
         help="each method is trained with all of them and the first seed, and takes the one with the best validation "
-        f"pass@1 (the preset's times {', '.join(map(str, RATE_FACTORS))})",
+        f"pass@1 (the preset's times {listed})",
     )
-    parser.add_argument("--ablations", action="store_true", help="also change one setting of ExP-GRPO at a time")
-    parser.add_argument("--problems", type=int, default=256, metavar="N", help="test problems per level (%(default)s)")
-    parser.add_argument("--samples", type=int, default=16, metavar="N", help="answers per problem (%(default)s)")
-    parser.add_argument("--k", type=int, default=4, metavar="K", help="the k of pass@k beside 1 (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (%(default)s)")
-    parser.add_argument("--card", metavar="NAME", help=f"say what it costs on one of these cards: {cards()}")
-    parser.add_argument("--to", type=Path, default=Path("runs/compare"), metavar="DIR", help="(%(default)s)")
+    add("--ablations", action="store_true", help="also change one setting of ExP-GRPO at a time")
+    add("--problems", type=int, default=256, metavar="N", help="test problems per level (%(default)s)")
+    add("--samples", type=int, default=16, metavar="N", help="answers per problem (%(default)s)")
+    add("--k", type=int, default=4, metavar="K", help="the k of pass@k beside 1 (%(default)s)")
+    add("--jobs", type=int, default=1, metavar="N", help="trainings at a time (%(default)s)")
+    add("--card", metavar="NAME", help=f"say what it costs on one of these cards: {cards()}")
+    add("--to", type=Path, default=Path("runs/compare"), metavar="DIR", help="(%(default)s)")
+    add("--dry-run", action="store_true", help="say how many trainings there are, and stop")
     return parser
 
 
-def check(given: argparse.Namespace, settings: list[str], config: Config) -> None:
-    """Raises ConfigError for what cannot be compared."""
+def read_asked(argv: Sequence[str], given: argparse.Namespace, settings: list[str]) -> Asked:
+    """What the command line asks for. Raises ConfigError for what cannot be compared."""
+    require_a_model(settings)
+    refuse_flags(settings)
+    check(given)
+    config = read_request(settings, PROG).config
+    rates = given.learning_rates or [factor * config.optimizer.learning_rate for factor in RATE_FACTORS]
+    asked = Asked(
+        words=tuple(argv),
+        methods=tuple(dict.fromkeys(given.methods)),
+        seeds=tuple(sorted(set(given.seeds))),
+        rates=tuple(sorted({float(f"{rate:g}") for rate in rates})),  # as folders are named
+        steps=given.steps or config.steps,
+        ablations=given.ablations,
+        problems=given.problems,
+        samples=given.samples,
+        k=given.k,
+        jobs=given.jobs,
+        to=given.to.expanduser(),
+        settings=tuple(settings),
+        config=config,
+    )
+    for variant in _variants(asked):
+        config_of(asked, variant)  # what one of them cannot be trained with is said now, not hours later
+    return asked
+
+
+def refuse_flags(settings: Iterable[str]) -> None:
+    """Raises ConfigError for flags of a run that the comparison sets."""
+    for word in settings:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag in REFUSED:
+            raise ConfigError(f"{flag}: leave it out; {REFUSED[flag]}")
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises ConfigError for values that cannot be compared."""
     for name in given.methods:
         if name not in METHODS:
             raise ConfigError(f"--methods: there is no {name!r} (available: {', '.join(METHODS)})")
-    own = {name for method in METHODS.values() for name in method.settings}
-    for word in settings:
-        flag = word.partition("=")[0].replace("_", "-")
-        if flag in REFUSED or flag.removeprefix("--") in own:
-            raise ConfigError(f"{flag}: leave it out; the comparison sets it")
-    numbers = {"problems": given.problems, "samples": given.samples, "k": given.k, "jobs": given.jobs}
-    for name, value in {**numbers, "steps": given.steps or 1}.items():
-        if value < 1:
+    for name in ("steps", "problems", "samples", "k", "jobs"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
             raise ConfigError(f"--{name}: should be at least 1 (got {value})")
+    if min(given.seeds) < 0:
+        raise ConfigError(f"--seeds: should be 0 or more (got {min(given.seeds)})")
     if given.k > given.samples:
         raise ConfigError(f"--k: pass@{given.k} needs at least {given.k} samples per problem (got {given.samples})")
-    if any(rate <= 0 for rate in given.learning_rates or ()):
-        raise ConfigError("--learning-rates: should be greater than 0")
+    for rate in given.learning_rates or ():
+        if not 0 < rate < float("inf"):
+            raise ConfigError(f"--learning-rates: should be greater than 0 (got {rate:g})")
 
 
-def cost(given: argparse.Namespace, rates: list[float], config: Config) -> str:
+def _variants(asked: Asked) -> list[Variant]:
+    return [*asked.searched, *asked.changed]
+
+
+def config_of(asked: Asked, variant: Variant) -> Config:
+    """What a variant is trained with. Raises ConfigError where it cannot be."""
+    return read_request([*asked.settings, *variant.flags, "--steps", str(asked.steps)], PROG).config
+
+
+def cost(asked: Asked, card: str | None) -> str:
     """How many trainings there are, and what they cost on the named card."""
-    from expo_lite.comparing.variants import ablations
-
-    seeds, searched = len(set(given.seeds)), len(given.methods) * (len(rates) - 1)
-    trainings = len(given.methods) * seeds + searched + (len(ablations()) * seeds if given.ablations else 0)
-    steps = given.steps or config.steps
+    variants = _variants(asked)
+    counts = [asked.trainings(variant) for variant in variants]
+    more = len(asked.searched) * (len(asked.rates) - 1)
     said = (
-        f"{trainings} trainings of {steps} steps: {len(given.methods)} methods with {seeds} seeds"
-        + (f" and {searched} more to find learning rates" if searched else "")
-        + (f", {len(ablations())} ablations" if given.ablations else "")
+        f"{sum(counts)} trainings of {asked.steps} steps: {len(asked.searched)} methods with {len(asked.seeds)} seeds"
+        + (f" and {more} more to find learning rates" if more else "")
+        + (f", {len(asked.changed)} ablations" if asked.changed else "")
         + "; then as many steps as give each method the same number of generated tokens."
     )
-    if not given.card:
+    if not card:
         return said
-    card = named_card(given.card)
-    planned = budgeted_plan(config, find_shape(config.policy.model), budget_of(config, card), on_gpu=True)
-    seconds = steps * forecast(config, planned, pace_of(planned, card)).step
+    each = [seconds_on(named_card(card), config_of(asked, variant)) for variant in variants]
+    total = sum(count * seconds for count, seconds in zip(counts, each, strict=True))
+    shortest, longest = in_words(min(each)), in_words(max(each))
+    one = longest if shortest == longest else f"{shortest} to {longest}"
     return (
-        f"{said} On a {card} one training takes about {in_words(seconds)}, all of them "
-        f"{in_words(trainings * seconds)} without validation and tests; an estimate that may be off by a factor of two."
+        f"{said} On one {named_card(card)} a training takes about {one}, all of them {in_words(total)} without "
+        "validation and tests; an estimate that may be off by a factor of two."
     )
+
+
+def seconds_on(card: str, config: Config) -> float:
+    """How long a training takes on a card, a key of CARDS."""
+    planned = budgeted_plan(config, find_shape(config.policy.model), budget_of(config, card), on_gpu=True)
+    return config.steps * forecast(config, planned, pace_of(planned, card)).step
 
 
 if __name__ == "__main__":

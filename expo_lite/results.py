@@ -92,6 +92,9 @@ def results_table(results: Sequence[LevelResult], title: str) -> Table:
 
 def results_markdown(results: Sequence[LevelResult], title: str) -> str:
     """The same table as Markdown."""
-    head = columns(results)
-    lines = [head, ["---:"] * len(head), *rows(results)]
-    return f"{title}.\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return f"{title}.\n\n{markdown_table(columns(results), rows(results))}"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of numbers: every column ends where its head does."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---:"] * len(head), *rows))

@@ -20,8 +20,9 @@ LAST_LINES = 5
 
 @dataclass(frozen=True)
 class Job:
-    """`python -m MODULE ARGUMENTS`, with everything it prints in `log`."""
+    """`python -m MODULE ARGUMENTS`, with everything it prints in `log`; `name` is for people."""
 
+    name: str
     module: str
     arguments: tuple[str, ...]
     log: Path
@@ -41,15 +42,18 @@ class Running:
     began: float
 
 
-def run_all(jobs: Sequence[Job], at_once: int, done: Callable[[Job, float], None]) -> None:
+def run_all(
+    jobs: Sequence[Job], at_once: int, done: Callable[[Job, float], None], note: Callable[..., None] = print
+) -> None:
     """Run the jobs in order, `at_once` at a time; `done` hears of each that ended well, with its seconds.
 
     Where one fails, or Ctrl-C or SIGTERM comes, those under way are asked to stop and waited for: a training saves
-    what it has. Raises ExpoLiteError with the failed job's last lines, or KeyboardInterrupt.
+    what it has; a second Ctrl-C asks them again, and a training then ends at once. `note` hears of the first. Raises
+    ExpoLiteError with the failed job's last lines, or KeyboardInterrupt.
     """
     waiting, running = deque(jobs), list[Running]()
     stop = StopRequest()
-    with stop.on_signal(lambda *_, **__: None):
+    with stop.on_signal(note):
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -89,7 +93,21 @@ def _require_success(ended: Running) -> None:
 
 
 def _stop(running: Sequence[Running]) -> None:
+    """Ask all to stop, and wait until they have."""
+    try:
+        _signal(running)
+        _wait(running)
+    except KeyboardInterrupt:  # the second one
+        _signal(running)
+        _wait(running)
+        raise
+
+
+def _signal(running: Sequence[Running]) -> None:
     for one in running:
         one.process.send_signal(signal.SIGTERM)
+
+
+def _wait(running: Sequence[Running]) -> None:
     for one in running:
         one.process.wait()

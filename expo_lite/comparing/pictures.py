@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from expo_lite.comparing.lines import Counts, Line
 from expo_lite.intervals import seed_and_problem_interval
-
-if TYPE_CHECKING:
-    from expo_lite.comparing.report import Counts, Line
 
 HARDEST = 2  # levels whose mean the curves show
 COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]

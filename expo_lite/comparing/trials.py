@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from expo_lite import files
+from expo_lite.answer_sheet import SETTINGS, digest
 from expo_lite.comparing.jobs import Job
 from expo_lite.comparing.variants import Variant
 from expo_lite.config import Config
-from expo_lite.config_reader import read_config
+from expo_lite.config_reader import read_config, read_request
+from expo_lite.errors import ConfigError
 from expo_lite.evaluation import Evaluation
 from expo_lite.metrics import PHASES
 from expo_lite.run_dir import EVAL, METRICS, RunDir
+from expo_lite.saved_adapter import WEIGHTS
+from expo_lite.start import changes, short
 
 
 @dataclass(frozen=True)
@@ -48,20 +54,56 @@ class Trial:
         status = self.run.read_status() if self.run.path.is_dir() else {}
         return status.get("state") == "finished" and status.get("steps") == self.steps
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The command line that begins it."""
+        own = ("--seed", str(self.seed), "--optimizer.learning-rate", str(self.rate))
+        return (*self.common, *self.variant.flags, *own, *self._place)
+
+    @property
+    def _place(self) -> tuple[str, ...]:
+        return ("--run", str(self.run.path), "--steps", str(self.steps))
+
     def job(self) -> Job:
         """The command that begins it, or goes on with it."""
-        place = ("--run", str(self.run.path), "--steps", str(self.steps))
-        if self.run.config.is_file():
-            arguments = ("--resume", *place)
-        else:
-            own = ("--seed", str(self.seed), "--optimizer.learning-rate", str(self.rate))
-            arguments = (*self.common, *self.variant.flags, *own, *place)
-        return Job("expo_lite.train", arguments, self.root / "logs" / f"{self.name}.log")
+        arguments = ("--resume", *self._place) if self.run.config.is_file() else self.flags
+        return self._job(self.name, "expo_lite.train", arguments)
+
+    def refuse_another(self) -> None:
+        """Raises ConfigError where its folder holds a training with other settings, or one that is no part of it."""
+        if not self.run.config.is_file():
+            return
+        was, now = read_config(self.run.config), read_request(list(self.flags)).config
+        differing = changes(was, now)
+        if was.steps > self.steps or (was.steps < self.steps and not _goes_on(was)):
+            differing.append(("steps", was.steps, self.steps))
+        if differing:
+            name, before, after = differing[0]
+            raise ConfigError(
+                f"--to: {self.run.path} was trained with {name} {short(before)} (now {short(after)}); choose another"
+            )
 
     def scoring(self, arguments: Sequence[str]) -> Job:
         """The command that scores its adapter on the test problems."""
-        log = self.root / "logs" / f"{self.name}-scores.log"
-        return Job("expo_lite.evaluate", (str(self.run.path), *arguments, "--to", str(self.scores)), log)
+        return self._job(
+            f"{self.name}-scores", "expo_lite.evaluate", (str(self.run.path), *arguments, "--to", str(self.scores))
+        )
+
+    def _job(self, log: str, module: str, arguments: tuple[str, ...]) -> Job:
+        return Job(self.name, module, arguments, self.root / "logs" / f"{log}.log")
+
+    def scored_as(self, model: str) -> bool:
+        """Whether BASE, or its adapter, has been scored in its folder."""
+        path = self.scores / "results.json"
+        return path.is_file() and model in json.loads(path.read_text(encoding="utf-8"))["levels"][0]["pass_at"]
+
+    def drop_old_scores(self) -> None:
+        """Remove the scores of an adapter that has been trained on since."""
+        path = self.scores / SETTINGS
+        if path.is_file():
+            scored = json.loads(path.read_text(encoding="utf-8"))["adapter"]
+            if scored != digest(self.run.adapter / WEIGHTS):
+                files.remove(self.scores)
 
     @property
     def scores(self) -> Path:
@@ -74,16 +116,33 @@ class Trial:
         return Outcome.of(self.run)
 
 
-def begin_from(shorter: Trial, longer: Trial) -> None:
-    """Let a longer trial go on where a shorter one ended, if a longer run is the same up to there.
+@dataclass(frozen=True)
+class Trained:
+    """All trainings of a comparison by variant. `changed` begins with what is changed; empty without ablations."""
 
-    It is, unless a schedule ends at 0 with the last step.
-    """
-    config = read_config(shorter.run.config)
-    constant = config.optimizer.schedule == config.explanation.schedule == "constant"
-    if constant and shorter.steps < longer.steps and not longer.run.path.exists():
+    searched: Mapping[Variant, Sequence[Trial]]
+    equal_steps: Mapping[Variant, Sequence[Trial]]
+    equal_tokens: Mapping[Variant, Sequence[Trial]]
+    changed: Mapping[Variant, Sequence[Trial]]
+
+    @property
+    def scored(self) -> list[Trial]:
+        """Those that the report gives test scores of, each once."""
+        groups = chain(self.equal_steps.values(), self.equal_tokens.values(), self.changed.values())
+        return list({trial.name: trial for trial in chain(*groups)}.values())
+
+
+def begin_from(shorter: Trial, longer: Trial) -> None:
+    """Let a longer trial go on where a shorter one ended, if a longer run is the same up to there."""
+    goes_on = _goes_on(read_config(shorter.run.config))
+    if goes_on and shorter.steps < longer.steps and not longer.run.path.exists():
         with files.staged(longer.run.path) as folder:
             shutil.copytree(shorter.run.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("comparison"))
+
+
+def _goes_on(config: Config) -> bool:
+    """Whether a longer run is the same up to the end of a shorter one: no schedule ends with the last step."""
+    return config.optimizer.schedule == config.explanation.schedule == "constant"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Variant:
 
 
 STANDARD = "expo"
-"""The method that ablations change, and that budgets of generated tokens come from."""
+"""The method that ablations change."""
 
 _ABLATIONS = {
     "weight-0.004": ("weight 0.004", "explanation.weight", "0.004"),
