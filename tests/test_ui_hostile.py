@@ -5,8 +5,13 @@ As a server, without a model; no browser.
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ from test_ui_runs import make_run
 from expo_lite.config import Config
 from expo_lite.errors import ConfigError, DataError, ExpoLiteError
 from expo_lite.run_dir import METRICS
+from expo_lite.ui.fit import fit, preset_values
 from expo_lite.ui.live_view import progress_html
 from expo_lite.ui.places import lies_in, without_places
 from expo_lite.ui.run_list import find_run, list_runs
@@ -198,3 +204,67 @@ class TestLinks:
         (tmp_path / "a").symlink_to(tmp_path / "b")
         (tmp_path / "b").symlink_to(tmp_path / "a")
         assert not lies_in(tmp_path, "a") and list_runs(tmp_path) == []
+
+
+def sent(url: str, event: int, values: list[Any]) -> tuple[int, str]:
+    """What the page itself would send: status and reply."""
+    body = json.dumps({"fn_index": event, "data": values, "session_hash": "x"}).encode()
+    request = urllib.request.Request(f"{url}gradio_api/run/predict", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return int(reply.status), reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+class TestMegabytes:
+    @pytest.mark.parametrize(
+        ("api_name", "asked", "sentence"),
+        [
+            *((name, {"run": MEGABYTE}, "There is no run") for name in ("/metrics", "/samples")),
+            *((name, {"run": "mine", "offset": MEGABYTE}, "offset: should be") for name in ("/metrics", "/samples")),
+            *((name, {"run": "mine", "limit": MEGABYTE}, "limit: should be") for name in ("/metrics", "/samples")),
+            *((name, {"run": 7}, "There is no run") for name in ("/metrics", "/samples")),
+            ("/samples", {"run": "mine", "kind": MEGABYTE}, "kind: should be"),
+            ("/samples", {"run": "mine", "kind": ["x"]}, "kind: should be"),
+            ("/samples", {"run": "mine", "level": MEGABYTE}, "level: should be"),
+            ("/samples", {"run": "mine", "correct": MEGABYTE}, "correct: should be"),
+            ("/samples", {"run": "mine", "text": MEGABYTE}, "at most 200 are read"),
+        ],
+    )
+    def test_the_api_refuses_in_a_short_sentence(
+        self, client: Any, api_name: str, asked: dict[str, Any], sentence: str
+    ) -> None:
+        said = refused(client, api_name, **asked)
+        assert sentence in said and len(said) < SHORT
+
+    @pytest.mark.parametrize("hostile", [MEGABYTE, "x" * 1_000_000], ids=["number", "text"])
+    def test_no_field_of_the_page_takes_one(self, url: str, root: Path, hostile: str) -> None:
+        """Gradio itself refuses what is no choice, and repeats it to its sender; everything else is ours to say."""
+        with urllib.request.urlopen(f"{url}config", timeout=20) as reply:
+            config = json.load(reply)
+        parts = {part["id"]: part for part in config["components"]}
+        before = sorted(root.iterdir())
+        tried = set()
+        for event in config["dependencies"]:
+            values = [parts[one]["props"].get("value") for one in event["inputs"]]
+            for place, field in enumerate(event["inputs"]):
+                name = parts[field]["props"].get("elem_id")
+                if not event["backend_fn"] or name is None:  # what a visitor's browser does not hold
+                    continue
+                tried.add(name)
+                status, said = sent(url, event["id"], [*values[:place], hostile, *values[place + 1 :]])
+                own = status == 200 or "is not in the list of choices" not in said
+                assert not own or not re.search("7{200}|x{200}", said), (event["api_name"], name)
+        assert {"runs", "samples-text", "train-preset", "train-seed", "fit-model", "fit-budget"} <= tried
+        assert sorted(root.iterdir()) == before and Trainings(root).active() is None
+        assert sent(url, event["id"], values)[0] == 200  # it still answers
+
+    @pytest.mark.parametrize("field", ["budget_gib", "new_tokens", "rank", "checkpointing", "model", "optimizer"])
+    @pytest.mark.parametrize(
+        "value", [MEGABYTE, "x" * 1_000_000, 10**400, -(10**400)], ids=["number", "text", "int", "negative"]
+    )
+    def test_will_it_fit_repeats_little_of_it(self, field: str, value: Any) -> None:
+        with pytest.raises(ConfigError) as error:
+            fit(replace(preset_values("8gb"), **{field: value}))
+        assert len(str(error.value)) < SHORT and field.split("_")[0] in str(error.value)
