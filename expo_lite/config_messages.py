@@ -113,9 +113,8 @@ def _origin(loc: tuple[int | str, ...], origins: Mapping[tuple[str, ...], str]) 
 def _show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str) and _is_number(value):
-        return value  # a flag's value is always text; quotes would suggest that this is what is wrong with it
-    shown = repr(value)
+    # a flag's value is always text; quotes would suggest that this is what is wrong with it
+    shown = value if isinstance(value, str) and _is_number(value) else repr(value)
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
 
 

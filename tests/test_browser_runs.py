@@ -183,7 +183,7 @@ class TestRuns:
         with serving("--root", str(tmp_path)) as empty:
             page = visit(empty)
             page.get_by_role("tab", name="Runs").click()
-            page.locator("#runs-note", has_text="There are no runs in").wait_for()
+            page.locator("#runs-note", has_text="There are no runs yet").wait_for()
             assert "python -m expo_lite.train --preset tiny" in page.locator("#runs-note").inner_text()
             page.context.close()  # before its server goes
 

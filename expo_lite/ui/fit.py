@@ -214,7 +214,7 @@ def _refuse_beyond_reason(changed: dict[str, Any]) -> None:
     for name, highest in HIGHEST.items():
         value = changed.get(name)
         if isinstance(value, (int, float)) and value > highest:
-            raise ConfigError(f"{name}: should be at most {highest:,} (got {value:g})")
+            raise ConfigError(f"{name}: should be at most {highest:,} (got {min(value, 1e300):g})")
 
 
 def _layer(changed: dict[str, Any]) -> Layer:

@@ -11,6 +11,7 @@ from expo_lite.config_reader import read_config
 from expo_lite.errors import DataError, ExpoLiteError
 from expo_lite.run_dir import RunDir
 from expo_lite.ui.newest import Newest
+from expo_lite.ui.places import lies_in
 
 MOST_KEPT = 512
 """Configurations that are kept in memory."""
@@ -54,15 +55,15 @@ class Run:
 
 def list_runs(root: Path) -> list[Run]:
     """The readable runs directly below `root`, newest first."""
-    found = [run for name in _names(root) if (run := _read(root / name)) is not None]
+    found = [run for name in _names(root) if (run := _read(root, name)) is not None]
     return sorted(found, key=lambda run: run.heartbeat, reverse=True)
 
 
 def find_run(root: Path, name: str) -> Run:
     """The run of that name. Raises DataError for anything that is not the name of a run directly below `root`."""
-    run = _read(root / name) if name in _names(root) else None
+    run = _read(root, name) if name in _names(root) else None
     if run is None:
-        raise DataError(f"There is no run {name[:80]!r} in {root}.")
+        raise DataError(f"There is no run {str(name)[:80]!r}.")
     return run
 
 
@@ -75,16 +76,18 @@ def _names(root: Path) -> list[str]:
     return [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
 
 
-def _read(path: Path) -> Run | None:
-    """None where the folder holds no run, or one that another version wrote."""
-    folder = RunDir(path)
+def _read(root: Path, name: str) -> Run | None:
+    """None where the folder holds no run, one that another version wrote, or one whose files lie elsewhere."""
+    if not lies_in(root, name):
+        return None
+    folder = RunDir(root / name)
     try:
         config = _config(folder.config)
         if config is None:
             return None
         status = folder.read_status()
         return Run(
-            path.name,
+            name,
             folder,
             config,
             str(status.get("state", "new")),

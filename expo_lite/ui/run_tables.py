@@ -194,7 +194,7 @@ _tables: Newest[_Table] = Newest(MOST_TABLES)
 
 def _load(run: RunDir, name: str, make: Callable[[list[dict[str, Any]], int], pd.DataFrame]) -> pd.DataFrame:
     """The table of a file: filters ask for it at every letter typed, so only what was added is read anew."""
-    path = (run.path / name).absolute()
+    path, shown = (run.path / name).absolute(), f"{run.path.name}/{name}"  # visitors need not know where it lies
 
     def renew(kept: _Table | None) -> _Table:
         if not path.is_file():  # nothing was written yet
@@ -211,7 +211,11 @@ def _load(run: RunDir, name: str, make: Callable[[list[dict[str, Any]], int], pd
     try:
         return _tables.renewed(path, renew).frame
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} was not written by this version, or edited by hand: {error}") from None
+        raise DataError(f"{shown} was not written by this version, or edited by hand: {error}") from None
+    except OSError as error:
+        raise DataError(f"{shown} cannot be read ({error.strerror})") from None
+    except DataError as error:
+        raise DataError(str(error).replace(str(path), shown)) from None
 
 
 def _goes_on(path: Path, kept: _Table) -> bool:

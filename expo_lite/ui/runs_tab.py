@@ -23,7 +23,10 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 API_STEPS, API_SAMPLES = 1000, 100
 """Rows that one call of the API returns at most."""
 CURVES_JS = Path(__file__).with_name("curves.js")
-FIRST_RUN = "python -m expo_lite.train --preset tiny"
+NO_RUNS = (
+    '<p class="nothing">There are no runs yet. This one takes about two minutes on a CPU, and then its curves '
+    "are here: <code>python -m expo_lite.train --preset tiny</code></p>"
+)
 
 
 def build(context: AppContext, shell: Shell) -> None:
@@ -72,18 +75,10 @@ def _find(context: AppContext, can_train: bool) -> Callable[[list[str]], tuple[A
         names = [run.name for run in runs]
         kept = [name for name in picked or [] if name in names]
         chosen = kept or [run.name for run in first_choice(runs)]
-        note = "" if runs else no_runs_html(context.root)
+        note = "" if runs else NO_RUNS
         return gr.Dropdown(choices=names, value=chosen), note, gr.Button(visible=can_train and not runs)
 
     return find
-
-
-def no_runs_html(root: Path) -> str:
-    """What to do where there is no run yet."""
-    return (
-        f'<p class="nothing">There are no runs in <code>{harmless(str(root))}</code> yet. This one takes about two '
-        f"minutes on a CPU, and then its curves are here: <code>{FIRST_RUN}</code></p>"
-    )
 
 
 def _draw(context: AppContext) -> Callable[..., tuple[Any, ...]]:

@@ -22,6 +22,7 @@ from expo_lite import files
 from expo_lite.errors import DataError, ExpoLiteError
 from expo_lite.methods import METHODS
 from expo_lite.run_dir import RunDir
+from expo_lite.ui.places import lies_in, without_places
 from expo_lite.ui.training_process import LOCK, last_pid, trains
 
 PROGRAM = (sys.executable, "-m", "expo_lite.train")
@@ -68,7 +69,7 @@ class Trainings:
     def fresh_name(self, asked: Asked) -> str:
         """The run's name, with a number where it is taken."""
         names = [asked.name, *(f"{asked.name}-{n}" for n in range(2, 10_000))]
-        return next(name for name in names if not (self.root / name).exists())
+        return next(name for name in names if not os.path.lexists(self.root / name))
 
     def start(self, asked: Asked) -> str:
         """Begin a new run; its name. Raises ExpoLiteError if one is running already."""
@@ -78,7 +79,7 @@ class Trainings:
             try:
                 (self.root / name).mkdir(parents=True)
             except OSError as error:
-                raise ExpoLiteError(f"No run can be written to {self.root} ({error.strerror}).") from None
+                raise ExpoLiteError(f"No run can be written to the folder of runs ({error.strerror}).") from None
             self._launch(name, asked.arguments(self.root / name), "wb")
         return name
 
@@ -144,15 +145,15 @@ class Trainings:
             return False
 
     def last_words(self, name: str) -> str:
-        """The end of what the run's last process printed."""
+        """The end of what the run's last process printed, without the places that it names."""
         log = self.log(name)
-        if not log.is_file():
+        if not log.is_file() or log.is_symlink():
             return ""
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_BYTES))
             text = file.read().decode("utf-8", "replace")
         printed = text.rpartition("$ python ")[2].splitlines()[1:]
-        return "\n".join(line for line in printed[-LOG_LINES:] if line.strip())
+        return without_places("\n".join(line for line in printed[-LOG_LINES:] if line.strip()), self.root)
 
     def log(self, name: str) -> Path:
         """Beside the run's folder, since that is removed again if the run cannot start."""
@@ -160,7 +161,8 @@ class Trainings:
 
     def _folder(self, name: str) -> Path:
         """Raises DataError for what is no name of a folder directly below the root."""
-        if not name or name != Path(name).name or name in (".", "..") or "\0" in name:
+        is_name = bool(name) and name == Path(name).name and name not in (".", "..") and "\0" not in name
+        if not is_name or not lies_in(self.root, name):
             raise DataError(f"There is no run {name[:80]!r}.")
         return self.root / name
 

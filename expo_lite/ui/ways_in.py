@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
-from expo_lite.errors import ConfigError
+from expo_lite.errors import ConfigError, DataError
 from expo_lite.preset_files import preset_path
 from expo_lite.saved_adapter import read_settings, shaped_like
 from expo_lite.targets import adapter_flags
@@ -102,7 +102,10 @@ def open_run(folder: Path, root: Path | None) -> Opening:
         raise ConfigError(f"--run: {folder} is not directly below --root {root}")
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"--run: there is no run in {folder}")
-    run = find_run(folder.parent, folder.name)
+    try:
+        run = find_run(folder.parent, folder.name)
+    except DataError:
+        raise ConfigError(f"--run: {folder} was written by another version, or is linked to files elsewhere") from None
     if run.adapter is None:
         return Opening(run.config, root or folder.parent)
     return Opening(shaped_like(run.adapter, run.config), root or folder.parent, run.name)
