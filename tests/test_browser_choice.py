@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import chromium, serving
+from conftest import need_chromium, serving
 from safetensors.torch import load_file, save_file
 
 from expo_lite.run_dir import RunDir
@@ -28,7 +28,7 @@ def add_run(trained_runs: Path, root: Path, name: str) -> Path:
 @pytest.fixture(scope="module")
 def two_url(trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app on two finished runs: the newer one's adapter is all zeros, so that it answers as the base does."""
-    chromium()
+    need_chromium()
     root = tmp_path_factory.mktemp("two-models")
     add_run(trained_runs, root, ABLE)
     newer = RunDir(add_run(trained_runs, root, EMPTY))
@@ -100,7 +100,7 @@ def test_the_base_alone_stays_chosen(two_url: str, visit: Callable[..., Any]) ->
 
 def test_another_models_run_cannot_be_compared(trained_runs: Path, tmp_path: Path, visit: Callable[..., Any]) -> None:
     """The app has one base; a run of other LoRA shapes does not fit it."""
-    chromium()
+    need_chromium()
     config = add_run(trained_runs, tmp_path, "tiny-other") / "config.yaml"
     config.write_text(config.read_text().replace("lora_rank: 16", "lora_rank: 8"))
     with serving("--root", str(tmp_path)) as url:
@@ -113,7 +113,7 @@ def test_another_models_run_cannot_be_compared(trained_runs: Path, tmp_path: Pat
 
 def test_what_was_trained_meanwhile_is_found(trained_runs: Path, tmp_path: Path, visit: Callable[..., Any]) -> None:
     """Both after a reload and when the tab is opened again; nothing says any more that nothing is trained."""
-    chromium()
+    need_chromium()
     with serving("--root", str(tmp_path)) as url:
         pages = [visit(url), visit(url)]
         for page in pages:

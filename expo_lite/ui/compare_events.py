@@ -19,8 +19,8 @@ INVITATION = "Press Compare: one question, three columns, one set of weights."
 
 
 def status(sentence: str) -> str:
-    """The line above the columns; read out when it changes."""
-    return f'<p class="status" role="status">{harmless(sentence)}</p>'
+    """The line above the columns."""
+    return f'<p class="status">{harmless(sentence)}</p>'
 
 
 def chosen(context: AppContext, model: str | None) -> str:

@@ -13,7 +13,7 @@ from expo_lite.ui.board import empty_board, is_empty
 from expo_lite.ui.compare_job import known_answer, pick
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.limits import ANSWER_CHARACTERS, QUESTION_CHARACTERS
-from expo_lite.ui.shell import QUIET, Shell
+from expo_lite.ui.shell import ANNOUNCED, QUIET, Shell
 from expo_lite.ui.text import DELIMITERS
 from expo_lite.ui.worker import MOST_WAITING
 
@@ -41,7 +41,7 @@ def build(context: AppContext, shell: Shell) -> None:
     offered = _offers_training(shell, _choices(context))
     train = gr.Button("Nothing is trained yet: train a model now", elem_id="train-one", visible=offered)
     shell.leads_to(train, "train")
-    status = gr.HTML(events.status(events.INVITATION), elem_id="status")
+    status = gr.HTML(events.status(events.INVITATION), elem_id="status", js_on_load=ANNOUNCED)
     empty = empty_board(context.opening.starts_with())
     board = gr.Markdown(empty, latex_delimiters=DELIMITERS, elem_id="board", elem_classes="board")
     likelihoods = gr.HTML("", elem_id="likelihoods")

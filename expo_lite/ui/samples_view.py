@@ -34,7 +34,7 @@ class SamplesView:
     def __init__(self, root: Path) -> None:
         self.root = root
         with gr.Column(elem_classes="asking samples-part"):
-            gr.HTML("<h2>Samples</h2>", elem_id="samples-title")
+            gr.HTML("<h3>Samples</h3>", elem_id="samples-title")
             self._lay_out_filters()
         self.count = gr.HTML(elem_id="samples-count", js_on_load=ANNOUNCED)
         with gr.Row(elem_classes="samples-row"):
