@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # ------------------------------------------------------------- the app in a real browser (tests/test_browser*.py, slow)
 
 
-def chromium() -> None:
+def need_chromium() -> None:
     """Without a browser to test with, tests skip themselves, but under CI they fail."""
     playwright = importlib.util.find_spec("playwright")
     missing = "Chromium" if chromium_path() is None else "playwright" if playwright is None else None
@@ -53,7 +53,7 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def app_url(trained_runs: Path) -> Iterator[str]:
     """The app with a trained tiny model."""
-    chromium()
+    need_chromium()
     with serving("--root", str(trained_runs)) as url:
         yield url
 
@@ -61,7 +61,7 @@ def app_url(trained_runs: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """One headless Chromium."""
-    chromium()
+    need_chromium()
     with browsing.chromium() as opened:
         yield opened
 

@@ -1,7 +1,6 @@
 """The app with its sampler slowed down to ten tokens a second; tests start it as a process of its own."""
 
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -18,4 +17,4 @@ def slowly(self: Sampler, *arguments: Any) -> Any:
 
 if __name__ == "__main__":
     Sampler._forward = slowly  # type: ignore[method-assign]
-    sys.exit(app.main(["--root", tempfile.mkdtemp(), *sys.argv[1:]]))
+    sys.exit(app.main(sys.argv[1:]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import chromium, serving
+from conftest import need_chromium, serving
 from hostile_app import HOSTILE
 
 from benchmarks.browsing import FIRST_TOKEN, TABS, cpu_seconds, started
@@ -78,11 +78,11 @@ def clear(page: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def slow_url() -> Iterator[str]:
-    """The app without a trained model, at ten tokens a second."""
-    chromium()
+def slow_url(trained_runs: Path) -> Iterator[str]:
+    """The app with a trained tiny model, at ten tokens a second."""
+    need_chromium()
     slowly = Path(__file__).with_name("slow_app.py")
-    with serving(program=slowly) as url:
+    with serving("--root", str(trained_runs), program=slowly) as url:
         yield url
 
 
@@ -189,15 +189,29 @@ def test_tokens_and_seconds_are_real(slow_url: str, visit: Callable[..., Any]) -
     start = time.monotonic()
     press(page)
     passed = time.monotonic() - start
-    asked = {"question": HARD[0].question, "answer": HARD[0].answer, "model": "", "greedy": True, "seed": 0}
+    asked = {"question": HARD[0].question, "answer": HARD[0].answer, "model": "tiny-trained", "greedy": True, "seed": 0}
     out = gradio_client.Client(slow_url, verbose=False).predict(**asked, api_name="/compare")
     tokenizer = build_tokenizer()
-    for role in ("before", "explanation"):
+    for role in ("before", "explanation", "after"):
         shown = re.search(r"(\d+) tokens · (\d+\.\d) s", card(page, role).inner_text())
         assert shown is not None
         tokens, seconds = int(shown[1]), float(shown[2])
         assert tokens == out[role]["tokens"] == len(tokenizer(out[role]["text"])["input_ids"]) + 1  # the end token
         assert 0.1 * tokens - 0.1 <= seconds <= passed
+
+
+def test_three_columns_are_written_at_once(slow_url: str, visit: Callable[..., Any]) -> None:
+    page = visit(slow_url)
+    page.locator("#compare").click()
+    writing = page.locator("#board .card.writing .card-body")
+    writing.nth(2).wait_for()
+    page.wait_for_function("[...document.querySelectorAll('.card-body')].every(body => body.textContent)")
+    early = writing.all_inner_texts()
+    page.wait_for_timeout(300)
+    late = writing.all_inner_texts()
+    assert len(early) == len(late) == 3
+    assert all(new.startswith(old) and len(new) > len(old) for old, new in zip(early, late, strict=True))
+    page.locator("#stop").click()
 
 
 class TestStopAndClear:
@@ -297,7 +311,7 @@ class TestVisitors:
         assert page.evaluate(CREATED) == [0, None]
 
     def test_html_from_the_model_is_shown_as_text(self, visit: Callable[..., Any]) -> None:
-        chromium()
+        need_chromium()
         with serving(program=Path(__file__).with_name("hostile_app.py")) as url:
             page = visit(url)
             press(page)
@@ -363,8 +377,11 @@ class TestReading:
         for tab in TABS:
             page.get_by_role("tab", name=tab).click()
             page.get_by_role("heading", name=tab, exact=True, level=2).wait_for()
+            if tab == "Runs":
+                page.locator("#samples tr[data-row] button").first.click()
+                page.locator("#sample .sample-text").wait_for()
             levels = page.evaluate(HEADINGS)
-            assert levels[:2] == [1, 2]
+            assert levels[:2] == [1, 2] and levels.count(2) == 1 and len(levels) > 2, (tab, levels)
             assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), (tab, levels)
 
     def test_enter_in_the_question_compares(self, app_url: str, visit: Callable[..., Any]) -> None:
@@ -382,7 +399,7 @@ class TestReading:
 
 def test_an_idle_page_leaves_the_processor_alone(trained_runs: Path, visit: Callable[..., Any]) -> None:
     """All tabs visited, each in front for a while; benchmarks/app.py measures it properly."""
-    chromium()
+    need_chromium()
     with started("--root", str(trained_runs)) as (url, process):
         page = visit(url)
         for tab in TABS:
@@ -398,7 +415,7 @@ def test_an_idle_page_leaves_the_processor_alone(trained_runs: Path, visit: Call
 
 
 def test_untrained_it_says_so(tmp_path: Path, visit: Callable[..., Any]) -> None:
-    chromium()
+    need_chromium()
     with serving("--root", str(tmp_path)) as url:
         page = visit(url)
         assert "after is the same as before" in card(page, "after").inner_text()

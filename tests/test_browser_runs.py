@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import chromium, serving
+from conftest import need_chromium, serving
 
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.ui.fit import fit, preset_values
@@ -41,7 +41,7 @@ def root(trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(root: Path) -> Iterator[str]:
-    chromium()
+    need_chromium()
     with serving("--root", str(root)) as address:
         yield address
 
@@ -179,7 +179,7 @@ class TestRuns:
         assert page.evaluate("window.hurt") is None
 
     def test_without_runs_it_says_how_to_make_one(self, tmp_path: Path, visit: Callable[..., Any]) -> None:
-        chromium()
+        need_chromium()
         with serving("--root", str(tmp_path)) as empty:
             page = visit(empty)
             page.get_by_role("tab", name="Runs").click()
@@ -267,8 +267,6 @@ STOPS = """() => {
   const owner = stop.closest('[id]:not([id^="html-"])')
   return [owner ? owner.id : '', place.x + scrollX, place.y + scrollY]
 }"""
-HEADINGS = """() => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]
-  .filter(heading => heading.offsetParent !== null).map(heading => Number(heading.tagName[1]))"""
 SAME_ROW = 40
 """Pixels: labels of one or two lines stand above the fields of a row."""
 
@@ -355,20 +353,17 @@ class TestKeyboard:
 
 
 class TestScreenReaders:
-    def test_headings_skip_no_level(self, url: str, visit: Callable[..., Any]) -> None:
-        page = visit(url)
-        open_runs(page)
-        page.locator("#samples tr[data-row] button").first.click()
-        page.locator("#sample .sample-text").wait_for()
-        runs = page.evaluate(HEADINGS)
-        open_fit(page)
-        for levels in (runs, page.evaluate(HEADINGS)):
-            assert levels[0] == 1 and len(levels) > 1
-            assert all(after <= before + 1 for before, after in pairwise(levels)), levels
-
     def test_what_is_announced_stays_while_its_text_changes(self, url: str, visit: Callable[..., Any]) -> None:
         """A live region that is replaced by another is often not read out."""
         page = visit(url)
+        open_runs(page)
+        page.evaluate("document.querySelector('#runs-note [role=status]').seen = true")
+        assert page.get_by_role("status").filter(visible=True).count() == 2  # an empty one is there, too
+        for run in (EXPO, GRPO):
+            page.locator("#runs .token").filter(has_text=run).locator(".token-remove").click()
+        page.locator("#runs-note [role=status]", has_text="Pick a run to see its curves.").wait_for()
+        assert page.evaluate("document.querySelector('#runs-note [role=status]').seen")
+        page.reload()
         open_runs(page)
         page.evaluate("document.querySelector('#samples-count [role=status]').seen = true")
         page.get_by_label("explanations").check()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import chromium, serving
+from conftest import need_chromium, serving
 
-from expo_lite.run_dir import RunDir
+from expo_lite.run_dir import SAMPLES, RunDir
 from expo_lite.ui.training import Trainings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -68,7 +68,7 @@ def levels(page: Any) -> dict[int, int]:
 
 
 def test_from_start_to_resumption(root: Path, visit: Callable[..., Any]) -> None:
-    chromium()
+    need_chromium()
     with serving("--root", str(root)) as url:
         page = train_tab(visit(url))
         says(page, "No run yet")
@@ -214,12 +214,17 @@ def test_nothing_sticks_out(app_url: str, visit: Callable[..., Any], width: int)
 
 
 def test_what_is_shown_is_what_was_recorded(root: Path, trained_runs: Path, visit: Callable[..., Any]) -> None:
-    """Seconds by phase, and memory against the budget, which only a GPU's records have: here they are written."""
+    """Seconds by phase, rejected explanations, and memory against the budget; what only some runs have is written."""
     shutil.copytree(trained_runs / "tiny-trained", root / "measured")
     steps = metrics(root / "measured")
     peaks = [0.25 + 0.001 * step["step"] for step in steps]
     lines = [json.dumps(step | {"peak_reserved_gib": peak}) + "\n" for step, peak in zip(steps, peaks, strict=True)]
     (root / "measured" / "metrics.jsonl").write_text("".join(lines))
+    samples = [s for s in RunDir(root / "measured").read(SAMPLES) if not s.get("rejected")]
+    rescuers = [s for s in samples if s.get("trained") and s["kind"] == "explanation"]
+    told = {"trained": False, "rejected": "leak"}
+    leaks = [{**s, **told, "text": text} for s in rescuers for text in ("a leak", "second leak")]
+    (root / "measured" / SAMPLES).write_text("".join(json.dumps(s) + "\n" for s in [*samples, *leaks]))
     with serving("--root", str(root)) as url:
         page = train_tab(visit(url))
         says(page, "Finished: step 60 of 60.")
@@ -233,6 +238,11 @@ def test_what_is_shown_is_what_was_recorded(root: Path, trained_runs: Path, visi
         assert "of 1 GiB" in memory.inner_text() and f"{max(peaks):.2f} GiB" in memory.inner_text()
         filled = memory.locator(".live-track i").evaluate("e => parseFloat(e.style.width)")
         assert filled == pytest.approx(100 * max(peaks), abs=0.06)
+        cell = page.locator("#train-feed .live-cell.rejected").first
+        assert cell.locator("h4").inner_text() == "– Turned down: it betrays that the answer was told (2)"
+        assert not cell.get_by_text("second leak").is_visible()
+        cell.get_by_text("1 more").click()
+        assert cell.get_by_text("second leak").is_visible()
         page.context.close()
 
 

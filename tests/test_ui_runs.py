@@ -394,7 +394,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     worker = ModelWorker(lambda: None)
     with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Runs", id="runs"):
         context = AppContext(worker, Opening(Config(), root / "runs"), {})  # type: ignore[arg-type]
-        runs_tab.build(context, Shell(page, tabs, {"runs"}))
+        runs_tab.build(context, Shell(page, tabs, {"runs"}, gr.State("")))
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
     yield gradio_client.Client(url, verbose=False)
     page.close()

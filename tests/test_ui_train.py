@@ -488,6 +488,17 @@ class TestViews:
             "learned from right way – Turned down: it does not arrive at the answer told way"
         )
 
+    def test_each_reason_to_turn_explanations_down_is_named_with_its_texts(self, run: RunDir) -> None:
+        down = [("one way", "unverified"), (HOSTILE, "leak"), ("third way", "unverified")]
+        run.append_many(SAMPLES, [explanation(2, 5, text, False, reason) for text, reason in down])
+        newest = feed_html(feed(Follower(run).look(), False), "self").split("\n\n")[1]
+        cells = [plain(cell) for cell in newest.split('<div class="live-cell rejected">')[1:]]
+        assert cells == [
+            "– Turned down: it does not arrive at the answer (3) told way 2 more one way third way",
+            f"– Turned down: it betrays that the answer was told {HOSTILE}",
+        ]
+        assert newest.count("<details>") == 1 and "<script" not in newest
+
     def test_grpo_rescues_nobody(self) -> None:
         story = Story()
         for record in (rollout(1, 1, 5, "failed"), rollout(1, 2, 1, "solved")):

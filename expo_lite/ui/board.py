@@ -31,7 +31,7 @@ CARDS = {
     AFTER: Card(3, "After training", "Sees the question only. Adapter on.", "Here the trained model tries on its own."),
 }
 
-UNTRAINED = "Nothing has been trained yet: after is the same as before."
+UNTRAINED = "Without a trained model, after is the same as before."
 NO_ANSWER = "Without a known answer there is nothing to explain. Fill it in above."
 END_SIGN, LINE_SIGN, SPACE_SIGN, UNFINISHED_SIGN = "∎", "⏎", "␣", "…"
 """Shown for the end token and before a line break; in the table also for a blank and for a part of a character."""
@@ -48,13 +48,17 @@ class Draft:
 
 @dataclass(frozen=True)
 class Board:
-    """All columns of one comparison: drafts while it is being written, then the whole."""
+    """All columns of one comparison: drafts while it is being written, then the whole.
+
+    `model` is the name of the adapter, once one is in use.
+    """
 
     drafts: dict[str, Draft] = field(default_factory=dict)
     comparison: Comparison | None = None
     trained: bool = True
     explains: bool = True
     running: bool = False
+    model: str = ""
 
 
 def board_html(board: Board) -> str:
@@ -62,11 +66,22 @@ def board_html(board: Board) -> str:
     return "\n\n".join(_card(role, board) for role in CARDS)
 
 
+def empty_board(model: str) -> str:
+    """What stands there before the first press and after Clear; `model` is empty for the base alone."""
+    return board_html(Board(trained=bool(model)))
+
+
+def is_empty(shown: str) -> bool:
+    """Whether a board is one of `empty_board`."""
+    return shown in (empty_board("any"), empty_board(""))
+
+
 def _card(role: str, board: Board) -> str:
     card = CARDS[role]
+    model = f" {harmless(board.model)}" if role == AFTER and board.model else ""
     head = (
         f'<div class="card-head"><span class="step">{card.number}</span>'
-        f"<h3>{card.title}</h3><p>{card.subtitle}</p></div>"
+        f"<h3>{card.title}</h3><p>{card.subtitle}{model}</p></div>"
     )
     attempt = board.comparison.attempts.get(role) if board.comparison else None
     if attempt is not None:

@@ -50,8 +50,10 @@ def per_cent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def chart_html(title: str, note: str, lines: Sequence[Line], axes: Axes, read: bool = False) -> str:
-    """The whole figure; without points it says that they are still to come.
+def chart_html(
+    title: str, note: str, lines: Sequence[Line], axes: Axes, heading: str = "h3", read: bool = False
+) -> str:
+    """The whole figure, its title in a `heading`; without points it says that they are still to come.
 
     With `read` it carries its numbers, and a script can show those at the pointer (curves.js).
     """
@@ -65,8 +67,9 @@ def chart_html(title: str, note: str, lines: Sequence[Line], axes: Axes, read: b
         body += f'<span class="still">{NO_POINTS}</span>'
     last = f' data-last="{axes.right:g}"' if read else ""
     return (
-        f'<figure class="live-chart"><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>'
-        f'<div class="live-plot" role="img" aria-label="{_spoken(title, drawn, axes)}"{last}>{body}</div></figure>'
+        f'<figure class="live-chart"><figcaption><{heading}>{escape(title)}</{heading}><p>{escape(note)}</p>'
+        f'</figcaption><div class="live-plot" role="img" aria-label="{_spoken(title, drawn, axes)}"{last}>{body}</div>'
+        "</figure>"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from expo_lite.errors import ExpoLiteError
-from expo_lite.ui.board import Board, board_html, likelihood_html
+from expo_lite.ui.board import board_html, empty_board, likelihood_html
 from expo_lite.ui.compare_job import answer_for, as_json, boards, checked, compare_job
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.text import harmless
@@ -19,8 +19,13 @@ INVITATION = "Press Compare: one question, three columns, one set of weights."
 
 
 def status(sentence: str) -> str:
-    """The line above the columns; read out when it changes."""
-    return f'<p class="status" role="status">{harmless(sentence)}</p>'
+    """The line above the columns."""
+    return f'<p class="status">{harmless(sentence)}</p>'
+
+
+def chosen(context: AppContext, model: str | None) -> str:
+    """The trained model to use: empty for the base alone, which is a choice; before anyone has chosen, the newest."""
+    return context.opening.starts_with() if model is None else model
 
 
 def _visitor(request: gr.Request) -> str:
@@ -34,18 +39,19 @@ def press(context: AppContext) -> Callable[..., Iterator[tuple[Any, Any, Any]]]:
         question: str,
         answer: str,
         answered: str,
-        model: str,
+        model: str | None,
         greedy: bool,
         seed: float,
         number: float,
         request: gr.Request,
     ) -> Iterator[tuple[Any, Any, Any]]:
+        model = chosen(context, model)
         answer = answer_for(context.problems, question, answer, answered, context.in_tiny_world)
         try:
             asked = checked(context.opening, question, answer, model, greedy, seed)
             ticket = context.worker.submit(_visitor(request), compare_job(asked), number)
         except ExpoLiteError as error:
-            yield board_html(Board(trained=bool(model))), "", status(str(error))
+            yield empty_board(model), "", status(str(error))
             return
         yield gr.skip(), gr.skip(), gr.skip()  # of a generator that yields nothing, gradio would empty the outputs
         for board, sentence in boards(ticket, asked):
@@ -75,9 +81,9 @@ def leave(context: AppContext) -> Callable[[gr.Request], None]:
 def clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
     """Clear: Stop, without a word, and everything empty: question, answer, board, likelihoods, status."""
 
-    def clear(model: str, number: float, request: gr.Request) -> tuple[str, str, str, str, str]:
+    def clear(model: str | None, number: float, request: gr.Request) -> tuple[str, str, str, str, str]:
         context.worker.stop(_visitor(request), silently=True, press=number)
-        return "", "", board_html(Board(trained=bool(model))), "", status(INVITATION)
+        return "", "", empty_board(chosen(context, model)), "", status(INVITATION)
 
     return clear
 

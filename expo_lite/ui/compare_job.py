@@ -22,12 +22,13 @@ SECONDS_BETWEEN_DRAFTS = 0.05  # more would only be work for the browser
 
 @dataclass(frozen=True)
 class Asked:
-    """A checked request: nothing in it can hurt."""
+    """A checked request: nothing in it can hurt. `model` is the name of the adapter, empty for the base alone."""
 
     problem: Problem
     adapter: Path | None
     greedy: bool
     seed: int
+    model: str = ""
 
 
 def checked(opening: Opening, question: object, answer: object, model: object, greedy: object, seed: object) -> Asked:
@@ -36,7 +37,8 @@ def checked(opening: Opening, question: object, answer: object, model: object, g
     if model and model not in adapters:
         raise DataError(f"There is no trained model {str(model)[:80]!r} here.")
     problem = Problem("asked", checked_question(question), checked_answer(answer))
-    return Asked(problem, adapters[str(model)] if model else None, bool(greedy), checked_seed(seed))
+    adapter = adapters[str(model)] if model else None
+    return Asked(problem, adapter, bool(greedy), checked_seed(seed), str(model or ""))
 
 
 def compare_job(asked: Asked) -> Callable[[Comparer, Emit], Comparison]:
@@ -89,7 +91,7 @@ def boards(ticket: Ticket, asked: Asked) -> Iterator[tuple[Board, str]]:
     note = ""
 
     def board(**parts: Any) -> Board:
-        return Board(drafts, trained=trained, explains=explains, **parts)
+        return Board(drafts, trained=trained, explains=explains, model=asked.model, **parts)
 
     for event in ticket.events():
         if isinstance(event, Waiting):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 from gradio.events import api
 
 from expo_lite.ui import compare_events as events
-from expo_lite.ui.board import Board, board_html
+from expo_lite.ui.board import empty_board, is_empty
 from expo_lite.ui.compare_job import known_answer, pick
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.limits import ANSWER_CHARACTERS, QUESTION_CHARACTERS
-from expo_lite.ui.shell import Shell
+from expo_lite.ui.shell import ANNOUNCED, QUIET, Shell
 from expo_lite.ui.text import DELIMITERS
 from expo_lite.ui.worker import MOST_WAITING
 
@@ -20,7 +21,7 @@ FIRST_LEVEL = 4
 """Where there is such a level: in the tiny world, the first that the base always fails."""
 TOGETHER: dict[str, Any] = {"concurrency_limit": MOST_WAITING + 2, "concurrency_id": "compare"}
 """One who is served, those who may wait, and one who is told that too many do; well below gradio's 40 threads."""
-NOTHING_TRAINED = "nothing trained yet"
+BASE_ALONE = "none: the base alone"
 NUMBERS_THE_PRESS = "(...asked) => [...asked.slice(0, -1), (window.presses = (window.presses ?? 0) + 1)]"
 NAMES_THE_PRESS = "(...given) => [...given.slice(0, -1), window.presses ?? 0]"
 """Run in the browser, so that Stop says which press it is meant for: on the way here it may overtake that press."""
@@ -40,8 +41,8 @@ def build(context: AppContext, shell: Shell) -> None:
     offered = _offers_training(shell, _choices(context))
     train = gr.Button("Nothing is trained yet: train a model now", elem_id="train-one", visible=offered)
     shell.leads_to(train, "train")
-    status = gr.HTML(events.status(events.INVITATION), elem_id="status")
-    empty = board_html(Board(trained=bool(context.opening.starts_with())))
+    status = gr.HTML(events.status(events.INVITATION), elem_id="status", js_on_load=ANNOUNCED)
+    empty = empty_board(context.opening.starts_with())
     board = gr.Markdown(empty, latex_delimiters=DELIMITERS, elem_id="board", elem_classes="board")
     likelihoods = gr.HTML("", elem_id="likelihoods")
 
@@ -69,6 +70,7 @@ def build(context: AppContext, shell: Shell) -> None:
     clear.click(events.clear(context), [model, press], cleared, cancels=[pressed], js=NAMES_THE_PRESS, **hidden)
     api(events.api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
+    model.change(_redraw(context), [model, board], board, **QUIET)
 
 
 def _first_level(context: AppContext) -> int | None:
@@ -118,9 +120,9 @@ def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
 
 def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
     with gr.Accordion("Settings: trained model, way of writing", open=False, elem_id="settings"), gr.Row():
-        model = gr.Dropdown(
-            _choices(context), value=context.opening.starts_with(), label="Trained model", elem_id="model", scale=2
-        )
+        choices = _choices(context)
+        # not chosen yet: what is trained by then is found when the page is loaded
+        model = gr.Dropdown(choices, value=None, label=_model_label(choices), elem_id="model", scale=2)
         greedy = gr.Radio(
             [("the likeliest tokens", True), ("sampled, as in training", False)],
             value=True,
@@ -133,7 +135,11 @@ def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
 
 
 def _choices(context: AppContext) -> list[tuple[str, str]]:
-    return [*((name, name) for name in context.opening.adapters()), (NOTHING_TRAINED, "")]
+    return [*((name, name) for name in context.opening.adapters()), (BASE_ALONE, "")]
+
+
+def _model_label(choices: list[tuple[str, str]]) -> str:
+    return "Trained model" if len(choices) > 1 else "Trained model (nothing is trained yet)"
 
 
 def _offers_training(shell: Shell, choices: list[tuple[str, str]]) -> bool:
@@ -156,26 +162,36 @@ def _wire_picking(
     def following(of_level: int, at: int) -> tuple[str, str, int]:
         return (*pick(context.problems, of_level, at + 1), at + 1)
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    level.input(first, level, [question, answer, place], **quiet)
-    another.click(following, [level, place], [question, answer, place], **quiet)
+    level.input(first, level, [question, answer, place], **QUIET)
+    another.click(following, [level, place], [question, answer, place], **QUIET)
 
     def typed(asked: str | None) -> tuple[str, str]:
         return known_answer(context.problems, asked or "", context.in_tiny_world), asked or ""
 
     # change, not input: gradio's input event comes with pressed keys only, not with what is pasted or deleted
-    question.change(typed, question, [answer, answered], trigger_mode="always_last", **quiet)
+    question.change(typed, question, [answer, answered], trigger_mode="always_last", **QUIET)
 
 
 def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.Button) -> None:
     """On loading the page or changing tabs: the trained models there are. On leaving: stop what the visitor runs."""
 
-    def refresh(chosen: str) -> tuple[Any, Any]:
+    def refresh(chosen: str | None, asked_for: str) -> tuple[Any, Any, str]:
         choices = _choices(context)
         names = [name for _, name in choices]
-        chosen = chosen if chosen and chosen in names else context.opening.starts_with()
-        return gr.Dropdown(choices=choices, value=chosen), gr.Button(visible=_offers_training(shell, choices))
+        wanted = asked_for or chosen  # None before anyone has chosen; empty is the base alone
+        value = wanted if wanted in names else context.opening.starts_with() or None
+        dropdown = gr.Dropdown(choices=choices, value=value, label=_model_label(choices))
+        return dropdown, gr.Button(visible=_offers_training(shell, choices)), ""
 
     found_anew = [shell.page.load, shell.tabs.change]  # a training may have ended on another tab
-    gr.on(found_anew, refresh, model, [model, train], queue=False, show_progress="hidden", api_visibility="private")
+    gr.on(found_anew, refresh, [model, shell.to_compare], [model, train, shell.to_compare], **QUIET)
     shell.page.unload(events.leave(context))
+
+
+def _redraw(context: AppContext) -> Callable[[str | None, str], Any]:
+    """An empty board, for another trained model or for the base alone; what is written stays."""
+
+    def redraw(model: str | None, shown: str) -> Any:
+        return empty_board(events.chosen(context, model)) if is_empty(shown) else gr.skip()
+
+    return redraw

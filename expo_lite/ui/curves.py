@@ -150,9 +150,9 @@ def curves_html(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     """The legend, the panels, and the same numbers as a table."""
     if not shown:
         return ""
-    charts = "".join(chart_html(p.title, p.note, p.lines, p.axes, read=True) for p in panels(shown, levels))
+    charts = "".join(chart_html(p.title, p.note, p.lines, p.axes, "h4", read=True) for p in panels(shown, levels))
     return (
-        f'<div class="curves"><h2>Learning curves</h2>{_legend(shown)}<div class="panels">{charts}</div>'
+        f'<div class="curves"><h3>Learning curves</h3>{_legend(shown)}<div class="panels">{charts}</div>'
         f"{_numbers(shown, levels)}</div>"
     )
 

@@ -59,7 +59,7 @@ def fit_html(fit: Fit) -> str:
 def error_html(sentence: str) -> str:
     """What is wrong with the settings, a line each."""
     lines = "".join(f"<p>{harmless(line)}</p>" for line in sentence.splitlines())
-    return f'<div class="verdict-box unsure"><h2>Please check a value</h2>{lines}</div>'
+    return f'<div class="verdict-box unsure"><h3>Please check a value</h3>{lines}</div>'
 
 
 def verdict_html(fit: Fit) -> str:
@@ -67,11 +67,11 @@ def verdict_html(fit: Fit) -> str:
     if fit.refusal:
         sentence = fit.refusal.removeprefix("memory.budget_gib: ")
         return (
-            '<div class="verdict-box wrong"><h2>✗ It does not fit</h2>'
+            '<div class="verdict-box wrong"><h3>✗ It does not fit</h3>'
             f"<p>{harmless(sentence[0].upper() + sentence[1:])}.</p></div>"
         )
     return (
-        '<div class="verdict-box right"><h2>✓ It fits</h2>'
+        '<div class="verdict-box right"><h3>✓ It fits</h3>'
         f"<p>{harmless(fit.planned.shape.name)} uses up to {gib(fit.planned.plan.peak)} of {gib(fit.planned.limit)} "
         "usable GiB: how much is alive at once follows from the budget. There would be room for completions of "
         f"{fit.longest:,} tokens (<code>rollout.max_new_tokens</code>).</p></div>"

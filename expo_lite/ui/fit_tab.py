@@ -15,9 +15,8 @@ from expo_lite.ui.context import AppContext
 from expo_lite.ui.fit import Asked, fit, models, preset_values
 from expo_lite.ui.fit_board import error_html, fit_html, verdict_html
 from expo_lite.ui.run_list import own_models
-from expo_lite.ui.shell import ANNOUNCED, Shell
+from expo_lite.ui.shell import ANNOUNCED, QUIET, Shell
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 FIRST_PRESET = "8gb"
 NO_CARD = ""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from expo_lite.config import Config
 from expo_lite.memory.plan import GIB
@@ -109,7 +109,7 @@ def progress_html(standing: Standing | None, story: Story) -> str:
         f'<div class="live-bar {kind}" role="progressbar" aria-label="Steps done" aria-valuemin="0" '
         f'aria-valuemax="{steps}" aria-valuenow="{story.step}"><i style="width:{share:.1f}%"></i></div>'
     )
-    words = f'<pre class="last-words">{escape(standing.last_words)}</pre>' if standing.last_words else ""
+    words = f'<pre class="last-words">{harmless(standing.last_words)}</pre>' if standing.last_words else ""
     return f'<div class="live-run">{head}{bar}{_numbers(standing, story) if story.metrics else ""}{words}</div>'
 
 
@@ -195,16 +195,33 @@ def _rescue(step: int, prompt: Prompt, source: str) -> str:
     if prompt.rescuer is not None:
         whose = "Its own explanation" if source == "self" else "The data's solution"
         cells += _cell("right", f"✓ {whose}, learned from", prompt.rescuer)
-    if prompt.rejected:
-        reason, text = prompt.rejected[0]
-        more = len(prompt.rejected) - 1
-        others = f" (and {more} more turned down)" if more else ""
-        cells += _cell("rejected", f"– Turned down: {harmless(why_rejected(reason))}{others}", text)
+    cells += "".join(_turned_down(reason, texts) for reason, texts in _by_reason(prompt).items())
     return f'<div class="rescue">{head}<div class="live-cells">{cells}</div></div>'
 
 
-def _cell(kind: str, title: str, text: str) -> str:
-    return f'<div class="live-cell {kind}"><h4>{title}</h4><div class="text">{with_math(_short(text))}</div></div>'
+def _by_reason(prompt: Prompt) -> dict[str, list[str]]:
+    """The explanations that were turned down."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for reason, text in prompt.rejected:
+        found[reason].append(text)
+    return found
+
+
+def _turned_down(reason: str, texts: Sequence[str]) -> str:
+    """The first explanation turned down for a reason, and how many there are; the others fold away."""
+    first, *others = texts
+    count = f" ({len(texts)})" if others else ""
+    return _cell("rejected", f"– Turned down: {harmless(why_rejected(reason))}{count}", first, _folded(others))
+
+
+def _folded(texts: Sequence[str]) -> str:
+    shown = "".join(f'<div class="text">{with_math(_short(text))}</div>' for text in texts)
+    return f"<details><summary>{len(texts)} more</summary>{shown}</details>" if texts else ""
+
+
+def _cell(kind: str, title: str, text: str, more: str = "") -> str:
+    shown = f'<div class="text">{with_math(_short(text))}</div>'
+    return f'<div class="live-cell {kind}"><h4>{title}</h4>{shown}{more}</div>'
 
 
 def _short(text: str) -> str:

@@ -93,8 +93,9 @@ def build_page(context: AppContext) -> gr.Blocks:
     """The whole page, not yet launched."""
     with gr.Blocks(title="ExPO-Lite", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(HEADER, elem_id="header")
+        to_compare = gr.State("")  # not inside the tabs: it would take the place of one
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
-            shell = Shell(page, tabs, {tab.id for tab in TABS})
+            shell = Shell(page, tabs, {tab.id for tab in TABS}, to_compare)
             for tab in TABS:
                 with gr.Tab(tab.label, id=tab.id):
                     # for screen readers, whose users walk from heading to heading: it stands above the tab's own

@@ -43,7 +43,7 @@ def scores_html(shown: Sequence[Shown]) -> str:
         )
     )
     return (
-        '<div class="scores"><h2>Base against adapter</h2>'
+        '<div class="scores"><h3>Base against adapter</h3>'
         f"<p>Problems never trained on, {_same(shown, 'problems')} a level, {_same(shown, 'samples')} samples each; "
         "per cent, with 95 % intervals over problems. ○ before, ● after.</p>"
         '<div class="wide" tabindex="0" role="region" aria-label="Test scores before and after"><table>'
@@ -129,7 +129,7 @@ def sample_html(sample: Row, config: Config) -> str:
     cut = len(sample["text"]) > LONGEST_TEXT
     rest = f'<div class="line">The first {LONGEST_TEXT:,} characters are shown.</div>' if cut else ""
     return (
-        f'<div class="sample"><div class="sample-head"><h3>{kind[0].upper() + kind[1:]}</h3>{_verdict(sample)}</div>'
+        f'<div class="sample"><div class="sample-head"><h4>{kind[0].upper() + kind[1:]}</h4>{_verdict(sample)}</div>'
         f'<div class="line">{harmless(facts)}</div>'
         f"<dl><dt>Question</dt><dd>{with_math(sample['question'][:LONGEST_TEXT])}</dd>"
         f"<dt>Known answer</dt><dd>{with_math('$' + sample['answer'][:500] + '$')}</dd></dl>"

@@ -16,10 +16,9 @@ from expo_lite.ui.run_board import scores_html
 from expo_lite.ui.run_list import find_run, list_runs
 from expo_lite.ui.run_tables import checked_wanted, load_metrics, load_samples, matching, part_of, rows_of
 from expo_lite.ui.samples_view import SamplesView
-from expo_lite.ui.shell import ANNOUNCED, Shell
+from expo_lite.ui.shell import ANNOUNCED, QUIET, Shell
 from expo_lite.ui.text import harmless
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 API_STEPS, API_SAMPLES = 1000, 100
 """Rows that one call of the API returns at most."""
 CURVES_JS = Path(__file__).with_name("curves.js")

@@ -11,10 +11,9 @@ from expo_lite.errors import ExpoLiteError
 from expo_lite.ui.run_board import sample_html, samples_html
 from expo_lite.ui.run_list import find_run
 from expo_lite.ui.run_tables import LONGEST_SEARCH, Wanted, checked_wanted, load_samples, matching, page_of, rows_of
-from expo_lite.ui.shell import ANNOUNCED
+from expo_lite.ui.shell import ANNOUNCED, QUIET
 from expo_lite.ui.text import DELIMITERS, harmless
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 PICK_A_ROW = "Press a row to read all of it here."
 NO_SAMPLES = "No samples yet: a run writes them at each step."
 TELL_ROW = """
@@ -35,7 +34,7 @@ class SamplesView:
     def __init__(self, root: Path) -> None:
         self.root = root
         with gr.Column(elem_classes="asking samples-part"):
-            gr.HTML("<h2>Samples</h2>", elem_id="samples-title")
+            gr.HTML("<h3>Samples</h3>", elem_id="samples-title")
             self._lay_out_filters()
         self.count = gr.HTML(elem_id="samples-count", js_on_load=ANNOUNCED)
         with gr.Row(elem_classes="samples-row"):

@@ -14,28 +14,25 @@ from expo_lite.ui.context import AppContext
 from expo_lite.ui.limits import LARGEST_SEED
 from expo_lite.ui.live_view import command_html, plan_html
 from expo_lite.ui.run_list import list_runs
-from expo_lite.ui.shell import Shell
+from expo_lite.ui.shell import ANNOUNCED, QUIET, Shell
 from expo_lite.ui.text import DELIMITERS, harmless
 from expo_lite.ui.training import Trainings, command_line
 from expo_lite.ui.training_plan import METHOD_CHOICES, checked_wish, held_by_app, prepare
 from expo_lite.ui.watch import Watch
 
 SECONDS_BETWEEN_LOOKS = 1.0
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 COPY = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (button) navigator.clipboard.writeText(element.querySelector('code').textContent).then(
     () => { button.textContent = 'Copied'; setTimeout(() => { button.textContent = 'Copy'; }, 1500); });
 });"""
 """The Copy button of `command_html`."""
-ANNOUNCED = "element.setAttribute('role', 'status');"
-"""The element around the words stays when they change: one that came anew with them would not be read out."""
 STOPPING = "It saves and ends after the step under way; if none has begun yet, it ends at once."
 
 
 def build(context: AppContext, shell: Shell) -> None:
     """Lay the tab out and wire it."""
-    watch = Watch(Trainings(context.root))
+    watch = Watch(Trainings(context.root), lambda name: name in context.opening.adapters())
     choice = _choice(watch)
     status = gr.HTML(_status(""), elem_id="train-status", js_on_load=ANNOUNCED)
     screen = _screen(watch, shell)
@@ -129,7 +126,6 @@ def _screen(watch: Watch, shell: Shell) -> Screen:
         stop = gr.Button("Stop", elem_id="train-stop", interactive=False, min_width=90)
         resume = gr.Button("Resume", elem_id="train-resume", interactive=False, min_width=90)
         compare = gr.Button("Compare before and after", elem_id="train-compare", visible=False, min_width=240)
-    shell.leads_to(compare, "compare")
     progress = gr.HTML("", elem_id="train-progress")
     charts = gr.HTML("", elem_id="train-charts")
     # not a <details> among the charts: what is drawn anew every second would close it
@@ -138,7 +134,8 @@ def _screen(watch: Watch, shell: Shell) -> Screen:
     feed = gr.Markdown("", latex_delimiters=DELIMITERS, elem_id="train-feed", elem_classes="board")
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     shown = (progress, charts, numbers, table, feed)
-    return Screen(run, stop, resume, compare, *shown, timer, gr.State(""), gr.State(""))
+    shell.compares(compare, name := gr.State(""))
+    return Screen(run, stop, resume, compare, *shown, timer, name, gr.State(""))
 
 
 def _names(watch: Watch) -> list[str]:
@@ -237,7 +234,7 @@ def _look(watch: Watch, name: str, seen: str) -> tuple[Any, ...]:
         shown.feed,
         gr.Button(interactive=can_stop),
         gr.Button(interactive=standing is not None and standing.can_resume),
-        gr.Button(visible=standing is not None and standing.state == "finished"),
+        gr.Button(visible=standing is not None and standing.state == "finished" and watch.fits(name)),
         gr.Timer(active=active),
         shown.stamp,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from expo_lite.config import Config
@@ -32,10 +33,13 @@ class Shown:
 
 
 class Watch:
-    """One for all visitors; may be used from any thread. Who reads a long run keeps only its own visitors waiting."""
+    """One for all visitors; may be used from any thread. Who reads a long run keeps only its own visitors waiting.
 
-    def __init__(self, trainings: Trainings) -> None:
-        self.trainings = trainings
+    `fits` tells whether Compare can show the run of a name.
+    """
+
+    def __init__(self, trainings: Trainings, fits: Callable[[str], bool] = bool) -> None:
+        self.trainings, self.fits = trainings, fits
         self._turn = threading.Lock()  # for the followed runs as a whole; each has a turn of its own as well
         self._followed: dict[str, _Followed] = {}
 
