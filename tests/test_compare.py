@@ -271,7 +271,7 @@ class TestReport:
         assert cells(report, "What it took", "ExP-GRPO") == ["2 min", "25.0", "75.0", "10.0", "12"]
 
     def test_the_chosen_rate_is_bold(self, report: str) -> None:
-        assert cells(report, "Learning rates", "GRPO") == ["**60.0**", "50.0", "50.0"]
+        assert cells(report, "Learning rates", "GRPO") == ["**60.0** (end of the grid)", "50.0", "50.0"]
         assert cells(report, "Learning rates", "ExP-GRPO") == ["50.0", "**70.0**", "70.0"]
         assert "|  | 0.0001 | 0.0005 | 0.001 |" in report
 
@@ -396,7 +396,7 @@ class TestCommandLine:
         assert capsys.readouterr().out.startswith(start)
 
     def test_what_it_costs_on_a_card(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Forty times what one takes: GRPO and experts write fewer tokens than ExPO."""
+        """Between forty times the cheapest and forty times the dearest: GRPO writes fewer tokens than ExPO."""
         assert compare.main(["--preset", "24gb", "--card", "rtx 4090", "--dry-run"]) == 0
         said = capsys.readouterr().out
         found = re.search(
@@ -404,7 +404,7 @@ class TestCommandLine:
         )
         assert found is not None
         shortest, longest, total = map(float, found.groups())
-        assert shortest < longest and total == pytest.approx(8 * (2 * shortest + 3 * longest), rel=0.01)
+        assert shortest < longest and 40 * shortest < total < 40 * longest
 
     def test_a_dry_run_loads_no_torch(self, tmp_path: Path) -> None:
         argv = ["--preset", "24gb", "--card", "RTX 4090", "--dry-run"]

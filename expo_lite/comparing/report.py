@@ -10,7 +10,7 @@ from expo_lite import __version__, files
 from expo_lite.comparing.asked import Asked
 from expo_lite.comparing.lines import Counts, Line, Lines
 from expo_lite.comparing.pictures import plot_comparison
-from expo_lite.comparing.tables import all_tables
+from expo_lite.comparing.tables import all_tables, paired_differences
 from expo_lite.comparing.trials import Trained
 from expo_lite.intervals import seed_and_problem_interval
 
@@ -49,6 +49,13 @@ def record(asked: Asked, lines: Lines, trained: Trained) -> dict[str, Any]:
         "version": __version__,
         "base": _estimates(asked, lines.base),
         **{name: {line.title: _of_line(asked, line) for line in of_table} for name, of_table in tables.items()},
+        "differences": {
+            name: {
+                pair: {str(level): asdict(estimate) for level, estimate in by_level.items()}
+                for pair, by_level in paired_differences(asked, of_table).items()
+            }
+            for name, of_table in (("steps", lines.steps), ("tokens", lines.tokens))
+        },
         "validation_by_rate": {
             variant.name: {f"{trial.rate:g}": trial.outcome.validation for trial in trials}
             for variant, trials in trained.searched.items()

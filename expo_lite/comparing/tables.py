@@ -11,7 +11,7 @@ from expo_lite.comparing.asked import Asked
 from expo_lite.comparing.lines import Counts, Line, Lines, forgetting
 from expo_lite.comparing.trials import Trial
 from expo_lite.comparing.variants import STANDARD, Variant
-from expo_lite.intervals import paired_difference, seed_and_problem_interval
+from expo_lite.intervals import Estimate, paired_difference, seed_and_problem_interval
 from expo_lite.memory.speed import in_words
 from expo_lite.methods import METHODS
 from expo_lite.results import markdown_table, signed
@@ -32,17 +32,24 @@ def score_tables(asked: Asked, base: Counts, lines: Sequence[Line], when: str) -
     return out
 
 
-def differences(asked: Asked, lines: Sequence[Line], base: Counts) -> str:
-    """Each method minus each one above it, in pairs of the same seed and problem."""
+def differences(asked: Asked, lines: Sequence[Line], when: str) -> str:
+    """The same as a table."""
+    rows = [[name, *map(signed, by_level.values())] for name, by_level in paired_differences(asked, lines).items()]
+    title = f"## Differences of pass@{asked.k}, paired, {when}"
+    note = "Each interval stands for itself; of many, some miss by chance."
+    return f"{title}\n\n{markdown_table(['', *_levels(lines[0].counts)], rows)}\n{note}\n" if rows else ""
+
+
+def paired_differences(asked: Asked, lines: Sequence[Line]) -> dict[str, dict[int, Estimate]]:
+    """pass@k by level of each method minus each one above it, in pairs of the same seed and problem."""
     pairs = sorted(combinations(range(len(lines)), 2), key=lambda pair: pair[::-1])
-    rows = [_difference(asked, lines[upper], lines[lower], base) for upper, lower in pairs]
-    title = f"## Differences of pass@{asked.k}, paired, after equal steps"
-    return f"{title}\n\n{markdown_table(['', *_levels(base)], rows)}" if rows else ""
-
-
-def _difference(asked: Asked, upper: Line, lower: Line, base: Counts) -> list[str]:
-    paired = [paired_difference(lower.counts[n], upper.counts[n], asked.samples, asked.k) for n in base]
-    return [f"{lower.title} − {upper.title}", *map(signed, paired)]
+    return {
+        f"{lines[lower].title} − {lines[upper].title}": {
+            level: paired_difference(counts, lines[upper].counts[level], asked.samples, asked.k)
+            for level, counts in lines[lower].counts.items()
+        }
+        for upper, lower in pairs
+    }
 
 
 def costs(asked: Asked, lines: Sequence[Line], base: Counts) -> str:
@@ -68,15 +75,17 @@ def costs(asked: Asked, lines: Sequence[Line], base: Counts) -> str:
 
 
 def rates(asked: Asked, searched: Mapping[Variant, Sequence[Trial]]) -> str:
-    """Validation pass@1 of the first seed by learning rate; the chosen one is bold."""
+    """Validation pass@1 of the first seed by learning rate; the chosen one is bold, and marked at the grid's end."""
     rows = []
     for variant, trials in searched.items():
         found = [trial.outcome.validation for trial in trials]
         shown = [f"{100 * value:.1f}" for value in found]
-        shown[found.index(max(found))] = f"**{shown[found.index(max(found))]}**"
+        best = found.index(max(found))
+        at_the_end = len(found) > 1 and best in (0, len(found) - 1)
+        shown[best] = f"**{shown[best]}**" + (" (end of the grid)" if at_the_end else "")
         rows.append([variant.title, *shown])
     head = ["", *(f"{rate:g}" for rate in asked.rates)]
-    about = "Validation pass@1 (%), mean over levels, best step, first seed."
+    about = "Validation pass@1 (%), mean over levels, best step, first seed (which counts among the seeds above, too)."
     return f"## Learning rates\n\n{about}\n\n{markdown_table(head, rows)}"
 
 
@@ -106,7 +115,8 @@ def all_tables(asked: Asked, lines: Lines, searched: Mapping[Variant, Sequence[T
     found = [
         *score_tables(asked, lines.base, lines.steps, "after equal steps"),
         *score_tables(asked, lines.base, lines.tokens, "after equal generated tokens"),
-        differences(asked, lines.steps, lines.base),
+        differences(asked, lines.steps, "after equal steps"),
+        differences(asked, lines.tokens, "after equal generated tokens"),
         costs(asked, lines.steps, lines.base),
         rates(asked, searched),
         ablation_table(asked, lines.ablations) if lines.ablations else "",
