@@ -163,7 +163,7 @@ def cost(asked: Asked, card: str | None) -> str:
     counts = [asked.trainings(variant) for variant in variants]
     more = len(asked.searched) * (len(asked.rates) - 1)
     said = (
-        f"{sum(counts)} trainings of {asked.steps} steps: {len(asked.searched)} methods with {len(asked.seeds)} seeds"
+        f"{sum(counts)} trainings of {asked.steps} steps: {len(asked.searched)} methods with {count_of(asked.seeds)}"
         + (f" and {more} more to find learning rates" if more else "")
         + (f", {len(asked.changed)} ablations" if asked.changed else "")
         + "; then as many steps as give each method the same number of generated tokens."
@@ -178,6 +178,11 @@ def cost(asked: Asked, card: str | None) -> str:
         f"{said} On one {named_card(card)} a training takes about {one}, all of them {in_words(total)} without "
         "validation and tests; an estimate that may be off by a factor of two."
     )
+
+
+def count_of(seeds: Sequence[int]) -> str:
+    """In words."""
+    return "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
 
 
 def seconds_on(card: str, config: Config) -> float:
