@@ -58,10 +58,11 @@ def build(context: AppContext, shell: Shell) -> None:
         event(_find(context, "train" in shell.ids), picked, found, **QUIET).then(
             _draw(context), [picked, levels, samples.run], [*drawn, note], **QUIET
         ).then(samples.first_page, samples.asked, samples.shown, **QUIET)
-    picked.input(_draw(context), [picked, levels, samples.run], [*drawn, note], **QUIET).then(
+    latest: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}  # a quick second change is not lost
+    picked.input(_draw(context), [picked, levels, samples.run], [*drawn, note], **latest).then(
         samples.first_page, samples.asked, samples.shown, **QUIET
     )
-    levels.input(_redraw(context), [picked, levels], [curves, note], **QUIET)
+    levels.input(_redraw(context), [picked, levels], [curves, note], **latest)
     api(_metrics_api(context), api_name="metrics")
     api(_samples_api(context), api_name="samples")
 
