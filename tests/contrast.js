@@ -1,5 +1,5 @@
 // How many texts are visible in what is selected, and those with less contrast to their ground than the least (WCAG 2).
-([selector, except, least]) => {
+([selector, least]) => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
   const rgba = colour => {
     canvas.clearRect(0, 0, 1, 1)
@@ -28,7 +28,7 @@
   }
   const opacity = element => element ? Number(getComputedStyle(element).opacity) * opacity(element.parentElement) : 1
   const seen = element => element.checkVisibility({ visibilityProperty: true, opacityProperty: true }) &&
-    !element.matches('[type=radio], [type=checkbox]') && !(except && element.closest(except)) &&
+    !element.matches('[type=radio], [type=checkbox]') &&
     !element.closest('.unseen, .katex-mathml, :disabled, [aria-disabled=true], option, script, style, title')
   const texts = element => element.matches('input, textarea') ? element.value :
     [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE).map(node => node.textContent).join('')

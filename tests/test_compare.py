@@ -383,7 +383,7 @@ class TestCommandLine:
         ("flags", "start"),
         [
             ([], "40 trainings of 100 steps: 5 methods with 5 seeds and 15 more to find learning rates; then "),
-            (["--learning-rates", "1e-3", "--seeds", "1"], "5 trainings of 100 steps: 5 methods with 1 seeds; then "),
+            (["--learning-rates", "1e-3", "--seeds", "1"], "5 trainings of 100 steps: 5 methods with 1 seed; then "),
             (
                 ["--ablations", "--methods", "grpo", "--seeds", "0", "1", "--steps", "7"],
                 f"{2 * 5 + 2 * len(ablations())} trainings of 7 steps: 2 methods with 2 seeds and 6 more to find "

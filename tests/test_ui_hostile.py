@@ -66,7 +66,7 @@ def url(root: Path) -> Iterator[str]:
         context = AppContext(worker, Opening(Config(), root), {})  # type: ignore[arg-type]
         for tab in (runs_tab, train_tab, fit_tab):
             with gr.Tab(tab.__name__, id=tab.__name__):
-                tab.build(context, Shell(page, tabs, set()))
+                tab.build(context, Shell(page, tabs, set(), gr.State("")))
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
     yield address
     page.close()
