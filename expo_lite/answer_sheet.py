@@ -58,7 +58,7 @@ class AnswerSheet:
         self.path = folder / ANSWERS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = RunLock(folder / ".lock")
+            self._lock = RunLock(folder / ".lock", "--to")
         except OSError as error:
             raise CheckpointError(f"--to: {folder} cannot be written ({error.strerror or error})") from None
         try:

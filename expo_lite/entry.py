@@ -9,18 +9,26 @@ from collections.abc import Callable
 
 from expo_lite.errors import ExpoLiteError
 
-FAILED, INTERRUPTED = 2, 130
+FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
 
 def run(body: Callable[[], int | None]) -> int:
-    """Run an entry point's body and return the exit status: its own, 2 for a known error, 130 for Ctrl-C."""
+    """Run an entry point's body and return the exit status.
+
+    Its own, 2 for a known error, 130 for Ctrl-C, 141 where whoever read the output has gone.
+    """
     hush_libraries()
     avoid_fragments()
     try:
-        return body() or 0
+        status = body() or 0
+        sys.stdout.flush()  # while a closed pipe can still be answered for
+        return status
     except ExpoLiteError as error:
         print(error, file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # whoever read has had enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -15,13 +15,13 @@ _WINDOWS_OFFSET = 1 << 20  # Windows locks are mandatory: lock a byte behind the
 
 
 class RunLock:
-    """Held from creation to `release` or the end of the process, however it ends.
+    """Held from creation to `release` or the end of the process, however it ends. `flag` is what names its folder.
 
     Raises:
         CheckpointError: another process (or another `RunLock` of this one) holds it; the message names its pid.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flag: str = "--run") -> None:
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(self._fd)
@@ -30,7 +30,9 @@ class RunLock:
             if error.errno in _BUSY:
                 self.release()
                 pid = owner.decode("ascii", "replace").strip() or "unknown"
-                message = f"{path.parent} is in use by another process (pid {pid}); wait for it or choose another --run"
+                message = (
+                    f"{path.parent} is in use by another process (pid {pid}); wait for it or choose another {flag}"
+                )
                 raise CheckpointError(message) from None
             warnings.warn(f"{path.parent}: this file system has no locks; start no second run here", stacklevel=2)
         os.ftruncate(self._fd, 0)

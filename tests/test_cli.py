@@ -37,6 +37,15 @@ class TestEntry:
         assert entry.run(body) == 130
         assert capsys.readouterr().err == "interrupted\n"
 
+    def test_a_reader_that_has_had_enough(self) -> None:
+        """As in `expo-lite doctor RUN | head`."""
+        code = "import sys; from expo_lite import entry; sys.exit(entry.run(lambda: print('x' * 1_000_000)))"
+        command = [sys.executable, "-c", code]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (141, b"")
+
     def test_bugs_keep_their_traceback(self) -> None:
         with pytest.raises(ZeroDivisionError):
             entry.run(lambda: 1 // 0)

@@ -220,7 +220,7 @@ class TestGoingOn:
         asked = compare.read_asked([], *compare._parser().parse_known_args([*SMALL, "--to", str(tmp_path)]))
         with study.Study(asked, compare.Console()):
             assert compare.main([*SMALL, "--to", str(tmp_path)]) == 2
-        assert capsys.readouterr().err.startswith(f"--to: {tmp_path} is another comparison's just now; ")
+        assert capsys.readouterr().err.startswith(f"{tmp_path} is in use by another process (pid ")
 
     def test_what_is_said_on_the_way(self, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert compare.main([*SMALL, "--to", str(tmp_path)]) == 0

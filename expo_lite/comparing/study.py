@@ -15,7 +15,7 @@ from expo_lite.comparing.jobs import Job, run_all
 from expo_lite.comparing.report import write_report
 from expo_lite.comparing.trials import Trained, Trial, begin_from
 from expo_lite.comparing.variants import STANDARD, Variant
-from expo_lite.errors import CheckpointError, ConfigError
+from expo_lite.errors import CheckpointError, ConfigError, first_line
 from expo_lite.memory.speed import in_words
 from expo_lite.results import ADAPTER, BASE
 from expo_lite.run_lock import RunLock
@@ -157,11 +157,9 @@ def best_rate(trials: Sequence[Trial]) -> float:
 def _locked(asked: Asked) -> RunLock:
     try:
         asked.to.mkdir(parents=True, exist_ok=True)
-        return RunLock(asked.to / ".lock")
+        return RunLock(asked.to / ".lock", "--to")
     except OSError as error:
         raise ConfigError(f"--to: {asked.to} cannot be written ({error.strerror or error})") from None
-    except CheckpointError:
-        raise CheckpointError(f"--to: {asked.to} is another comparison's just now; wait, or choose another") from None
 
 
 def _claim(asked: Asked) -> None:
@@ -170,7 +168,10 @@ def _claim(asked: Asked) -> None:
     if not path.is_file():
         files.write_text(path, files.to_json(now) + "\n")
         return
-    was = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        was = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"--to: {path} is damaged ({first_line(error)}); choose another --to") from None
     for name in TESTED:
         if was.get(name) != now[name]:
             raise ConfigError(f"--{name}: was {was.get(name)} in {asked.to} (got {now[name]}); choose another --to")
