@@ -40,7 +40,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 def train_tab(page: Any) -> Any:
     page.get_by_role("tab", name="Train live").click()
-    page.locator("#train-start").wait_for()
+    page.locator("#train-start:not([disabled])").wait_for()
+    page.locator("#train-command pre", has_text="expo_lite.train").wait_for()
     return page
 
 
