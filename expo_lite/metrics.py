@@ -19,6 +19,8 @@ from expo_lite.tiny.world import steps_right
 from expo_lite.types import REJECTIONS, Explanation, RolloutGroup, Verdict
 
 PHASES = ("generate", "verify", "explain", "train")
+SOUND = "explanations_steps_right_share"
+"""Of the explanations with a right answer, those whose every step is right; only where steps can be checked."""
 
 
 @dataclass
@@ -156,7 +158,7 @@ def _wrong_steps(
 
     written, trained = checked(explanations), checked(trained_on)
     return {
-        **({"explanations_steps_right_share": _mean(written)} if written else {}),
+        **({SOUND: _mean(written)} if written else {}),
         **({"explanations_trained_wrong_steps": trained.count(False)} if trained else {}),
     }
 

@@ -1,4 +1,4 @@
-"""Learning curves of a run folder, and the results of an evaluation, as PNGs."""
+"""Learning curves of a run folder, results of an evaluation, and the two properties of texts, as PNGs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ matplotlib.use("Agg")  # before pyplot: no window, also on a machine without a s
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from expo_lite.metrics import SOUND
 from expo_lite.results import ADAPTER, BASE, LevelResult
 from expo_lite.run_dir import EVAL, METRICS, RunDir
 
 
 def plot_learning_curves(run: RunDir, path: Path) -> None:
-    """Validation pass@1 by level, and failed and rescued groups, against steps."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    plot_levels(left, [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")])
-    plot_groups(right, run.read(METRICS))
+    """Validation pass@1 by level, failed and rescued groups, and what became of explanations, against steps."""
+    metrics = run.read(METRICS)
+    explained = [record for record in metrics if record["explanations_written"]]
+    figure, panels = plt.subplots(1, 3 if explained else 2, figsize=(15 if explained else 11, 4), layout="constrained")
+    plot_levels(panels[0], [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")])
+    plot_groups(panels[1], metrics)
+    if explained:
+        plot_explanations(panels[2], explained)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -51,6 +56,19 @@ def plot_groups(axes: Axes, records: list[dict]) -> None:
         axes.plot(steps, values, color=color, linewidth=width, label=name.replace("_", " "))
     axes.set(title="Prompts per step", xlabel="step")
     axes.legend(frameon=False)
+
+
+def plot_explanations(axes: Axes, records: list[dict]) -> None:
+    """The share that passes the filters and, where steps can be checked, the share of sound ones among the right."""
+    accepted = [100 * record["explanations_accepted"] / record["explanations_written"] for record in records]
+    axes.plot([record["step"] for record in records], accepted, color="tab:green", label="accepted, of those written")
+    checked = [record for record in records if SOUND in record]
+    if checked:
+        sound = [100 * record[SOUND] for record in checked]
+        label = "every step right, of those with a right answer"
+        axes.plot([record["step"] for record in checked], sound, color="tab:purple", label=label)
+    axes.set(title="Explanations (%)", xlabel="step", ylim=(-2, 102))
+    axes.legend(frameon=False, loc="lower left")
 
 
 def plot_results(results: Sequence[LevelResult], path: Path) -> None:

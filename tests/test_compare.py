@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from math import comb
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from run_folders import write_run
 from scripted_trainings import Counts, Script, levels
 
@@ -23,6 +25,7 @@ from expo_lite import compare
 from expo_lite.comparing import study
 from expo_lite.comparing.jobs import Job, run_all
 from expo_lite.comparing.lines import forgetting, stacked
+from expo_lite.comparing.pictures import plot_soundness
 from expo_lite.comparing.study import Tally
 from expo_lite.comparing.trials import Outcome, Trial, begin_from
 from expo_lite.comparing.variants import ablations, methods
@@ -300,6 +303,16 @@ class TestReport:
         assert "1 seed;" in text and "over problems.\n" in text and "Differences" not in text
         assert text.count("## pass@1 after equal steps") == 1 and script.names("train") == ["grpo-rate0.0005-seed7"]
 
+    def test_soundness_is_drawn_by_windows_over_all_seeds(self) -> None:
+        """Steps 1 to 10 of both seeds, then step 11 of one."""
+        runs = [{1: 0.5, 10: 1.0}, {2: 0.75, 11: 0.25}]
+        config = SimpleNamespace(explanation=SimpleNamespace(source="self"))
+        trials = [SimpleNamespace(outcome=SimpleNamespace(config=config, steps_right=steps)) for steps in runs]
+        axes = Figure().add_subplot()
+        plot_soundness(axes, SimpleNamespace(trials=trials), "red")  # type: ignore[arg-type]
+        (drawn,) = axes.lines
+        assert drawn.get_xydata().tolist() == [[10, 75], [20, 25]]
+
     @pytest.mark.parametrize(
         ("counts", "expected"),
         [({1: [4, 2], 2: [4, 4]}, 0.25), ({1: [4, 4], 2: [1, 2]}, 0.0), ({1: [0, 0], 2: [3, 3]}, 1)],
@@ -314,12 +327,14 @@ class TestOutcome:
         first |= {"explanations_trained": 3, "generate_seconds": 1.0, "verify_seconds": 0.5, "validation_seconds": 99}
         second = {"generated_tokens": 20, "groups_taught": 3, "failed_groups": 2, "rescued_groups": 0}
         second |= {"explanations_trained": 4, "explanations_trained_wrong_steps": 1, "explain_seconds": 2.0}
+        second |= {"explanations_steps_right_share": 0.75}
         scored = [(0, "base_validation", 0.9), (1, "validation", 0.6), (2, "validation", 0.5), (2, "test", 0.95)]
         evaluations = [{"step": step, "name": name, "levels": levels(mean)} for step, name, mean in scored]
         run = write_run(tmp_path, [first, second], evaluations, rollout__prompts_per_step=4)
         outcome = Outcome.of(run)
         assert (outcome.validation, outcome.seconds, outcome.generated_tokens) == (pytest.approx(0.6), 3.5, 30)
         assert (outcome.taught_nothing_share, outcome.rescued_share, outcome.wrong_steps_share) == (0.5, 0.25, 0.25)
+        assert outcome.steps_right == {2: 0.75}
         assert list(outcome.curve) == [0, 1, 2] and outcome.curve[2] == pytest.approx({1: 0.45, 2: 0.55})
 
 

@@ -1,7 +1,9 @@
-"""The picture of a comparison: learning on the hardest levels, and scores by level."""
+"""The picture of a comparison: learning on the hardest levels, scores by level, and whether explanations are sound."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +15,22 @@ from expo_lite.comparing.lines import Counts, Line
 from expo_lite.intervals import seed_and_problem_interval
 
 HARDEST = 2  # levels whose mean the curves show
+WINDOW = 10  # steps that the share of sound explanations is a mean of; a single step has few
 COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
 
 
 def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, path: Path) -> None:
-    """Left: validation pass@1 of the hardest levels against steps. Right: test pass@k by level."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    """Left: validation pass@1 of the hardest levels against steps. Middle: test pass@k by level.
+
+    Right, where steps can be checked: the share of explanations with a right answer whose every step is right.
+    """
+    checked = any(trial.outcome.steps_right for line in lines for trial in line.trials)
+    figure, panels = plt.subplots(1, 2 + checked, figsize=(12 + 5 * checked, 4.2), layout="constrained")
+    left, right = panels[:2]
     for number, line in enumerate(lines):
         plot_curve(left, line, COLORS[number % len(COLORS)])
+        if checked:
+            plot_soundness(panels[2], line, COLORS[number % len(COLORS)])
     named = " and ".join(map(str, list(base)[-HARDEST:]))
     left.set(title=f"Validation on level {named}", xlabel="step", ylabel="pass@1 (%)", ylim=(-2, 102))
     plot_scores(right, lines, base, samples, k)
@@ -37,6 +47,17 @@ def plot_curve(axes: Axes, line: Line, color: str) -> None:
     values = np.array([[100 * np.mean([curve[step][n] for n in hardest]) for step in steps] for curve in curves])
     axes.plot(steps, values.mean(0), color=color, marker=".", label=line.title)
     axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
+
+
+def plot_soundness(axes: Axes, line: Line, color: str) -> None:
+    """Means over `WINDOW` steps and all seeds, at the windows' ends."""
+    shares: defaultdict[int, list[float]] = defaultdict(list)
+    for trial in line.trials:
+        for step, share in trial.outcome.steps_right.items():
+            shares[math.ceil(step / WINDOW) * WINDOW].append(100 * share)
+    if line.trials[0].outcome.config.explanation.source == "self":
+        axes.plot(sorted(shares), [np.mean(shares[end]) for end in sorted(shares)], color=color, marker=".")
+    axes.set(title="Explanations with a right answer: every step right (%)", xlabel="step", ylim=(-2, 102))
 
 
 def plot_scores(axes: Axes, lines: Sequence[Line], base: Counts, samples: int, k: int) -> None:

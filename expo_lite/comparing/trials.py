@@ -20,7 +20,7 @@ from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import ConfigError
 from expo_lite.evaluation import Evaluation
-from expo_lite.metrics import PHASES
+from expo_lite.metrics import PHASES, SOUND
 from expo_lite.run_dir import EVAL, METRICS, RunDir
 from expo_lite.saved_adapter import WEIGHTS
 from expo_lite.start import changes, short
@@ -157,6 +157,7 @@ class Outcome:
     rescued_share: float
     wrong_steps_share: float | None
     curve: dict[int, dict[int, float]]
+    steps_right: dict[int, float]  # by step: of the explanations that arrive, those whose every step is right
 
     @classmethod
     def of(cls, run: RunDir) -> Outcome:
@@ -179,6 +180,7 @@ class Outcome:
                 step: {score.level: score.pass_at_1.mean for score in evaluation.levels}
                 for step, evaluation in validations.items()
             },
+            steps_right={record["step"]: record[SOUND] for record in metrics if SOUND in record},
         )
 
 
