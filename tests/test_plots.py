@@ -1,0 +1,20 @@
+"""Pictures show the numbers that they are made from (what tables and curves of other rooms share is tested there)."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from expo_lite.plots import plot_explanations
+
+
+def test_what_became_of_explanations() -> None:
+    """Shares of what was written, and of what could be checked."""
+    records = [
+        {"step": 1, "explanations_written": 8, "explanations_accepted": 6, "explanations_steps_right_share": 0.9},
+        {"step": 3, "explanations_written": 4, "explanations_accepted": 0},
+    ]
+    axes = Figure().add_subplot()
+    plot_explanations(axes, records)
+    accepted, sound = axes.lines
+    assert accepted.get_xydata().tolist() == [[1, 75], [3, 0]]
+    assert sound.get_xydata().tolist() == [[1, 90]]
