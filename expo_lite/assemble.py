@@ -18,6 +18,7 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, load_policy, resolve_device
 from expo_lite.problems import ProblemSet, load_problems
 from expo_lite.prompts import Prompts
+from expo_lite.ranks import ALONE, Ranks
 from expo_lite.sampler import Sampler
 from expo_lite.schedules import factor
 from expo_lite.trainer import Trainer
@@ -32,6 +33,7 @@ class Assembly:
 
     policy: Policy
     problems: ProblemSet
+    ranks: Ranks
     sampler: Sampler
     prompts: Prompts
     verifier: Verifier
@@ -45,7 +47,7 @@ class Assembly:
         self.verifier.close()
 
 
-def assemble(config: Config) -> Assembly:
+def assemble(config: Config, ranks: Ranks = ALONE) -> Assembly:
     """Load data and model and wire them. Raises ConfigError or DataError before anything slow where possible."""
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -56,7 +58,7 @@ def assemble(config: Config) -> Assembly:
     units = LiveUnits.planned(planned.units)
     policy = load_policy(config.policy, config.seed, config.sequence_tokens)
     rollout = config.rollout
-    sampler = Sampler(policy, units, planned.workload.dense)
+    sampler = Sampler(policy, units, planned.workload.dense, ranks)
     prompts = Prompts(policy.tokenizer, config.prompt)
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     if config.explanation.source == "expert":
@@ -65,9 +67,9 @@ def assemble(config: Config) -> Assembly:
     explainer = Explainer(config, sampler, prompts, verifier)
     evaluator = evaluator_of(config, sampler, prompts, verifier)
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
-    updater = Updater(config, policy, units, optimizer, scheduler)
+    updater = Updater(config, policy, units, optimizer, scheduler, ranks)
     trainer = Trainer(config, sampler, prompts, verifier, explainer, updater)
-    return Assembly(policy, problems, sampler, prompts, verifier, evaluator, trainer)
+    return Assembly(policy, problems, ranks, sampler, prompts, verifier, evaluator, trainer)
 
 
 def evaluator_of(config: Config, sampler: Sampler, prompts: Prompts, verifier: Verifier) -> Evaluator:

@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from expo_lite.errors import ExpoLiteError
+from expo_lite.errors import CheckpointError, ConfigError, DataError, ExpoLiteError
 
+SAME_FOR_ALL = (ConfigError, DataError, CheckpointError)
+"""What all processes that a launcher starts together meet alike: the first one says it."""
 FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
 
@@ -24,7 +26,8 @@ def run(body: Callable[[], int | None]) -> int:
         sys.stdout.flush()  # while a closed pipe can still be answered for
         return status
     except ExpoLiteError as error:
-        print(error, file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0" or not isinstance(error, SAME_FOR_ALL):
+            print(error, file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # whoever read has had enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends

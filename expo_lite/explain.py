@@ -93,7 +93,8 @@ class Explainer:
         if self.config.selection == "random":
             return [random.Random(f"{self.seed}/{step}/{accepted[0].problem.id}").choice(accepted)]
         logprobs = unhinted_logprobs(accepted, self.sampler.policy, self.sampler.units)
-        return [accepted[self.sampler.read(torch.stack([own.mean() for own in logprobs]).argmax())]]
+        likeliest = self.sampler.read(torch.stack([own.mean() for own in logprobs]).argmax())
+        return [accepted[self.sampler.ranks.of_first(likeliest)]]
 
 
 def rejection(completion: Completion, verdict: Verdict, filters: frozenset[str]) -> Rejection | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from rich.console import Console
@@ -19,7 +22,7 @@ from expo_lite.config import Config
 from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
 from expo_lite.environment import environment
-from expo_lite.errors import CheckpointError, MemoryBudgetError
+from expo_lite.errors import CheckpointError, ConfigError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
 from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.memory.budget import lowered
@@ -32,10 +35,11 @@ from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
 from expo_lite.problems import draw_problems
+from expo_lite.ranks import Ranks
 from expo_lite.rehearsal import expected, rehearse
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
-from expo_lite.start import start_run
+from expo_lite.start import folder_of, start_run
 from expo_lite.stopping import StopRequest
 from expo_lite.trainer import StepReport
 
@@ -45,16 +49,19 @@ def train(request: Request, console: Console | None = None) -> int:
 
     Raises ExpoLiteError, with a sentence on what to do, for whatever the user can mend.
     """
-    console = console or Console()
+    ranks = Ranks.launched()
+    console = console or Console(quiet=not ranks.is_first)
     require_an_initial_policy(request.config)
+    if ranks.count > 1 and request.config.policy.backend == "unsloth":
+        raise ConfigError("policy.backend: unsloth is for one process (got several); set transformers")
     device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
     offline_if_unreachable(hub_names(request.config))
     planned, budget = plan_here(request.config, device)
     require_fit(request.config, planned, budget)
-    with start_run(request) as run:
+    with run_of(request, ranks) as run:
         console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
         try:
-            with assemble(request.config) as parts:
+            with assemble(request.config, ranks) as parts:
                 for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
                     console.print(note, style="yellow", highlight=False)
                 gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
@@ -73,6 +80,29 @@ def train(request: Request, console: Console | None = None) -> int:
             if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
                 raise MemoryBudgetError(how_to_begin(error)) from None
             raise
+
+
+@contextmanager
+def run_of(request: Request, ranks: Ranks) -> Iterator[RunDir]:
+    """The run's folder. Ranks but the first work in a copy that is thrown away: there is one writer.
+
+    Raises as `start_run`; where the first rank does, the launcher ends the others.
+    """
+    if ranks.is_first:
+        with start_run(request) as run:
+            ranks.wait()  # the others may copy what a resumed run has
+            ranks.wait()  # they have
+            yield run
+        return
+    ranks.wait()
+    with TemporaryDirectory(prefix="expo-lite-") as folder:
+        copy = Path(folder) / "run"
+        if request.resume:
+            shutil.copytree(folder_of(request), copy, ignore=shutil.ignore_patterns(".lock"))
+        ranks.wait()
+        config = request.config.model_copy(update={"run": str(copy)})
+        with start_run(replace(request, config=config)) as run:
+            yield run
 
 
 CURVES = "learning_curves.png"
@@ -120,13 +150,14 @@ class Loop:
             for number in range(self.progress.step + 1, self.config.steps + 1):
                 report = self.parts.trainer.step(number, list(islice(problems, self.config.rollout.prompts_per_step)))
                 self.record(report)
+                stop = self.parts.ranks.any(self.stop.asked)  # the same step is the last for all
                 display.step(number, report.metrics)
                 if self.validation_due(number):
                     self.validate(number, base, display)
                 last = number == self.config.steps
-                if last or number % self.config.checkpoint.every == 0 or self.stop.asked:
+                if last or number % self.config.checkpoint.every == 0 or stop:
                     self.save()
-                if self.stop.asked:
+                if stop:
                     break
         if self.progress.step < self.config.steps:
             return self.stopped(self.progress.step)

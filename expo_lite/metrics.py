@@ -76,12 +76,18 @@ class UpdateMeter:
         for name, value in sums.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
-    def metrics(self, read: Callable[[Tensor], Any]) -> dict[str, float]:
-        """Means per token, or per answer. Quantities without tokens are left out rather than called 0."""
+    def metrics(
+        self, read: Callable[[Tensor], Any], add_up: Callable[[dict[str, float]], dict[str, float]] = dict
+    ) -> dict[str, float]:
+        """Means per token, or per answer. Quantities without tokens are left out rather than called 0.
+
+        `add_up` adds the sums of all processes that train together.
+        """
         out: dict[str, float] = {"updates": self.updates, "learning_rate": self.learning_rate}
         if self.gradient_norm is not None:
             out["gradient_norm"] = self.gradient_norm
-        sums = dict(zip(self.sums, read(torch.stack(list(self.sums.values()))), strict=True)) if self.sums else {}
+        own = dict(zip(self.sums, read(torch.stack(list(self.sums.values()))), strict=True)) if self.sums else {}
+        sums = add_up(own)
         for name, total, tokens in (
             ("entropy_nats", "entropy", "own_tokens"),
             ("sampler_trainer_gap_nats", "gap", "policy_tokens"),

@@ -5,6 +5,7 @@ Adapter on = the policy being trained; adapter off = the reference (and the "bef
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -197,7 +198,10 @@ def resolve_device(setting: str) -> torch.device:
             "policy.device: this configuration needs an NVIDIA GPU, and torch sees none here; "
             "on a CPU use --preset tiny."
         )
-    return torch.device("cuda" if has_gpu and setting != "cpu" else "cpu")
+    if not has_gpu or setting == "cpu":
+        return torch.device("cpu")
+    rank = os.environ.get("LOCAL_RANK")  # a launcher's: which of this machine's processes this is
+    return torch.device("cuda") if rank is None else torch.device("cuda", int(rank))
 
 
 def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:

@@ -26,6 +26,7 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
 from expo_lite.memory.plan import PREFILL_TOKENS
 from expo_lite.policy import Policy
+from expo_lite.ranks import ALONE, Ranks
 from expo_lite.types import Completion
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
@@ -67,11 +68,13 @@ class Sampler:
         policy: Policy,
         units: LiveUnits,
         dense: bool = False,
+        ranks: Ranks = ALONE,
         read: Callable[[Tensor], Any] = torch.Tensor.tolist,
     ) -> None:
         self.policy = policy
         self.units = units
         self.dense = dense
+        self.ranks = ranks
         self.read = read
 
     def sample(
@@ -89,20 +92,27 @@ class Sampler:
         its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
         """
         numbers: defaultdict[tuple[object, ...], Iterator[int]] = defaultdict(count)
-        slots = [Slot(r, (*r.stream, next(numbers[r.stream]))) for r in requests for _ in range(r.count)]
-        written: list[Completion] = []
+        by_request = [[Slot(r, (*r.stream, next(numbers[r.stream]))) for _ in range(r.count)] for r in requests]
 
         def decode(wave: Sequence[Slot]) -> list[Completion]:
             return self._wave(wave, max_new_tokens, temperature, greedy, watch)
 
-        merged = self.dense and all(request.adapter for request in requests)  # merged weights know one answer only
+        return self.ranks.each(by_request, lambda own: self._in_waves(own, decode))
+
+    def _in_waves(
+        self, by_request: Sequence[Sequence[Slot]], decode: Callable[[Sequence[Slot]], list[Completion]]
+    ) -> list[list[Completion]]:
+        """What `decode` makes of all slots, a wave at a time, by request."""
+        slots = [slot for of_request in by_request for slot in of_request]
+        written: list[Completion] = []
+        merged = self.dense and all(slot.request.adapter for slot in slots)  # merged weights know one answer only
         with self.policy.generating(merged):
             while len(written) < len(slots):
                 wave = slots[len(written) : len(written) + self.units.rollouts_alive]
                 for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
                     written += part
         completions = iter(written)
-        return [[next(completions) for _ in range(request.count)] for request in requests]
+        return [[next(completions) for _ in of_request] for of_request in by_request]
 
     def _wave(
         self, slots: Sequence[Slot], max_new_tokens: int, temperature: float, greedy: bool, watch: Watch | None

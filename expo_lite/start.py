@@ -22,7 +22,7 @@ def start_run(request: Request) -> RunDir:
     Raises CheckpointError where it exists already or is in use, ConfigError where a resumed run was
     started with other settings.
     """
-    path = Path(request.config.run or default_folder(request))
+    path = folder_of(request)
     if not request.resume:
         refuse_another_run(RunDir(path), request.config)
         return RunDir.create(path, dump_yaml(request.config))
@@ -34,6 +34,11 @@ def start_run(request: Request) -> RunDir:
         raise
     run.write_text("config.yaml", dump_yaml(request.config))
     return run
+
+
+def folder_of(request: Request) -> Path:
+    """Where the run is, or will be."""
+    return Path(request.config.run or default_folder(request)).expanduser()
 
 
 def default_folder(request: Request) -> str:

@@ -19,6 +19,7 @@ from expo_lite.metrics import UpdateMeter
 from expo_lite.objectives import explanation_loss, kl_loss, policy_loss
 from expo_lite.pairs import preference_weights
 from expo_lite.policy import Policy
+from expo_lite.ranks import ALONE, Ranks
 from expo_lite.types import PreferencePair, TrainingSequence
 
 Result = TypeVar("Result")
@@ -34,6 +35,7 @@ class Updater:
         units: LiveUnits,
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
+        ranks: Ranks = ALONE,
         read: Callable[[Tensor], Any] = torch.Tensor.tolist,
     ) -> None:
         self.config = config
@@ -41,10 +43,12 @@ class Updater:
         self.units = units
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.ranks = ranks
         self.read = read
         # A token's weight is about 1e-5, below what float16 gradients can hold: there the loss is scaled up.
         half = policy.head.weight.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(policy.device.type, enabled=half)
+        self.scaler.scale(torch.zeros((), device=policy.device))  # it gets its scale now: a rank may have no sequence
         self.within_update = False  # part of a step's update is in the adapter, or the whole without its schedule
 
     @property
@@ -73,7 +77,7 @@ class Updater:
             for _ in range(self.config.objective.updates_per_batch):
                 self.one_update(sequences, meter)
         self.advance_schedule()
-        return meter.metrics(self.read)
+        return meter.metrics(self.read, self.ranks.summed)
 
     def update_on_pairs(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
         """The same for DPO: before each update, a pass without gradients finds what each token weighs in its loss."""
@@ -89,7 +93,7 @@ class Updater:
                 measured = metrics if number == 0 else measured
                 self.one_update(weighted, meter)
         self.advance_schedule()
-        return {**meter.metrics(self.read), **measured}
+        return {**meter.metrics(self.read, self.ranks.summed), **measured}
 
     def new_meter(self) -> UpdateMeter:
         """A meter for one step's update."""
@@ -99,9 +103,11 @@ class Updater:
         """Gradients of all sequences, and one optimizer step. Only the first update is metered: later ones no longer
         belong to the policy that was sampled."""
         first = meter.gradient_norm is None
-        for sums in self.in_micro_batches(sequences, self.accumulate_gradients):
+        own = self.ranks.share(sorted(sequences, key=lambda s: s.length))  # by length: about as many tokens each
+        for sums in self.in_micro_batches(own, self.accumulate_gradients):
             if first:
                 meter.add(sums)
+        self.ranks.sum_gradients(self.policy.trainable)
         meter.gradient_norm = self.apply_gradients()
         meter.updates += math.isfinite(meter.gradient_norm)  # else float16's scaler has left it out
 
@@ -151,8 +157,11 @@ class Updater:
             values = per_sequence(batch.sequences, self.read(self.logprobs(batch)[0]))
             return [(id(row), own) for row, own in zip(batch.sequences, values, strict=True)]
 
-        found = dict(pair for pairs in self.in_micro_batches(sequences, score) for pair in pairs)
-        return [replace(row, **{name: found[id(row)]}) for row in sequences]
+        def scored(own: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+            found = dict(pair for pairs in self.in_micro_batches(own, score) for pair in pairs)
+            return [replace(row, **{name: found[id(row)]}) for row in own]
+
+        return self.ranks.each(sequences, scored)
 
     def apply_gradients(self) -> float:
         """Clip, step, and forget the gradients; returns their norm before clipping.

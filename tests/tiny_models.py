@@ -23,6 +23,7 @@ from expo_lite.explain import Explainer
 from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, add_adapter, load_policy
 from expo_lite.prompts import Prompts
+from expo_lite.ranks import ALONE
 from expo_lite.sampler import SampleRequest
 from expo_lite.tiny.tokenizer import build_tokenizer
 from expo_lite.trainer import Trainer
@@ -132,6 +133,7 @@ class ScriptedSampler:
         self.policy = policy
         self.units = live_units()
         self.read = Tensor.tolist
+        self.ranks = ALONE
         self.script = script
         self.requests: list[SampleRequest] = []
 
