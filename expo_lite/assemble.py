@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from bitsandbytes.optim.adamw import AdamW8bit
@@ -13,12 +14,14 @@ from expo_lite.config import Config, OptimizerConfig
 from expo_lite.errors import DataError
 from expo_lite.evaluation import Evaluator
 from expo_lite.explain import Explainer
+from expo_lite.judging import Judge, SharedJudge
 from expo_lite.memory.cap import apply_budget
 from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, load_policy, resolve_device
 from expo_lite.problems import ProblemSet, load_problems
 from expo_lite.prompts import Prompts
 from expo_lite.ranks import ALONE, Ranks
+from expo_lite.rewards import Function, RewardFunction, load_function
 from expo_lite.sampler import Sampler
 from expo_lite.schedules import factor
 from expo_lite.trainer import Trainer
@@ -29,14 +32,14 @@ from expo_lite.verifier import Verifier
 
 @dataclass(frozen=True)
 class Assembly:
-    """The parts of a run that share one set of weights. Use it as a context: it ends the verifier's workers."""
+    """The parts of a run that share one set of weights. Use it as a context: it ends the judge's workers."""
 
     policy: Policy
     problems: ProblemSet
     ranks: Ranks
     sampler: Sampler
     prompts: Prompts
-    verifier: Verifier
+    judge: Judge
     evaluator: Evaluator
     trainer: Trainer
 
@@ -44,66 +47,81 @@ class Assembly:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.verifier.close()
+        self.judge.close()
 
 
-def assemble(config: Config, ranks: Ranks = ALONE) -> Assembly:
-    """Load data and model and wire them. Raises ConfigError or DataError before anything slow where possible."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+def assemble(config: Config, ranks: Ranks = ALONE, function: Function | None = None) -> Assembly:
+    """Load data and model and wire them; `function` is the reward function, if it is not one to be imported.
+
+    Raises ConfigError or DataError, before anything slow where possible.
+    """
     problems = load_problems(config.data)
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
-    planned = apply_budget(config, resolve_device(config.policy.device))
-    units = LiveUnits.planned(planned.units)
-    policy = load_policy(config.policy, config.seed, config.sequence_tokens)
-    rollout = config.rollout
-    sampler = Sampler(policy, units, planned.workload.dense, ranks)
-    prompts = Prompts(policy.tokenizer, config.prompt)
+    model = _open(config, ranks)
+    policy, sampler, prompts, rollout = model.policy, model.sampler, model.prompts, config.rollout
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     if config.explanation.source == "expert":
         problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
-    verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
-    explainer = Explainer(config, sampler, prompts, verifier)
-    evaluator = evaluator_of(config, sampler, prompts, verifier)
+    judge = judge_of(config, prompts, ranks, function)
+    explainer = Explainer(config, sampler, prompts, judge)
+    evaluator = evaluator_of(config, sampler, prompts, judge)
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
-    updater = Updater(config, policy, units, optimizer, scheduler, ranks)
-    trainer = Trainer(config, sampler, prompts, verifier, explainer, updater)
-    return Assembly(policy, problems, ranks, sampler, prompts, verifier, evaluator, trainer)
+    updater = Updater(config, policy, sampler.units, optimizer, scheduler, ranks)
+    trainer = Trainer(config, sampler, prompts, judge, explainer, updater)
+    return Assembly(policy, problems, ranks, sampler, prompts, judge, evaluator, trainer)
 
 
-def evaluator_of(config: Config, sampler: Sampler, prompts: Prompts, verifier: Verifier) -> Evaluator:
-    """An evaluator with the configured number of samples, length and temperature."""
-    rollout = config.rollout
-    return Evaluator(
-        sampler, prompts, verifier, config.seed, config.evaluation.samples, rollout.max_new_tokens, rollout.temperature
-    )
+class _Model(NamedTuple):
+    """A policy within its memory budget, with what writes and prompts."""
+
+    policy: Policy
+    sampler: Sampler
+    prompts: Prompts
 
 
-def assemble_evaluator(config: Config) -> Evaluator:
-    """What evaluating needs of a run: the model, without data and optimizer. Raises ConfigError."""
+def _open(config: Config, ranks: Ranks = ALONE) -> _Model:
+    """Load the model. Raises ConfigError, or MemoryBudgetError where it does not fit."""
     if config.threads:
         torch.set_num_threads(config.threads)
     planned = apply_budget(config, resolve_device(config.policy.device))
     policy = load_policy(config.policy, config.seed, config.sequence_tokens)
-    sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense)
-    verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
-    return evaluator_of(config, sampler, Prompts(policy.tokenizer, config.prompt), verifier)
+    sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense, ranks)
+    return _Model(policy, sampler, Prompts(policy.tokenizer, config.prompt))
 
 
-def assemble_comparer(config: Config) -> Comparer:
+def judge_of(config: Config, prompts: Prompts, ranks: Ranks = ALONE, function: Function | None = None) -> Judge:
+    """The reward function that is given or that the configuration names, else the verifier. Raises ConfigError."""
+    function = function or load_function(config.reward.function)
+    if function is None:
+        judge: Judge = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
+    else:
+        judge = RewardFunction(function, config.reward, prompts)
+    return judge if ranks.count == 1 else SharedJudge(judge, ranks)
+
+
+def evaluator_of(config: Config, sampler: Sampler, prompts: Prompts, judge: Judge) -> Evaluator:
+    """An evaluator with the configured number of samples, length and temperature."""
+    rollout = config.rollout
+    return Evaluator(
+        sampler, prompts, judge, config.seed, config.evaluation.samples, rollout.max_new_tokens, rollout.temperature
+    )
+
+
+def assemble_evaluator(config: Config, function: Function | None = None) -> Evaluator:
+    """What evaluating needs of a run: the model, without data and optimizer. Raises ConfigError."""
+    model = _open(config)
+    return evaluator_of(config, model.sampler, model.prompts, judge_of(config, model.prompts, function=function))
+
+
+def assemble_comparer(config: Config, function: Function | None = None) -> Comparer:
     """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError.
 
     Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
     """
     config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    units = LiveUnits.planned(apply_budget(config, resolve_device(config.policy.device)).units)
-    policy = load_policy(config.policy, config.seed)
-    prompts = Prompts(policy.tokenizer, config.prompt)
-    verifier = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
-    return Comparer(config, Sampler(policy, units), prompts, verifier)
+    model = _open(config)
+    return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, function=function))
 
 
 def with_prompts_within(limit: int, of_set: Sequence[Problem], name: str, prompts: Prompts) -> list[Problem]:

@@ -18,10 +18,10 @@ from expo_lite.checkpoint import ADAPTER_WEIGHTS, DAMAGED, load_adapter
 from expo_lite.config import Config
 from expo_lite.errors import CheckpointError, DataError
 from expo_lite.explain import rejection, unhinted_logprobs
+from expo_lite.judging import Judge, attempt_verdicts
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Completion, Explanation, Problem, Verdict
-from expo_lite.verifier import Verifier
 
 BEFORE, EXPLANATION, AFTER = "before", "explanation", "after"
 CONTEXT = 8  # tokens decoded with each token: what a token spells can depend on those just before it
@@ -73,17 +73,17 @@ def token_likelihood(logprobs: list[float]) -> float:
 class Comparer:
     """Owns a policy and compares its two sides. Not for several threads at once."""
 
-    def __init__(self, config: Config, sampler: Sampler, prompts: Prompts, verifier: Verifier) -> None:
+    def __init__(self, config: Config, sampler: Sampler, prompts: Prompts, judge: Judge) -> None:
         self.config = config
         self.sampler = sampler
         self.policy = sampler.policy
         self.prompts = prompts
-        self.verifier = verifier
+        self.judge = judge
         self._loaded: tuple[Path, int] | None = None
 
     def close(self) -> None:
-        """End the verifier's workers."""
-        self.verifier.close()
+        """End the judge's workers, if any."""
+        self.judge.close()
 
     def use_adapter(self, folder: Path) -> None:
         """Load a saved adapter, unless it is the one in use. Raises CheckpointError if it does not fit."""
@@ -149,7 +149,7 @@ class Comparer:
     def _judged(self, problem: Problem, written: dict[str, Completion], clock: _Clock) -> dict[str, Attempt]:
         verdicts: list[Verdict | None] = [None] * len(written)
         if problem.answer:
-            judged = self.verifier.judge_completions([problem] * len(written), [[c] for c in written.values()])
+            judged = attempt_verdicts(self.judge, [problem] * len(written), [[c] for c in written.values()])
             verdicts = [verdict for (verdict,) in judged]
         return {
             role: Attempt(completion, boxed_answer(completion.text), verdict, clock.seconds[role])

@@ -96,6 +96,9 @@ class DataConfig(Section):
     openai/gsm8k; or reasoning-gym:NAME (problems made on the spot; needs the extra `reasoning`)."""
     columns: dict[Literal["question", "answer", "level", "solution"], str] = {}
     """Which columns of the source hold question, answer, level and solution, where they have unusual names."""
+    answers: Literal["maths", "text"] = "maths"
+    """maths: final answers are read out of their column (a box, what follows ####). text: answer and solution are taken
+    as they stand, and every column is kept for `reward.function`."""
     subset: str | None = None
     """Subset (configuration) of a Hub data set, several with commas between; null: the usual one, all for MATH."""
     split: str | None = None
@@ -193,6 +196,19 @@ class DPOConfig(Section):
     """Coefficient of an extra term: the negative log-likelihood per token of what is preferred."""
 
 
+class RewardConfig(Section):
+    """What earns reward. By default the verifier's verdict: 1 for the right final answer, else 0."""
+
+    function: str | None = None
+    """A function of TRL's signature, f(prompts, completions, **columns) -> list of numbers: FILE.py:NAME or
+    package.module:NAME. Its file is run, also by whatever opens the run later: only open runs that you trust."""
+    solved: float = 1.0
+    """With a function: what a completion has to earn to count as right. A prompt none of whose rollouts does has
+    failed, and an explanation has to earn as much."""
+    messages: bool = False
+    """With a function: hand over prompts and completions as chat messages instead of text."""
+
+
 class KLConfig(Section):
     """The penalty for leaving the reference (adapter off)."""
 
@@ -280,6 +296,7 @@ class Config(Section):
     explanation: ExplanationConfig = ExplanationConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     dpo: DPOConfig = DPOConfig()
+    reward: RewardConfig = RewardConfig()
     kl: KLConfig = KLConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     memory: MemoryConfig = MemoryConfig()

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from expo_lite.intervals import Estimate, pass_at_k, share_interval
+from expo_lite.judging import Judge, attempt_verdicts
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Answered, Problem, Verdict
-from expo_lite.verifier import Verifier
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Evaluator:
         self,
         sampler: Sampler,
         prompts: Prompts,
-        verifier: Verifier,
+        judge: Judge,
         seed: int,
         samples: int,
         max_new_tokens: int,
@@ -78,7 +78,7 @@ class Evaluator:
     ) -> None:
         self.sampler = sampler
         self.prompts = prompts
-        self.verifier = verifier
+        self.judge = judge
         self.seed = seed
         self.samples = samples
         self.max_new_tokens = max_new_tokens
@@ -90,7 +90,7 @@ class Evaluator:
             SampleRequest(self.prompts.task(p), self.samples, (self.seed, "evaluation", p.id)) for p in problems
         ]
         written = self.sampler.sample(requests, self.max_new_tokens, self.temperature)
-        verdicts = self.verifier.judge_completions(problems, written)
+        verdicts = attempt_verdicts(self.judge, problems, written)
         return [
             Answered(p.id, p.level, len(found), found.count(Verdict.CORRECT), sum(not c.finished for c in completions))
             for p, found, completions in zip(problems, verdicts, written, strict=True)
@@ -102,8 +102,8 @@ class Evaluator:
         return Evaluation([level_score(of_level, k or self.samples) for of_level in levels.values()])
 
     def close(self) -> None:
-        """End the verifier's workers."""
-        self.verifier.close()
+        """End the judge's workers, if any."""
+        self.judge.close()
 
 
 def by_level(answered: Sequence[Answered]) -> dict[int, list[Answered]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from expo_lite.answer_tokens import answer_span
 from expo_lite.config import Config
+from expo_lite.judging import Judge
 from expo_lite.leaks import leaked_phrase
 from expo_lite.likelihood import sequence_logprobs
 from expo_lite.memory.live import LiveUnits
@@ -21,7 +22,6 @@ from expo_lite.policy import Policy
 from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Completion, Explanation, Problem, Rejection, TrainingSequence, Verdict
-from expo_lite.verifier import Verifier
 
 
 class Explainer:
@@ -32,14 +32,14 @@ class Explainer:
         config: Config,
         sampler: Sampler,
         prompts: Prompts,
-        verifier: Verifier,
+        judge: Judge,
     ) -> None:
         self.config = config.explanation
         self.rollout = config.rollout
         self.seed = config.seed
         self.sampler = sampler
         self.prompts = prompts
-        self.verifier = verifier
+        self.judge = judge
 
     def explain(self, problems: Sequence[Problem], step: int) -> list[list[Explanation]]:
         """For each problem all its explanations, accepted and rejected; none if the source is "none"."""
@@ -55,11 +55,10 @@ class Explainer:
             for p in problems
         ]
         written = self.sampler.sample(requests, self.rollout.max_new_tokens, self.rollout.temperature)
-        pairs = [(p.answer, c.text) for p, completions in zip(problems, written, strict=True) for c in completions]
-        verdicts = iter(self.verifier.judge(pairs))
+        judged = self.judge.judge_completions(problems, written)
         return [
-            [self._filtered(problem, completion, next(verdicts)) for completion in completions]
-            for problem, completions in zip(problems, written, strict=True)
+            [self._filtered(problem, completion, said.verdict) for completion, said in zip(of_p, found, strict=True)]
+            for problem, of_p, found in zip(problems, written, judged, strict=True)
         ]
 
     def _prompt(self, problem: Problem) -> list[int]:

@@ -37,6 +37,7 @@ from expo_lite.policy import resolve_device
 from expo_lite.problems import draw_problems
 from expo_lite.ranks import Ranks
 from expo_lite.rehearsal import expected, rehearse
+from expo_lite.rewards import Function, load_function
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
 from expo_lite.start import folder_of, start_run
@@ -44,14 +45,16 @@ from expo_lite.stopping import StopRequest
 from expo_lite.trainer import StepReport
 
 
-def train(request: Request, console: Console | None = None) -> int:
+def train(request: Request, console: Console | None = None, function: Function | None = None) -> int:
     """Train from start, or from the last checkpoint with `request.resume`; returns the exit status.
 
+    `function` is the reward function where it is given in Python; else the configuration may name one.
     Raises ExpoLiteError, with a sentence on what to do, for whatever the user can mend.
     """
     ranks = Ranks.launched()
     console = console or Console(quiet=not ranks.is_first)
     require_an_initial_policy(request.config)
+    function = function or load_function(request.config.reward.function)  # its mistakes before anything is loaded
     if ranks.count > 1 and request.config.policy.backend == "unsloth":
         raise ConfigError("policy.backend: unsloth is for one process (got several); set transformers")
     device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
@@ -61,7 +64,7 @@ def train(request: Request, console: Console | None = None) -> int:
     with run_of(request, ranks) as run:
         console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
         try:
-            with assemble(request.config, ranks) as parts:
+            with assemble(request.config, ranks, function) as parts:
                 for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
                     console.print(note, style="yellow", highlight=False)
                 gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None

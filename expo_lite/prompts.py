@@ -31,18 +31,27 @@ class Prompts:
 
     def task(self, problem: Problem) -> list[int]:
         """Token ids of the prompt with the answer hidden."""
-        return self._chat(fill(self.config.task, question=problem.question))
+        return self._chat(self.text(problem))
+
+    def text(self, problem: Problem) -> str:
+        """What the user says in the task prompt."""
+        return fill(self.config.task, question=problem.question)
+
+    def messages(self, problem: Problem) -> list[dict[str, str]]:
+        """The task prompt as chat messages."""
+        return self._messages(self.text(problem))
 
     def hinted(self, problem: Problem) -> list[int]:
         """Token ids of the prompt that tells the answer and asks for an explanation."""
         return self._chat(fill(self.config.hinted, question=problem.question, answer=problem.answer))
 
+    def _messages(self, content: str) -> list[dict[str, str]]:
+        system = [] if self.config.system is None else [{"role": "system", "content": self.config.system}]
+        return [*system, {"role": "user", "content": content}]
+
     def _chat(self, content: str) -> list[int]:
-        messages = [{"role": "user", "content": content}]
-        if self.config.system is not None:
-            messages.insert(0, {"role": "system", "content": self.config.system})
         return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
-            messages, add_generation_prompt=True, enable_thinking=self.config.enable_thinking
+            self._messages(content), add_generation_prompt=True, enable_thinking=self.config.enable_thinking
         )["input_ids"]  # type: ignore[index]
 
     def completion(self, text: str) -> list[int]:

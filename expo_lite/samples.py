@@ -14,7 +14,7 @@ def sample_records(report: StepReport) -> Iterator[dict[str, Any]]:
     for group in report.groups:
         rollout = min(group.rollouts, key=lambda r: r.reward)
         shared = sample_record(report.step, group.problem, rollout.completion, rollout.verdict)
-        yield {**shared, "kind": "rollout", "group": group.kind, "pass_rate": group.pass_rate}
+        yield {**shared, "kind": "rollout", "reward": rollout.reward, "group": group.kind, "pass_rate": group.pass_rate}
     trained_on = {id(explanation) for chosen in report.trained_on for explanation in chosen}
     for written in report.explanations:
         for explanation in written:

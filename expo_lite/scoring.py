@@ -18,24 +18,32 @@ from expo_lite.evaluation import Evaluator
 from expo_lite.plots import plot_results
 from expo_lite.problems import load_test
 from expo_lite.results import BASE, LevelResult, caption, level_results, results_markdown, results_table
+from expo_lite.rewards import Function, load_function
 from expo_lite.types import Answered, Problem
 
 
 def score(
-    config: Config, trained: DataConfig | None, models: Sequence[str], ks: Sequence[int], folder: Path, console: Console
+    config: Config,
+    trained: DataConfig | None,
+    models: Sequence[str],
+    ks: Sequence[int],
+    folder: Path,
+    console: Console,
+    function: Function | None = None,
 ) -> int:
     """Answer the test problems, judge, and write results into `folder`; the exit status, 130 after Ctrl-C.
 
-    `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known.
-    Raises ExpoLiteError.
+    `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known;
+    `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
     """
+    function = function or load_function(config.reward.function)  # its mistakes before anything is loaded
     problems, notes = load_test(config.data, trained)
     for note in notes:
         console.print(note, style="yellow", highlight=False)
     settings = settings_of(config, problems)
     with AnswerSheet(folder, settings) as sheet:
         try:
-            answers = answer(config, problems, models, sheet, console)
+            answers = answer(config, problems, models, sheet, console, function)
         except KeyboardInterrupt:
             console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
             return entry.INTERRUPTED
@@ -49,10 +57,15 @@ def score(
 
 
 def answer(
-    config: Config, problems: Sequence[Problem], models: Sequence[str], sheet: AnswerSheet, console: Console
+    config: Config,
+    problems: Sequence[Problem],
+    models: Sequence[str],
+    sheet: AnswerSheet,
+    console: Console,
+    function: Function | None,
 ) -> dict[str, list[Answered]]:
     """Every model's answers to the problems whose prompts are short enough; a bar shows how far it is."""
-    evaluator = assemble_evaluator(config)
+    evaluator = assemble_evaluator(config, function)
     try:
         short = with_prompts_within(config.rollout.max_prompt_tokens, problems, "test", evaluator.prompts)
         if len(short) < len(problems):

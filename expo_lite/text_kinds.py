@@ -10,6 +10,7 @@ from expo_lite.answer_tokens import answer_span, spelled, with_answer
 from expo_lite.assemble import Assembly
 from expo_lite.config import Config
 from expo_lite.explain import Explainer
+from expo_lite.judging import attempt_verdicts
 from expo_lite.likelihood import sequence_logprobs
 from expo_lite.readings import EXPERT, RIGHT, SELF, WRONG, Reading, Text
 from expo_lite.sampler import SampleRequest
@@ -35,7 +36,7 @@ def self_explanations(parts: Assembly, config: Config, problems: Sequence[Proble
         update={"source": "self", "hint": "answer"}
     )  # also of a model trained by another method
     config = config.model_copy(update={"explanation": section})
-    explainer = Explainer(config, parts.sampler, parts.prompts, parts.verifier)
+    explainer = Explainer(config, parts.sampler, parts.prompts, parts.judge)
     written = list(chain.from_iterable(explainer.explain(problems, step=0)))
     accepted = [e for e in written if e.rejected is None]
     note = f"{len(accepted)} of {len(written)} self-explanations pass training's filters; the others are left out."
@@ -62,7 +63,7 @@ def own_attempts(parts: Assembly, config: Config, problems: Sequence[Problem]) -
     rollout, samples = config.rollout, config.evaluation.samples
     requests = [SampleRequest(parts.prompts.task(p), samples, (config.seed, "properties", p.id)) for p in problems]
     written = parts.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)
-    verdicts = parts.verifier.judge_completions(problems, written)
+    verdicts = attempt_verdicts(parts.judge, problems, written)
     return [
         Text(RIGHT if verdict is Verdict.CORRECT else WRONG, problem, completion, verdict is Verdict.CORRECT)
         for problem, completions, of_problem in zip(problems, written, verdicts, strict=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from expo_lite.advantages import group_advantages
 from expo_lite.config import Config
 from expo_lite.explain import Explainer
+from expo_lite.judging import Judge, attempt_verdict
 from expo_lite.metrics import PhaseClock, step_metrics
 from expo_lite.pairs import preference_pairs
 from expo_lite.prompts import Prompts
@@ -16,7 +17,6 @@ from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.sequences import training_sequences
 from expo_lite.types import Completion, Explanation, Problem, Rollout, RolloutGroup
 from expo_lite.updater import Updater
-from expo_lite.verifier import Verifier, reward
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Trainer:
         config: Config,
         sampler: Sampler,
         prompts: Prompts,
-        verifier: Verifier,
+        judge: Judge,
         explainer: Explainer,
         updater: Updater,
     ) -> None:
         self.config = config
         self.sampler = sampler
         self.prompts = prompts
-        self.verifier = verifier
+        self.judge = judge
         self.explainer = explainer
         self.updater = updater
 
@@ -59,7 +59,7 @@ class Trainer:
             with clock("generate"):
                 attempts = self.attempt(draw, problems)
             with clock("verify"):
-                groups = self.judge(problems, attempts)
+                groups = self.judged(problems, attempts)
             with clock("explain"):
                 gated = [group for group in groups if self.needs_explanation(group)]
                 explanations = self.explainer.explain([group.problem for group in gated], draw)
@@ -90,12 +90,12 @@ class Trainer:
         ]
         return self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)
 
-    def judge(self, problems: Sequence[Problem], attempts: Sequence[Sequence[Completion]]) -> list[RolloutGroup]:
+    def judged(self, problems: Sequence[Problem], attempts: Sequence[Sequence[Completion]]) -> list[RolloutGroup]:
         """Verdicts, rewards and group advantages."""
-        verdicts = self.verifier.judge_completions(problems, attempts)
+        judged = self.judge.judge_completions(problems, attempts)
         rollouts = [
-            [Rollout(completion, verdict, reward(verdict)) for completion, verdict in zip(*of_problem, strict=True)]
-            for of_problem in zip(attempts, verdicts, strict=True)
+            [Rollout(c, attempt_verdict(c, said.verdict), said.reward) for c, said in zip(*of_problem, strict=True)]
+            for of_problem in zip(attempts, judged, strict=True)
         ]
         rewards = [[rollout.reward for rollout in of_problem] for of_problem in rollouts]
         advantages = group_advantages(rewards, self.config.objective.advantage_scale).tolist()

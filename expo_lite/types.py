@@ -6,13 +6,14 @@ T tokens, N completion tokens of several sequences laid end to end, H hidden siz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
 
 
 class Verdict(str, Enum):
-    """What the verifier says of one completion; only `CORRECT` earns reward 1."""
+    """What is said of one completion: by the verifier, or by what a reward function gives (correct or wrong)."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -39,7 +40,8 @@ def why_rejected(reason: str) -> str:
 class Problem:
     """One question with its known answer.
 
-    `solution` is the data set's own worked solution (the expert's), where there is one.
+    `solution` is the data set's own worked solution (the expert's), where there is one; `columns` are the row's, where
+    a reward function is to see them.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Problem:
     answer: str
     level: int = 1
     solution: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

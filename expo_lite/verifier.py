@@ -19,6 +19,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from expo_lite.answers import boxed_answer
 from expo_lite.errors import ExpoLiteError
+from expo_lite.judging import Judgement, attempt_verdict
 from expo_lite.types import Completion, Problem, Verdict
 from expo_lite.verdicts import Pair, agree, settle, start_worker
 
@@ -97,11 +98,11 @@ class Verifier:
 
     def judge_completions(
         self, problems: Sequence[Problem], completions: Sequence[Sequence[Completion]]
-    ) -> list[list[Verdict]]:
-        """Verdicts of each problem's completions; one that was cut off is wrong whatever it says."""
+    ) -> list[list[Judgement]]:
+        """A judgement for each of each problem's completions: see `judging.Judge`."""
         pairs = [(p.answer, c.text) for p, of_p in zip(problems, completions, strict=True) for c in of_p]
         verdicts = iter(self.judge(pairs))
-        return [[_of_finished(completion, next(verdicts)) for completion in of_p] for of_p in completions]
+        return [[_judgement(completion, next(verdicts)) for completion in of_p] for of_p in completions]
 
     def _ask_workers(self, pairs: list[Pair]) -> dict[Pair, Verdict]:
         """Judge in worker processes; a worker that dies between two judgements breaks the pool, so try once more."""
@@ -148,8 +149,8 @@ class Verifier:
             pool.join()
 
 
-def _of_finished(completion: Completion, verdict: Verdict) -> Verdict:
-    return Verdict.WRONG if verdict is Verdict.CORRECT and not completion.finished else verdict
+def _judgement(completion: Completion, verdict: Verdict) -> Judgement:
+    return Judgement(verdict, reward(attempt_verdict(completion, verdict)))
 
 
 @contextmanager

@@ -43,9 +43,11 @@ class _Unusable(Exception):
 
 
 def problems_of(
-    rows: Iterable[Row], given: Mapping[str, str], source: str, bad_rows: int = 0
+    rows: Iterable[Row], given: Mapping[str, str], source: str, bad_rows: int = 0, as_text: bool = False
 ) -> tuple[list[Problem], list[str]]:
     """The problems in `rows`, without repeated questions, and the faults of the at most `bad_rows` that were left out.
+
+    With `as_text` answers and solutions are taken as they stand, and the problems keep all of their row's columns.
 
     Raises:
         DataError: for missing columns, or naming the first rows that cannot be used and how many there are.
@@ -59,7 +61,7 @@ def problems_of(
     faults: list[str] = []
     for row in rows:
         try:
-            problem = _problem(row, columns)
+            problem = _problem(row, columns, as_text)
             found.setdefault(problem.id, problem)
         except _Unusable as error:
             faults.append(f"{row.where}: {error}")
@@ -89,33 +91,41 @@ def find_columns(given: Mapping[str, str], present: Collection[str], source: str
     return found
 
 
-def _problem(row: Row, columns: Mapping[str, str]) -> Problem:
+def _problem(row: Row, columns: Mapping[str, str], as_text: bool) -> Problem:
     if row.fault is not None:
         raise _Unusable(row.fault)
     question = row.values.get(columns["question"])
     if not isinstance(question, str) or not question.strip():
         raise _Unusable(f"{columns['question']}: should be non-empty text, got {_show(question)}")
-    same_column = columns["answer"] == columns.get("solution")
-    text, answer = _answer(row.values.get(columns["answer"]), columns["answer"], same_column)
     level = _level(row.values.get(columns["level"]), columns["level"]) if "level" in columns else 1
     worked = row.values.get(columns["solution"]) if "solution" in columns else None
     if worked is not None and not isinstance(worked, str):
         raise _Unusable(f"{columns['solution']}: should be text, got {_show(worked)}")
-    if not worked and "####" in text:  # GSM8K's form: reasoning #### answer
-        worked = text
     try:
         digest = hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]
     except UnicodeEncodeError:
         raise _Unusable(f"{columns['question']}: holds half a surrogate pair, which is no character") from None
+    given = row.values.get(columns["answer"])
+    if as_text:
+        answer = _text(given, columns["answer"]).strip()
+        return Problem(digest, question, answer, level, worked or None, dict(row.values))
+    text, answer = _answer(given, columns["answer"], columns["answer"] == columns.get("solution"))
+    if not worked and "####" in text:  # GSM8K's form: reasoning #### answer
+        worked = text
     return Problem(digest, question, answer, level, boxed_solution(worked or "", answer))
+
+
+def _text(value: Any, column: str) -> str:
+    """What stands in an answer's column, a number as its digits."""
+    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value)
+    if not (is_number or isinstance(value, str)) or not str(value).strip():
+        raise _Unusable(f"{column}: should be text or a number, got {_show(value)}")
+    return str(value)
 
 
 def _answer(value: Any, column: str, must_be_marked: bool) -> tuple[str, str]:
     """The text of the answer's column and the answer in it; `must_be_marked` in a box or after ####."""
-    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (is_number or isinstance(value, str)) or not str(value).strip():
-        raise _Unusable(f"{column}: should be text or a number, got {_show(value)}")
-    text = str(value)
+    text = _text(value, column)
     answer = gold_answer(text)
     if not answer or r"\boxed" in answer:
         raise _Unusable(

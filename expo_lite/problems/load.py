@@ -52,7 +52,7 @@ def _tiny(config: DataConfig) -> ProblemSet:
 def _made(config: DataConfig, generate: Generate | None) -> ProblemSet:
     levels = [level for level, weight in sorted(config.levels.items()) if weight > 0]
     rows = read_gym(config.source.removeprefix(PREFIX), levels, generate)
-    return split_by_hash(problems_of(rows, {}, config.source)[0], config)
+    return split_by_hash(problems_of(rows, {}, config.source, as_text=config.answers == "text")[0], config)
 
 
 def _read(config: DataConfig, load_dataset: Loader | None) -> ProblemSet:
@@ -78,7 +78,8 @@ def read_test_source(config: DataConfig, load_dataset: Loader | None = None) -> 
 def _part(source: Source, split: str | None, config: DataConfig, load_dataset: Loader | None) -> Part:
     name = f"{source.name} ({split})" if split else source.name
     bad_rows = source.known.bad_rows if config.bad_rows is None else config.bad_rows
-    problems, faults = problems_of(source.rows(split, load_dataset), source.columns, name, bad_rows)
+    rows, as_text = source.rows(split, load_dataset), config.answers == "text"
+    problems, faults = problems_of(rows, source.columns, name, bad_rows, as_text)
     return problems, [f"left out: {fault}" for fault in faults]
 
 

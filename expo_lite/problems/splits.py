@@ -26,7 +26,8 @@ class ProblemSet:
     def digest(self) -> str:
         """The same for the same problems in the same order."""
         problems = [*self.train, *self.validation, *self.test]
-        return hashlib.sha256(repr(problems).encode()).hexdigest()[:16]
+        columns = [dict(problem.columns) for problem in problems if problem.columns]
+        return hashlib.sha256((repr(problems) + (repr(columns) if columns else "")).encode()).hexdigest()[:16]
 
 
 def split_by_hash(

@@ -11,6 +11,7 @@ from expo_lite.assemble import Assembly, assemble
 from expo_lite.config import Config
 from expo_lite.explain import unhinted_logprobs
 from expo_lite.intervals import pass_at_k
+from expo_lite.judging import attempt_verdicts
 from expo_lite.leaks import leaked_phrase
 from expo_lite.prompts import near_miss
 from expo_lite.sampler import SampleRequest
@@ -68,7 +69,7 @@ def sampled(
 
 def counts(parts: Assembly, problems: Sequence[Problem], written: Sequence[Sequence[Completion]]) -> list[int]:
     """Right answers by problem."""
-    return [of_p.count(Verdict.CORRECT) for of_p in parts.verifier.judge_completions(problems, written)]
+    return [of_p.count(Verdict.CORRECT) for of_p in attempt_verdicts(parts.judge, problems, written)]
 
 
 def share(parts: Assembly, problems: Sequence[Problem], written: Sequence[Sequence[Completion]]) -> float:
