@@ -20,6 +20,7 @@ from transformers import (
 
 from expo_lite.config import Config, PolicyConfig
 from expo_lite.explain import Explainer
+from expo_lite.judging import Judge
 from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, add_adapter, load_policy
 from expo_lite.prompts import Prompts
@@ -92,17 +93,24 @@ class GradientRecorder(torch.optim.SGD):
 
 
 def tiny_trainer(
-    config: Config, policy: Policy, sampler: Any = None, optimizer: torch.optim.Optimizer | None = None
+    config: Config,
+    policy: Policy,
+    sampler: Any = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    judge: Judge | None = None,
 ) -> Trainer:
-    """A trainer with the real verifier and explainer; `sampler` is usually a `ScriptedSampler`."""
-    optimizer = optimizer or GradientRecorder(policy)
-    prompts, verifier = Prompts(policy.tokenizer, config.prompt), Verifier()
-    explainer = Explainer(config, sampler, prompts, verifier)
+    """A trainer with the real explainer and, unless another judge is given, the real verifier.
+
+    `sampler` is usually a `ScriptedSampler`.
+    """
+    optimizer, judge = optimizer or GradientRecorder(policy), judge or Verifier()
+    prompts = Prompts(policy.tokenizer, config.prompt)
+    explainer = Explainer(config, sampler, prompts, judge)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     memory = config.memory
     sizes = live_units(tokens=memory.micro_batch_tokens or 8192, chunk=memory.logprob_chunk or 1024)
     updater = Updater(config, policy, sizes, optimizer, scheduler)
-    return Trainer(config, sampler, prompts, verifier, explainer, updater)
+    return Trainer(config, sampler, prompts, judge, explainer, updater)
 
 
 def live_units(rollouts: int = 64, tokens: int = 8192, chunk: int = 1024) -> LiveUnits:
