@@ -1,6 +1,19 @@
-"""ExPO on one small GPU, or a CPU. Import the module you need: this package itself imports nothing heavy."""
+"""ExPO on one small GPU, or a CPU. Importing this loads nothing heavy; names are loaded when they are first used."""
 
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from expo_lite.api import ExPOTrainer, load_config
+    from expo_lite.config import Config
+    from expo_lite.errors import ExpoLiteError
+
+__all__ = ["Config", "ExPOTrainer", "ExpoLiteError", "load_config"]
+
+_WHERE = {"ExPOTrainer": "api", "load_config": "api", "Config": "config", "ExpoLiteError": "errors"}
 
 try:
     __version__ = version("expo-lite")
@@ -8,3 +21,13 @@ except PackageNotFoundError:  # a bare checkout that is on the path but not inst
     __version__ = "0+unknown"
 
 del PackageNotFoundError, version
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'expo_lite' has no attribute {name!r}")
+    return getattr(import_module(f"expo_lite.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -3,122 +3,49 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import torch
 from rich.console import Console
 
 from expo_lite.advice import advise
-from expo_lite.assemble import Assembly, assemble
+from expo_lite.assemble import Assembly
 from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
 from expo_lite.checks.scores import forgotten
 from expo_lite.checks.signal import rescue_line
 from expo_lite.config import Config
-from expo_lite.config_reader import Request
 from expo_lite.display import Display, comparison_table
-from expo_lite.environment import environment
-from expo_lite.errors import CheckpointError, ConfigError, MemoryBudgetError
+from expo_lite.errors import CheckpointError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
-from expo_lite.hub_access import hub_names, offline_if_unreachable
-from expo_lite.memory.budget import lowered
-from expo_lite.memory.cap import plan_here
 from expo_lite.memory.measure import gpu_peak
-from expo_lite.memory.oom import how_to_begin, how_to_go_on, is_out_of_memory
-from expo_lite.memory.remedies import require_fit
-from expo_lite.methods import require_an_initial_policy
+from expo_lite.memory.oom import how_to_go_on, is_out_of_memory
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
-from expo_lite.policy import resolve_device
 from expo_lite.problems import draw_problems
-from expo_lite.ranks import Ranks
-from expo_lite.rehearsal import expected, rehearse
-from expo_lite.rewards import Function, load_function
 from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
-from expo_lite.start import folder_of, start_run
 from expo_lite.stopping import StopRequest
 from expo_lite.trainer import StepReport
-
-
-def train(request: Request, console: Console | None = None, function: Function | None = None) -> int:
-    """Train from start, or from the last checkpoint with `request.resume`; returns the exit status.
-
-    `function` is the reward function where it is given in Python; else the configuration may name one.
-    Raises ExpoLiteError, with a sentence on what to do, for whatever the user can mend.
-    """
-    ranks = Ranks.launched()
-    console = console or Console(quiet=not ranks.is_first)
-    require_an_initial_policy(request.config)
-    function = function or load_function(request.config.reward.function)  # its mistakes before anything is loaded
-    if ranks.count > 1 and request.config.policy.backend == "unsloth":
-        raise ConfigError("policy.backend: unsloth is for one process (got several); set transformers")
-    device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
-    offline_if_unreachable(hub_names(request.config))
-    planned, budget = plan_here(request.config, device)
-    require_fit(request.config, planned, budget)
-    with run_of(request, ranks) as run:
-        console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
-        try:
-            with assemble(request.config, ranks, function) as parts:
-                for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
-                    console.print(note, style="yellow", highlight=False)
-                gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
-                run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
-                pace = rehearse(request.config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
-                pace_in_words = expected(request.config, planned, pace)
-                console.print(f"Dry pass: {pace_in_words}", style="dim", highlight=False, soft_wrap=True)
-                return Loop(request.config, run, parts, console).to_the_end()
-        except BaseException as error:  # Ctrl-C as well
-            out_of_memory_later = isinstance(error, MemoryBudgetError) and run.read(EVAL)
-            if run.checkpoints() or run.read(METRICS) or out_of_memory_later:
-                step = max([0, *(record["step"] for record in run.read(METRICS))])
-                run.status(step=step, state="failed", steps=request.config.steps)
-            elif not request.resume:
-                run.discard()  # nothing is in it yet, and the mended command should find the place free
-            if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
-                raise MemoryBudgetError(how_to_begin(error)) from None
-            raise
-
-
-@contextmanager
-def run_of(request: Request, ranks: Ranks) -> Iterator[RunDir]:
-    """The run's folder. Ranks but the first work in a copy that is thrown away: there is one writer.
-
-    Raises as `start_run`; where the first rank does, the launcher ends the others.
-    """
-    if ranks.is_first:
-        with start_run(request) as run:
-            ranks.wait()  # the others may copy what a resumed run has
-            ranks.wait()  # they have
-            yield run
-        return
-    ranks.wait()
-    with TemporaryDirectory(prefix="expo-lite-") as folder:
-        copy = Path(folder) / "run"
-        if request.resume:
-            shutil.copytree(folder_of(request), copy, ignore=shutil.ignore_patterns(".lock"))
-        ranks.wait()
-        config = request.config.model_copy(update={"run": str(copy)})
-        with start_run(replace(request, config=config)) as run:
-            yield run
-
-
-CURVES = "learning_curves.png"
 
 
 class Loop:
     """Steps of the trainer, with everything around them that a run's folder holds."""
 
-    def __init__(self, config: Config, run: RunDir, parts: Assembly, console: Console) -> None:
+    def __init__(
+        self,
+        config: Config,
+        run: RunDir,
+        parts: Assembly,
+        console: Console,
+        show: Callable[[Path], None] | None = None,
+    ) -> None:
         self.config = config
         self.run = run
         self.parts = parts
         self.console = console
+        self.show = show
         self.data = parts.problems.digest()
         self.progress = Progress(data=self.data)
         self.stop = StopRequest()
@@ -212,7 +139,9 @@ class Loop:
         display.validation(step, evaluation, worst)
         for warning in advise(self.run, self.config):
             display.note(warning, style="yellow")
-        plot_learning_curves(self.run, self.run.path / CURVES)
+        plot_learning_curves(self.run, self.run.curves)
+        if self.show is not None:
+            self.show(self.run.curves)
 
     def base_scores(self, name: str) -> Evaluation:
         """The base's scores (adapter off), from the folder if they were taken before."""
@@ -276,7 +205,7 @@ class Loop:
         rescued = rescue_line(self.run.read(METRICS), self.config.explanation.source)
         self.console.print(
             f"{rescued}Adapter of step {self.progress.best_step} (best on "
-            f"validation): {self.run.adapter}\nLearning curves: {self.run.path / CURVES}\n"
+            f"validation): {self.run.adapter}\nLearning curves: {self.run.curves}\n"
             f"More problems and samples: python -m expo_lite.evaluate {self.run.path}",
             highlight=False,
             soft_wrap=True,

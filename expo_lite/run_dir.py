@@ -115,6 +115,11 @@ class RunDir:
         return self.path / "adapter"
 
     @property
+    def curves(self) -> Path:
+        """The picture of the learning curves."""
+        return self.path / "learning_curves.png"
+
+    @property
     def readme(self) -> Path:
         """The model card."""
         return self.path / "README.md"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,7 +32,32 @@ def score(
     console: Console,
     function: Function | None = None,
 ) -> int:
-    """Answer the test problems, judge, and write results into `folder`; the exit status, 130 after Ctrl-C.
+    """`scored`, with its table printed; the exit status, 130 after Ctrl-C."""
+    found = scored(config, trained, models, ks, folder, console, function)
+    if found is None:
+        return entry.INTERRUPTED
+    console.print(results_table(found.results, found.title))
+    console.print(f"Results: {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+class Scored(NamedTuple):
+    """Results by level, and what they are."""
+
+    results: list[LevelResult]
+    title: str
+
+
+def scored(
+    config: Config,
+    trained: DataConfig | None,
+    models: Sequence[str],
+    ks: Sequence[int],
+    folder: Path,
+    console: Console,
+    function: Function | None = None,
+) -> Scored | None:
+    """Answer the test problems, judge, and write results into `folder`; None after Ctrl-C.
 
     `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known;
     `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
@@ -46,14 +72,12 @@ def score(
             answers = answer(config, problems, models, sheet, console, function)
         except KeyboardInterrupt:
             console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
-            return entry.INTERRUPTED
+            return None
         results = level_results(answers, ks)
         title = caption(results, config.rollout.temperature)
         record = {"settings": settings, "levels": [asdict(result) for result in results]}
         write(folder, record, results, title)
-    console.print(results_table(results, title))
-    console.print(f"Results: {folder}", highlight=False, soft_wrap=True)
-    return 0
+    return Scored(results, title)
 
 
 def answer(

@@ -24,9 +24,9 @@ def _train(argv: list[str]) -> int | None:
         return 0
     require_a_model(argv)
     import_early(request.config.policy)
-    from expo_lite import loop  # late: --help and --dry-run answer without loading torch
+    from expo_lite import session  # late: --help and --dry-run answer without loading torch
 
-    return loop.train(request)
+    return session.train(request)
 
 
 def plan_comment(config: Config) -> str:

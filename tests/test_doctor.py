@@ -18,8 +18,8 @@ from expo_lite.advice import diagnose
 from expo_lite.checks import Finding
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.doctor import main
-from expo_lite.loop import train
 from expo_lite.run_dir import RunDir
+from expo_lite.session import train
 from expo_lite.tiny import world
 
 SMALL = [

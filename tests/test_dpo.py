@@ -19,7 +19,6 @@ from trl import DPOTrainer
 
 from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError
-from expo_lite.loop import train
 from expo_lite.methods import METHODS, method_of
 from expo_lite.objectives import dpo_losses
 from expo_lite.pairs import preference_pairs, preference_weights
@@ -27,6 +26,7 @@ from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler
 from expo_lite.schedules import factor
 from expo_lite.sequences import training_sequences
+from expo_lite.session import train
 from expo_lite.types import Explanation, PreferencePair, RolloutGroup, TrainingSequence, Verdict
 
 BETA = 0.1

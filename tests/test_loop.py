@@ -28,10 +28,11 @@ from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import CheckpointError, ConfigError, ExpoLiteError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation, Evaluator, LevelScore
 from expo_lite.intervals import Estimate
-from expo_lite.loop import Loop, train
+from expo_lite.loop import Loop
 from expo_lite.problems import load_problems
 from expo_lite.run_dir import RunDir
 from expo_lite.sampler import Sampler
+from expo_lite.session import train
 from expo_lite.train import main
 from expo_lite.trainer import StepReport, Trainer
 from expo_lite.types import Problem
@@ -399,7 +400,7 @@ class TestOutOfMemoryForGood:
         def load(config: Config) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8.00 GiB.")
 
-        monkeypatch.setattr("expo_lite.loop.assemble", load)
+        monkeypatch.setattr("expo_lite.session.assemble", load)
         with pytest.raises(MemoryBudgetError, match=r"^memory\.budget_gib: .* before training began .*smaller policy"):
             start(config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -448,7 +449,7 @@ class TestStarting:
         def interrupt(config: Config) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("expo_lite.loop.assemble", interrupt)
+        monkeypatch.setattr("expo_lite.session.assemble", interrupt)
         with pytest.raises(KeyboardInterrupt):
             start(config, tmp_path / "mine")
         assert not (tmp_path / "mine").exists()

@@ -10,10 +10,10 @@ from rich.console import Console
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from expo_lite.config_reader import read_config, read_request
-from expo_lite.loop import train
 from expo_lite.preset_files import preset_path
 from expo_lite.prompts import Prompts
 from expo_lite.run_dir import EVAL, METRICS, RunDir
+from expo_lite.session import train
 from expo_lite.tiny.build import SHAPE, Corpus, train_base
 from expo_lite.tiny.tokenizer import build_tokenizer
 

@@ -1,0 +1,188 @@
+"""What the command line does, from Python: `from expo_lite import ExPOTrainer, load_config` (docs/python.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expo_lite.config import Config
+from expo_lite.config_reader import Request, read_config, resolve
+from expo_lite.entry import avoid_fragments, hush_libraries
+from expo_lite.errors import ConfigError
+from expo_lite.evaluate import read_asked
+from expo_lite.hub_access import hub_names, offline_if_unreachable
+from expo_lite.preset_files import preset_path
+from expo_lite.run_dir import METRICS, SAMPLES, RunDir
+from expo_lite.saved_adapter import shaped_like
+from expo_lite.start import default_folder, refuse_changes
+from expo_lite.unsloth_backend import import_early
+from expo_lite.yaml_file import Layer, read_yaml
+
+if TYPE_CHECKING:
+    from expo_lite.comparison import Comparer
+    from expo_lite.rewards import Function
+    from expo_lite.shown import Compared, Evaluated, Trained
+
+
+def load_config(source: str | Path = "tiny", **settings: Any) -> Config:
+    """A preset's name or a YAML file, and settings over it: `load_config("8gb", steps=50, rollout={"group_size": 4})`.
+
+    Settings of a section are a dictionary. Without `run`, the run's folder is the one the command line would take.
+    Raises ConfigError with every mistake, one per line.
+    """
+    is_file = isinstance(source, Path) or str(source).endswith((".yaml", ".yml"))
+    path = Path(source).expanduser() if is_file else preset_path(str(source))
+    config = resolve([read_yaml(path, str(source) if is_file else f"presets/{source}.yaml"), Layer(values=settings)])
+    if config.run is not None:
+        return config
+    request = Request(config, None if is_file else str(source), resume=False, dry_run=False)
+    return config.model_copy(update={"run": default_folder(request)})
+
+
+class ExPOTrainer:
+    """Trains, scores and explains with one configuration. Nothing is loaded before a method needs it.
+
+    `config` may be a preset's name or a file, too. `reward_function` has TRL's signature; what it must give for a
+    completion to count as right is `config.reward.solved`. Mistakes are kinds of ExpoLiteError.
+    """
+
+    def __init__(self, config: Config | str | Path = "tiny", reward_function: Function | None = None) -> None:
+        config = config if isinstance(config, Config) else load_config(config)
+        if reward_function is not None and config.reward.function is None:
+            from expo_lite.rewards import function_name
+
+            named = config.reward.model_copy(update={"function": function_name(reward_function)})
+            config = config.model_copy(update={"reward": named})
+        if config.run is None:
+            config = config.model_copy(update={"run": default_folder(Request(config, None, False, False))})
+        self.config = config
+        self.reward_function = reward_function
+        self._comparer: Comparer | None = None
+
+    @property
+    def run(self) -> Path:
+        """The run's folder, as `python -m expo_lite.train` makes it."""
+        return Path(self.config.run or "").expanduser()
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the learning curves, renewed with each validation."""
+        return RunDir(self.run).curves
+
+    def __enter__(self) -> ExPOTrainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model that `compare` and `explain` keep open."""
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
+
+    def train(self) -> Trained:
+        """Train. A run that was stopped goes on from its last checkpoint; a finished one is left as it is.
+
+        Ctrl-C, or a notebook's stop button, ends it after the step under way, and nothing is lost. Raises ConfigError
+        where the run's folder holds a run with other settings.
+        """
+        self.close()
+        self._prepare()
+        from expo_lite import notebook, session
+        from expo_lite.shown import Trained
+
+        begun = RunDir(self.run)
+        if begun.config.is_file():
+            refuse_changes(read_config(begun.config), self.config, begun)
+        if not self._finished():
+            request = Request(self.config, None, resume=begun.config.is_file(), dry_run=False)
+            session.train(request, notebook.console(), self.reward_function, notebook.live_picture())
+        return Trained(self.run, RunDir(self.run).read_status().get("step", 0), self.config.steps)
+
+    def evaluate(
+        self,
+        k: Sequence[int] = (1, 4),
+        samples: int | None = None,
+        problems: int | None = None,
+        temperature: float | None = None,
+    ) -> Evaluated:
+        """pass@k of base and adapter on held-out problems by level; the answers are kept in the run's folder.
+
+        `samples` completions a problem (the largest k), `problems` a level (data.test_problems). Raises ConfigError
+        before there is an adapter.
+        """
+        self.close()
+        if not RunDir(self.run).adapter.is_dir():
+            raise ConfigError(f"evaluate: {self.run} has no adapter yet; train() saves one at its first validation")
+        self._prepare()
+        from expo_lite import notebook, scoring
+        from expo_lite.shown import Evaluated
+
+        given = {"samples": samples or max(k), "problems": problems, "temperature": temperature}
+        named = {name: str(value) for name, value in given.items() if value is not None}
+        words = [word for name, value in named.items() for word in (f"--{name}", value)]
+        folder = self.run / "-".join(["evaluation", *(f"{name}{value}" for name, value in named.items())])
+        asked = read_asked([str(self.run), "--k", *map(str, k), *words, "--to", str(folder)])
+        found = scoring.scored(
+            asked.config,
+            asked.config.data,
+            asked.models,
+            asked.ks,
+            asked.folder,
+            notebook.console(),
+            self.reward_function,
+        )
+        if found is None:
+            raise KeyboardInterrupt
+        return Evaluated(found.results, found.title, asked.folder)
+
+    def compare(self, question: str, answer: str = "") -> Compared:
+        """The question answered by the base and, once there is one, by the trained adapter.
+
+        With the known answer also explained, and judged. The model stays open for the next question.
+        """
+        from expo_lite.shown import Compared
+        from expo_lite.types import Problem
+
+        adapter = RunDir(self.run).adapter
+        trained = adapter.is_dir()
+        comparer = self._open(adapter if trained else None)
+        if trained:
+            comparer.use_adapter(adapter)
+        return Compared(comparer.compare(Problem("asked", question, answer), trained, self.config.seed))
+
+    def explain(self, question: str, answer: str) -> Compared:
+        """`compare` with the known answer: what the model writes when told, and whether training would take it."""
+        if not answer:
+            raise ConfigError("explain: give the known answer (compare() does without)")
+        return self.compare(question, answer)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record per step; docs/reading-a-run.md says what the numbers mean."""
+        return RunDir(self.run).read(METRICS)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Attempts and explanations, accepted or not and why."""
+        return RunDir(self.run).read(SAMPLES)
+
+    def _finished(self) -> bool:
+        status = RunDir(self.run).read_status() if self.run.is_dir() else {}
+        return status.get("state") == "finished" and status.get("steps") == self.config.steps
+
+    def _open(self, adapter: Path | None) -> Comparer:
+        if self._comparer is None:
+            self._prepare()
+            from expo_lite.assemble import assemble_comparer
+
+            config = shaped_like(adapter, self.config) if adapter else self.config
+            self._comparer = assemble_comparer(config, self.reward_function)
+        return self._comparer
+
+    def _prepare(self) -> None:
+        """What entry points do before they load anything."""
+        hush_libraries()
+        avoid_fragments()
+        offline_if_unreachable(hub_names(self.config))
+        import_early(self.config.policy)
