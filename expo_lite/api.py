@@ -163,6 +163,13 @@ class ExPOTrainer:
         """One record per step; docs/reading-a-run.md says what the numbers mean."""
         return RunDir(self.run).read(METRICS)
 
+    def validations(self) -> dict[int, dict[int, float]]:
+        """Held-out problems solved (pass@1, shares) by step and level; step 0 is the base."""
+        from expo_lite.evaluation import validations
+
+        found = validations(RunDir(self.run))
+        return {step: {s.level: s.pass_at_1.mean for s in scores.levels} for step, scores in found.items()}
+
     def samples(self) -> list[dict[str, Any]]:
         """Attempts and explanations, accepted or not and why."""
         return RunDir(self.run).read(SAMPLES)

@@ -11,6 +11,7 @@ import numpy as np
 from expo_lite.intervals import Estimate, pass_at_k, share_interval
 from expo_lite.judging import Judge, attempt_verdicts
 from expo_lite.prompts import Prompts
+from expo_lite.run_dir import EVAL, RunDir
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Answered, Problem, Verdict
 
@@ -58,6 +59,12 @@ class Evaluation:
                 for score in levels
             ]
         )
+
+
+def validations(run: RunDir) -> dict[int, Evaluation]:
+    """What a run has scored on its validation problems by step: the base at 0, then the adapter."""
+    records = [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")]
+    return {record["step"]: Evaluation.from_record(record["levels"]) for record in records}
 
 
 class Evaluator:

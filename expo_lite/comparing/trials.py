@@ -19,9 +19,9 @@ from expo_lite.comparing.variants import Variant
 from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import ConfigError
-from expo_lite.evaluation import Evaluation
+from expo_lite.evaluation import validations
 from expo_lite.metrics import PHASES, SOUND
-from expo_lite.run_dir import EVAL, METRICS, RunDir
+from expo_lite.run_dir import METRICS, RunDir
 from expo_lite.saved_adapter import WEIGHTS
 from expo_lite.start import changes, short
 
@@ -162,7 +162,7 @@ class Outcome:
     @classmethod
     def of(cls, run: RunDir) -> Outcome:
         """Read a run's folder."""
-        config, metrics, validations = read_config(run.config), run.read(METRICS), _validations(run)
+        config, metrics, scored = read_config(run.config), run.read(METRICS), validations(run)
 
         def total(name: str) -> float:
             return sum(record.get(name, 0) for record in metrics)
@@ -170,7 +170,7 @@ class Outcome:
         groups = len(metrics) * config.rollout.prompts_per_step
         return cls(
             config=config,
-            validation=max(evaluation.mean_pass_at_1 for step, evaluation in validations.items() if step),
+            validation=max(evaluation.mean_pass_at_1 for step, evaluation in scored.items() if step),
             seconds=sum(total(f"{phase}_seconds") for phase in PHASES),
             generated_tokens=total("generated_tokens"),
             taught_nothing_share=1 - total("groups_taught") / groups,
@@ -178,16 +178,10 @@ class Outcome:
             wrong_steps_share=_share(metrics, "explanations_trained_wrong_steps", "explanations_trained"),
             curve={
                 step: {score.level: score.pass_at_1.mean for score in evaluation.levels}
-                for step, evaluation in validations.items()
+                for step, evaluation in scored.items()
             },
             steps_right={record["step"]: record[SOUND] for record in metrics if SOUND in record},
         )
-
-
-def _validations(run: RunDir) -> dict[int, Evaluation]:
-    """The base's (step 0) and every later validation."""
-    records = [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")]
-    return {record["step"]: Evaluation.from_record(record["levels"]) for record in records}
 
 
 def _share(metrics: Sequence[dict], part: str, whole: str) -> float | None:
