@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from expo_lite.errors import CheckpointError, ConfigError, DataError, ExpoLiteError
@@ -44,8 +45,9 @@ def avoid_fragments() -> None:
 
 
 def hush_libraries() -> None:
-    """Silence a warning that asks for no action; it comes while bitsandbytes is imported, so this must run before.
+    """Silence warnings that ask for no action. The first comes while bitsandbytes is imported, so this must run before.
 
     It misses a CPU kernel for repacked weights, and repacking is what `policy.avoid_in_place_repacking` turns off.
     """
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in a notebook without ipywidgets

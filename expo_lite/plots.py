@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # before pyplot: no window, also on a machine without a screen
-import matplotlib.pyplot as plt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # without pyplot: no window, and no figure of a user's own is touched
 
 from expo_lite.metrics import SOUND
 from expo_lite.results import ADAPTER, BASE, LevelResult
@@ -20,20 +18,20 @@ def plot_learning_curves(run: RunDir, path: Path) -> None:
     """Validation pass@1 by level, failed and rescued groups, and what became of explanations, against steps."""
     metrics = run.read(METRICS)
     explained = [record for record in metrics if record["explanations_written"]]
-    figure, panels = plt.subplots(1, 3 if explained else 2, figsize=(15 if explained else 11, 4), layout="constrained")
+    figure = Figure(figsize=(15 if explained else 11, 4), layout="constrained")
+    panels = figure.subplots(1, 3 if explained else 2)
     plot_levels(panels[0], [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")])
     plot_groups(panels[1], metrics)
     if explained:
         plot_explanations(panels[2], explained)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def plot_levels(axes: Axes, records: list[dict]) -> None:
     """One line a level, with its interval shaded."""
     steps = [record["step"] for record in records]
     levels = sorted({score["level"] for record in records for score in record["levels"]})
-    colors = plt.get_cmap("viridis")
+    colors = colormaps["viridis"]
     for index, level in enumerate(levels):
         estimates = [s["pass_at_1"] for record in records for s in record["levels"] if s["level"] == level]
         color = colors(0.9 * index / max(1, len(levels) - 1))
@@ -75,13 +73,13 @@ def plot_results(results: Sequence[LevelResult], path: Path) -> None:
     """A panel for each k: pass@k by level, base beside adapter, with intervals."""
     ks = list(next(iter(results[0].pass_at.values())))
     size = (max(4.0, 3.6 * len(ks)), 3.6)
-    figure, panels = plt.subplots(1, len(ks), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(ks), sharey=True, squeeze=False)
     for axes, k in zip(panels[0], ks, strict=True):
         plot_bars(axes, results, k)
     panels[0][0].set(ylabel="test problems solved (%)", ylim=(0, 105))
     figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def plot_bars(axes: Axes, results: Sequence[LevelResult], k: int) -> None:
@@ -101,14 +99,14 @@ def plot_bars(axes: Axes, results: Sequence[LevelResult], k: int) -> None:
 
 def plot_properties(rows: list[dict], path: Path) -> None:
     """Negative log-likelihood per token, and log pi(a* | q, c), by level and kind of text; rows are `readings.Row`s."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    (left, right) = figure.subplots(1, 2)
     plot_kinds(left, [row for row in rows if row["measure"] == "nll_nats_per_token"])
     left.set(title="How unlikely a text is without the hint", ylabel="NLL per token (nats)")
     plot_kinds(right, [row for row in rows if row["measure"] == "answer_logprob_nats"])
     right.set(title="How likely the true answer is after it", ylabel="log π(a* | q, c) (nats)")
     right.legend(*left.get_legend_handles_labels(), frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def plot_kinds(axes: Axes, rows: list[dict]) -> None:

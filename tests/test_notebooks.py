@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -129,7 +130,7 @@ def test_an_interrupted_cell_goes_on(client: Any, tmp_path: Path) -> None:
     def stop_after_two_steps() -> None:
         while len(run.read(METRICS)) < 2:
             time.sleep(0.05)
-        running.km.interrupt_kernel()
+        os.kill(running.km.provisioner.pid, signal.SIGINT)
 
     with running.setup_kernel():
         for index, cell in enumerate(notebook.cells[:-1]):

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from expo_lite.comparing.lines import Counts, Line
 from expo_lite.intervals import seed_and_problem_interval
 
 HARDEST = 2  # levels whose mean the curves show
 WINDOW = 10  # steps that the share of sound explanations is a mean of; a single step has few
-COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 
 
 def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, path: Path) -> None:
@@ -25,7 +26,8 @@ def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, p
     Right, where steps can be checked: the share of explanations with a right answer whose every step is right.
     """
     checked = any(trial.outcome.steps_right for line in lines for trial in line.trials)
-    figure, panels = plt.subplots(1, 2 + checked, figsize=(12 + 5 * checked, 4.2), layout="constrained")
+    figure = Figure(figsize=(12 + 5 * checked, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2 + checked)
     left, right = panels[:2]
     for number, line in enumerate(lines):
         plot_curve(left, line, COLORS[number % len(COLORS)])
@@ -36,7 +38,6 @@ def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, p
     plot_scores(right, lines, base, samples, k)
     figure.legend(*right.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def plot_curve(axes: Axes, line: Line, color: str) -> None:
