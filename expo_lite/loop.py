@@ -12,7 +12,7 @@ from rich.console import Console
 
 from expo_lite.advice import advise
 from expo_lite.assemble import Assembly, assemble
-from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
+from expo_lite.checkpoint import ADAPTER_WEIGHTS, Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
 from expo_lite.checks.scores import forgotten
 from expo_lite.checks.signal import rescue_line
 from expo_lite.config import Config
@@ -21,6 +21,7 @@ from expo_lite.display import Display, comparison_table
 from expo_lite.environment import environment
 from expo_lite.errors import CheckpointError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
+from expo_lite.files import sha256
 from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.memory.budget import lowered
 from expo_lite.memory.cap import plan_here
@@ -33,7 +34,7 @@ from expo_lite.plots import plot_learning_curves
 from expo_lite.policy import resolve_device
 from expo_lite.problems import draw_problems
 from expo_lite.rehearsal import expected, rehearse
-from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.run_dir import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
 from expo_lite.start import start_run
 from expo_lite.stopping import StopRequest
@@ -168,13 +169,14 @@ class Loop:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
         evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
         worst = max(0.0, *forgotten(base.record(), evaluation.record()).values())
+        saved = {}
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
-        self.run.append(
-            EVAL, {"step": step, "name": "validation", "levels": evaluation.record(), "forgotten_share_max": worst}
-        )
+            saved = {ADAPTER_DIGEST: sha256(self.run.adapter / ADAPTER_WEIGHTS)}
+        record = {"levels": evaluation.record(), "forgotten_share_max": worst, **saved}
+        self.run.append(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         for warning in advise(self.run, self.config):
             display.note(warning, style="yellow")
