@@ -169,13 +169,12 @@ class Loop:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
         evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
         worst = max(0.0, *forgotten(base.record(), evaluation.record()).values())
-        saved = {}
+        record = {"levels": evaluation.record(), "forgotten_share_max": worst}
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
-            saved = {ADAPTER_DIGEST: sha256(self.run.adapter / ADAPTER_WEIGHTS)}
-        record = {"levels": evaluation.record(), "forgotten_share_max": worst, **saved}
+            record[ADAPTER_DIGEST] = sha256(self.run.adapter / ADAPTER_WEIGHTS)
         self.run.append(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         for warning in advise(self.run, self.config):
