@@ -61,9 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--merged", action="store_true", help="a whole model instead of the adapter, in the type that the base is in"
     )
-    parser.add_argument(
-        "--push-to-hub", metavar="NAME", help="upload it into a new repository too, such as me/my-model"
-    )
+    parser.add_argument("--push-to-hub", metavar="NAME", help="upload it too, into a new repository such as me/mine")
     parser.add_argument("--private", action="store_true", help="make that repository private")
     parser.add_argument(
         "--unchecked", action="store_true", help="export a run that is too old to have noted its adapter's digest"
@@ -93,8 +91,8 @@ def finished(run: RunDir) -> RunDir:
     if state != "finished":
         again = f"python -m expo_lite.train --resume --run {run.path}"
         raise CheckpointError(
-            f"{run.path} is not finished ({state}, step {step} of {status.get('steps', '?')}), so its adapter may not be "
-            f"the best, and has not been tested. To go on: {again}\n"
+            f"{run.path} is not finished ({state}, step {step} of {status.get('steps', '?')}), so its adapter has not "
+            f"been tested, and a better one may follow. To go on: {again}\n"
             f"To end it where it stands, and test what is best so far: {again} --steps {step}"
         )
     return run

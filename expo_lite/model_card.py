@@ -51,10 +51,10 @@ def model_card(
 
 # {config.policy.model}, {kind}
 
-{METHODS[method_of(config)].title} (`{method_of(config)}`) for {progress.step} steps on `{config.data.source}`, with \
-[ExPO-Lite](https://arxiv.org/abs/2507.02834)
-(explanations: {config.explanation.source}, seed {config.seed}).
-The adapter of step {progress.best_step} was best on validation. {start_of(config)}
+{METHODS[method_of(config)].title} (`{method_of(config)}`) for {progress.step} steps on `{config.data.source}` \
+(explanations: {config.explanation.source}, seed {config.seed}),
+with ExPO-Lite, after [ExPO](https://arxiv.org/abs/2507.02834).
+The adapter of step {progress.best_step} was best on validation.{start_of(config)}
 
 ## Scores
 
@@ -75,7 +75,7 @@ All settings are in `{form.settings}`. {versions(packages)}
 
 ## Limits
 
-{limits(config, form)}
+{limits(config)}
 """
 
 
@@ -94,7 +94,7 @@ def front_matter(config: Config, form: Form) -> str:
 
 def start_of(config: Config) -> str:
     """What the adapter began as, where it did not begin at nothing."""
-    return f"It went on from the adapter `{config.policy.adapter}`." if config.policy.adapter else ""
+    return f" It went on from the adapter `{config.policy.adapter}`." if config.policy.adapter else ""
 
 
 def scores(config: Config, before: Evaluation, after: Evaluation) -> str:
@@ -120,21 +120,21 @@ def later(more: str) -> str:
 
 def how_to_load(config: Config, form: Form) -> str:
     """A program that answers one question."""
-    base, folder, inside = f'"{model_source(config.policy.model)}"', "adapter", ""
-    if form is not RUN:
-        folder = "."
-        if config.policy.model == TINY and not form.merged:
-            base, inside = "folder", f', subfolder="{TINY_IN_EXPORT}"'
+    base = model_source(config.policy.model)
+    where, folder = "this folder, or put its name on the Hub here", "."
+    if form is RUN:
+        where, folder = "the run's folder", "adapter"
+    elif form is ADAPTER and config.policy.model == TINY:
+        where, base = "this folder", TINY_IN_EXPORT
     if form.merged:
-        base, load = "folder", "AutoModelForCausalLM.from_pretrained(folder)"
+        imported, load = "", "AutoModelForCausalLM.from_pretrained(folder)"
     else:
-        load = f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base}{inside}), folder)"
-    peft = "" if form.merged else "from peft import PeftModel\n"
-    where = "the run's folder" if form is RUN else "this folder, or put its name on the Hub here"
-    return f"""{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
+        imported = "from peft import PeftModel\n"
+        load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), folder)'
+    return f"""{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "{folder}"  # in {where}
-tokenizer = AutoTokenizer.from_pretrained({base if form is RUN else "folder"})
+tokenizer = AutoTokenizer.from_pretrained({f'"{base}"' if form is RUN else "folder"})
 model = {load}
 task = {config.prompt.task!r}
 messages = [{{"role": "user", "content": task.replace("{{question}}", "What is 12+34?")}}]
@@ -150,13 +150,12 @@ def versions(packages: Mapping[str, str] | None) -> str:
     return f"Made with {', '.join(f'{name} {version}' for name, version in packages.items())}."
 
 
-def limits(config: Config, form: Form) -> str:
+def limits(config: Config) -> str:
     """What a reader should not take from the scores."""
     sentences = [
         "It was trained on final answers that a program can check; nothing but the scores above has been measured, and "
         "other abilities, also those of the base, may have suffered."
     ]
     if config.policy.quantization == "nf4":
-        base = "the base in 4 bit; over 16-bit weights, as here," if form.merged else "the base in 4 bit; over another"
-        sentences.append(f"Trained and scored over {base} answers can differ.")
+        sentences.append("It was trained and scored over the base in 4 bit; over 16-bit weights answers can differ.")
     return " ".join([*sentences, "The base's licence holds for what is made from it."])

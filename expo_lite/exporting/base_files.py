@@ -45,21 +45,21 @@ def described_by(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
     return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
-def read_model_config(folder: Path) -> dict[str, Any]:
-    """config.json. Raises ConfigError where it cannot be read."""
+def read_json(path: Path) -> dict[str, Any]:
+    """One of a base's JSON files. Raises ConfigError where it cannot be read."""
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"policy.model: {folder / CONFIG} cannot be read: {error}") from None
+        raise ConfigError(f"policy.model: {path} cannot be read: {error}") from None
 
 
 def refuse_quantised(folder: Path, model: str) -> None:
     """Raises ConfigError for a base whose files hold quantised weights: merging into those would round twice."""
-    if read_model_config(folder).get("quantization_config"):
+    if read_json(folder / CONFIG).get("quantization_config"):
         raise ConfigError(
-            f"policy.model: the files of {model} are quantised, and an adapter is merged into 16-bit weights only. Where "
-            "the same model is stored in 16 bit, name that as policy.model in the run's config.yaml; or export without "
-            "--merged."
+            f"policy.model: the files of {model} are quantised, and an adapter is merged into 16-bit weights only. "
+            "Where the same model is stored in 16 bit, name that as policy.model in the run's config.yaml; or export "
+            "without --merged."
         )
 
 
@@ -68,8 +68,7 @@ def weight_files(folder: Path, model: str) -> list[Path]:
     if (folder / _ONE).is_file():
         return [folder / _ONE]
     if (folder / _INDEX).is_file():
-        names = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        files = [folder / name for name in sorted(set(names))]
+        files = [folder / name for name in sorted(set(read_json(folder / _INDEX).get("weight_map", {}).values()))]
         missing = [path.name for path in files if not path.is_file()]
         if missing:
             raise ConfigError(f"policy.model: {folder} has no {', '.join(missing)}, which its {_INDEX} names")

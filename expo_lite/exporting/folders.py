@@ -22,7 +22,7 @@ from expo_lite.exporting.base_files import (
     base_folder,
     beside_weights,
     described_by,
-    read_model_config,
+    read_json,
     refuse_quantised,
     stored_tensors,
     weight_files,
@@ -72,7 +72,7 @@ def export_merged(run: FinishedRun, to: Path, told: Callable[[int, int], None]) 
     with written(to, total) as folder:
         merge(run.adapter, stored, folder, add)
         copy([*described_by(base, (*TOKENIZER, *MODEL)), *beside_weights(base)], folder)
-        settings = read_model_config(base) | {"dtype": merged_type(run.adapter, stored)}
+        settings = read_json(base / CONFIG) | {"dtype": merged_type(run.adapter, stored)}
         settings.pop("torch_dtype", None)  # its older name
         files.write_text(folder / CONFIG, files.to_json(settings, indent=2) + "\n")
         describe(run, folder, MERGED)
@@ -108,7 +108,8 @@ def copy(paths: list[Path], folder: Path) -> None:
 
 def describe(run: FinishedRun, folder: Path, form: Form) -> None:
     """Write the settings and the model card."""
-    files.write_text(folder / form.settings, dump_yaml(run.config))
+    elsewhere = run.config.model_copy(update={"run": None})  # where the run was means nothing there
+    files.write_text(folder / form.settings, dump_yaml(elsewhere))
     card = model_card(run.config, run.progress, run.before, run.after, form, run.packages, run.more)
     files.write_text(folder / "README.md", card)
 

@@ -1,7 +1,7 @@
 """Base and adapter -> one model in 16 bit: the base's files, with W + scale B A where the adapter has a layer.
 
-Each file is copied and the changed tensors are written into the copy at their places. So names, shapes, types and shards
-are the base's, everything else is the same byte for byte, and only one tensor is in memory at a time.
+Each file is copied and the changed tensors are written into the copy at their places. So names, shapes, types and
+shards are the base's, everything else is the same byte for byte, and only one tensor is in memory at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
 def refuse_unmergeable(adapter: Adapter, stored: Mapping[str, Stored], model: str) -> None:
-    """Raises ConfigError where a layer of the adapter is not in the base's files by that name, shape and a plain type."""
+    """Raises ConfigError where the base's files lack a layer of the adapter, by its name and shape and unquantised."""
     for layer, (a, b) in adapter.matrices.items():
         name, shape = weight_of(layer), (b.shape[0], a.shape[1])
         found = stored.get(name)
@@ -72,6 +72,6 @@ def weight_of(layer: str) -> str:
     return f"{layer}.weight"
 
 
-def as_bytes(tensor: Tensor) -> memoryview:
+def as_bytes(tensor: Tensor) -> bytes:
     """The numbers as they stand in a file."""
-    return memoryview(tensor.contiguous().view(torch.uint8).numpy())
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
