@@ -36,7 +36,8 @@ class HubStandIn:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            commit = {"commitUrl": f"{self.url}/commit/1", "commitOid": "1", "success": True}
+            name = path.removeprefix("/api/models/").removesuffix("/commit/main")
+            commit = {"commitUrl": f"{self.url}/{name}/commit/1", "commitOid": "1", "success": True}
             return 200, commit
         return 200, {}
 
