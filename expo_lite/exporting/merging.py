@@ -6,12 +6,13 @@ shards are the base's, everything else is the same byte for byte, and only one t
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from expo_lite.errors import CheckpointError, ConfigError
@@ -47,18 +48,27 @@ def merge(adapter: Adapter, stored: Mapping[str, Stored], folder: Path, told: Ca
     """
     for path in sorted({tensor.file for tensor in stored.values()}):
         copy = shutil.copyfile(path, folder / path.name)
-        with safe_open(path, "pt") as base, open(copy, "r+b") as out:
+        with open(copy, "r+b") as file:
             for layer in adapter.matrices:
-                tensor = stored[weight_of(layer)]
-                if tensor.file == path:
-                    out.seek(tensor.start)
-                    out.write(as_bytes(merged(base.get_tensor(weight_of(layer)), adapter, layer)))
+                place = stored[weight_of(layer)]
+                if place.file == path:
+                    weight = read(file, place)
+                    file.seek(place.start)
+                    file.write(as_bytes(merged(weight, adapter, layer)))
         told(copy.stat().st_size)
+
+
+def read(file: BinaryIO, place: Stored) -> Tensor:
+    """One tensor. Not through a memory map of the file, which would count as memory once it has been read through."""
+    dtype = TYPES[place.dtype]
+    file.seek(place.start)
+    numbers = bytearray(file.read(math.prod(place.shape) * dtype.itemsize))
+    return torch.frombuffer(numbers, dtype=dtype).view(place.shape)
 
 
 def merged(weight: Tensor, adapter: Adapter, layer: str) -> Tensor:
     """W + scale B A in float32, rounded once to the type of `weight`. Raises CheckpointError where it is not finite."""
-    result = (weight.float() + adapter.delta(layer)).to(weight.dtype)
+    result = adapter.delta(layer).add_(weight).to(weight.dtype)
     if not torch.isfinite(result).all():
         raise CheckpointError(
             f"{weight_of(layer)} holds numbers that are not finite in {weight.dtype} once base and adapter are added; "
