@@ -374,7 +374,7 @@ class TestRefused:
             ({Q_A: lambda m: m[:2].clone()}, "the matrices of model.layers.1.self_attn.q_proj do not have the rank"),
             ({Q_A: lambda m: m[:, :9].clone()}, "no linear layer model.layers.1.self_attn.q_proj of 64 x 9"),
             ({Q_A: lambda m: m[0].clone()}, "which is no matrix of a LoRA adapter"),
-            (dict.fromkeys([f"q_proj__lora_{x}__weight" for x in "AB"], lambda m: None), "has nothing for model.layers.0"),
+            (dict.fromkeys([f"q_proj__lora_{x}__weight" for x in "AB"], lambda m: None), "has nothing for model"),
         ],
         ids=["nan", "lonely", "rank", "shape", "vector", "targets"],
     )  # fmt: skip
