@@ -177,7 +177,8 @@ class TestMerged:
         expected = merged_by_peft(base, run.adapter)
         assert all(torch.equal(tensor, expected[name].to(dtype)) for name, tensor in tensors(out).items())
         assert AutoModelForCausalLM.from_pretrained(out).dtype == dtype
-        assert "torch_dtype" not in json.loads((out / "config.json").read_text())
+        written = json.loads((out / "config.json").read_text())
+        assert "torch_dtype" not in written and written["dtype"] == str(dtype).removeprefix("torch.")
 
     def test_several_files(self, tmp_path: Path) -> None:
         base = store_as(save_base(tmp_path / "base"), torch.bfloat16, max_shard_size="50KB")
