@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -44,7 +43,7 @@ def settings_of(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """The same for the same content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return files.sha256(path)[:16]
 
 
 class AnswerSheet:

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a model, as a preset, a file and flags say",
     "compare": "train several methods and seeds, and report on all",
     "evaluate": "score base and adapter on held-out problems: pass@k by level, with intervals",
+    "export": "make a run's adapter, or base and adapter merged, a folder to share and to load elsewhere",
     "app": "show before, after and why in the browser",
     "doctor": "say why a run learns, or does not, and what to change",
     "plan": "say whether a run fits a GPU, before anything is loaded",

@@ -12,19 +12,20 @@ from rich.console import Console
 
 from expo_lite.advice import advise
 from expo_lite.assemble import Assembly
-from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
+from expo_lite.checkpoint import ADAPTER_WEIGHTS, Progress, load_adapter, load_checkpoint, save_adapter, save_checkpoint
 from expo_lite.checks.scores import forgotten
 from expo_lite.checks.signal import rescue_line
 from expo_lite.config import Config
 from expo_lite.display import Display, comparison_table
 from expo_lite.errors import CheckpointError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
+from expo_lite.files import sha256
 from expo_lite.memory.measure import gpu_peak
 from expo_lite.memory.oom import how_to_go_on, is_out_of_memory
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.problems import draw_problems
-from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.run_dir import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
 from expo_lite.stopping import StopRequest
 from expo_lite.trainer import StepReport
@@ -129,13 +130,13 @@ class Loop:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
         evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
         worst = max(0.0, *forgotten(base.record(), evaluation.record()).values())
+        record = {"levels": evaluation.record(), "forgotten_share_max": worst}
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
-        self.run.append(
-            EVAL, {"step": step, "name": "validation", "levels": evaluation.record(), "forgotten_share_max": worst}
-        )
+            record[ADAPTER_DIGEST] = sha256(self.run.adapter / ADAPTER_WEIGHTS)
+        self.run.append(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         for warning in advise(self.run, self.config):
             display.note(warning, style="yellow")

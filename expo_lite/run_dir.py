@@ -20,6 +20,8 @@ from expo_lite.errors import CheckpointError
 from expo_lite.run_lock import RunLock, is_held
 
 METRICS, SAMPLES, EVAL = "metrics.jsonl", "samples.jsonl", "eval.jsonl"
+ADAPTER_DIGEST = "adapter_sha256"
+"""In the records of validations after which the adapter was saved: the digest of its weights."""
 _LOCK = ".lock"
 _STEP = re.compile(r"step_(\d{6,})")
 

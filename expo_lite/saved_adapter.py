@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,16 +71,19 @@ def adapter_folder(adapter: str) -> Path:
     return folder
 
 
-def from_hub(adapter: str) -> Path:
-    """The folder that an adapter on the Hub is downloaded to. Raises ConfigError where the Hub does not give it."""
+def from_hub(name: str, patterns: Sequence[str] = (SETTINGS, WEIGHTS), setting: str = "policy.adapter") -> Path:
+    """The folder that these files of a Hub repository are downloaded to, by default an adapter's.
+
+    Raises ConfigError, which names `setting`, where the Hub does not give them.
+    """
     from huggingface_hub import snapshot_download  # late: slow to import, and a local folder needs none of it
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(adapter, allow_patterns=[SETTINGS, WEIGHTS]))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise ConfigError(
-            f"policy.adapter: cannot load {adapter!r}: there is no such folder, and the Hub does not give it here: "
+            f"{setting}: cannot load {name!r}: there is no such folder, and the Hub does not give it here: "
             f"{first_line(error)}"
         ) from None
 
@@ -98,18 +102,21 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def require_plain(folder: Path, values: dict[str, Any]) -> None:
     """Raises ConfigError for what is more than low-rank matrices on linear layers."""
-    kind = values.get("peft_type")
-    unusual = [] if kind == "LORA" else [f"peft_type={kind}"]
-    unusual += [
-        f"{name}={value}" for name, value in values.items() if name not in FREE and value not in PLAIN.get(name, EMPTY)
-    ]
-    if not values.get("target_modules"):
-        unusual.append("no target_modules")
-    if unusual:
+    if found := unusual(values):
         raise ConfigError(
-            f"policy.adapter: {folder} is not a plain LoRA adapter ({', '.join(unusual)}). Only low-rank matrices on "
+            f"policy.adapter: {folder} is not a plain LoRA adapter ({', '.join(found)}). Only low-rank matrices on "
             "linear layers can be continued, since the model must be the base again with the adapter off."
         )
+
+
+def unusual(values: dict[str, Any]) -> list[str]:
+    """What an adapter's settings have beyond low-rank matrices on linear layers."""
+    kind = values.get("peft_type")
+    found = [] if kind == "LORA" else [f"peft_type={kind}"]
+    found += [
+        f"{name}={value}" for name, value in values.items() if name not in FREE and value not in PLAIN.get(name, EMPTY)
+    ]
+    return found if values.get("target_modules") else [*found, "no target_modules"]
 
 
 def require_agreement(config: PolicyConfig, values: dict[str, Any]) -> None:
