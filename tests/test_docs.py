@@ -35,7 +35,10 @@ from run_folders import against_base, write_run
 from expo_lite import cli
 from expo_lite.config_messages import sections, settings
 from expo_lite.config_reader import read_config, read_request
-from expo_lite.preset_files import presets
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
+from expo_lite.memory.plan import GIB
+from expo_lite.memory.shapes import find_shape
+from expo_lite.preset_files import preset_path, presets
 from expo_lite.start import default_folder
 
 NOT_RUN = dict(
@@ -300,3 +303,40 @@ def test_settings_exist(page: Path) -> None:
     named = set(re.findall(rf"(?<![\w./-])((?:{'|'.join(sections())})\.[a-z_]+)\b", code))
     files = {name for name in named if name.endswith((".py", ".yaml", ".md"))}
     assert named - files - set(settings()) == set()
+
+
+# ------------------------------------------------------------------------------------------------------- figures
+
+
+def rows(page: str, heading: str) -> dict[str, list[str]]:
+    """The table below a heading: cells by what stands in the first."""
+    section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
+    return {first: cells for first, *cells in lines[2:]}
+
+
+def planned(name: str, budget: float | None = None) -> BudgetedPlan:
+    config = read_config(preset_path(name))
+    shape = find_shape(config.policy.model)
+    return budgeted_plan(config, shape, budget or config.memory.budget_gib or 0, config.policy.device != "cpu")
+
+
+@pytest.mark.parametrize("name", presets())
+def test_the_table_of_presets_is_the_plans(name: str) -> None:
+    model, budget, generating, training, least, alive, tokens, _ = rows("docs/memory.md", "Presets")[name]
+    config, plan = read_config(preset_path(name)), planned(name)
+    assert name == "tiny" or config.policy.model == f"Qwen/{model}"
+    assert float(budget) == config.memory.budget_gib
+    assert [generating, training] == [
+        f"{peak / GIB:.1f}" for peak in (plan.plan.generation_peak, plan.plan.training_peak)
+    ]
+    assert int(alive) == plan.units.rollouts_alive
+    assert tokens == f"{config.rollout.max_prompt_tokens} + {config.rollout.max_new_tokens}"
+    assert planned(name, float(least)).fits
+    assert name == "tiny" or not planned(name, float(least) - 0.1).fits
+
+
+def test_presets_have_a_row_each() -> None:
+    assert list(rows("docs/memory.md", "Presets")) == presets()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in presets() if f"| `{name}` |" not in readme] == []
