@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import json
 import re
@@ -35,6 +36,7 @@ from run_folders import against_base, write_run
 from expo_lite import cli
 from expo_lite.config_messages import sections, settings
 from expo_lite.config_reader import read_config, read_request
+from expo_lite.environment import version_of
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import find_shape
@@ -340,3 +342,20 @@ def test_presets_have_a_row_each() -> None:
     assert list(rows("docs/memory.md", "Presets")) == presets()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in presets() if f"| `{name}` |" not in readme] == []
+
+
+CITED = re.compile(r"`([^`]+)` \(`((?:trl|unsloth|verl|expo_lite)/[^`]+)`\)")
+
+
+@pytest.mark.parametrize("package", ["expo_lite", "trl", "unsloth", "verl"])
+def test_what_the_comparison_cites(package: str) -> None:
+    """Each word stands in its file, as far as the package is installed in the version that was read."""
+    page = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
+    found = importlib.util.find_spec(package)  # finds without importing
+    if found is None or found.origin is None:
+        pytest.skip(f"{package} is not installed")
+    if package != "expo_lite" and (version_of(package) or "unknown") not in page:
+        pytest.skip(f"the page is about another version of {package}")
+    cited = [(word, file) for word, file in CITED.findall(page) if file.startswith(f"{package}/")]
+    texts = {file: (Path(found.origin).parents[1] / file).read_text(encoding="utf-8") for _, file in cited}
+    assert cited and [(word, file) for word, file in cited if word not in texts[file]] == []
