@@ -254,6 +254,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_named_functions_stand_in_the_file_they_lead_to(page: Path) -> None:
+    for symbol, target in re.findall(r"\[`([\w.]+)`\]\(([\w./]+\.py)\)", page.read_text(encoding="utf-8")):
+        name, code = symbol.split(".")[-1], (page.parent / target).read_text(encoding="utf-8")
+        assert re.search(rf"(?:def|class) {name}\b", code) or Path(target).stem == name, symbol
+
+
 def help_of(module: str) -> str:
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
