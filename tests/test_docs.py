@@ -145,7 +145,7 @@ def test_every_block_has_its_place() -> None:
     """A new command runs by itself; whatever else is in a block needs a row with a reason."""
     strange = [c.words for c in COMMANDS if c.module is None and reason(c.words) is None]
     strange += [f"```{b.language}" for b in BLOCKS if b.language not in (*SHELL, *CHECKED, "text", "mermaid")]
-    assert strange == []
+    assert strange == [], "give each a row with its reason in tests/data/blocks_not_run.md"
 
 
 def test_no_reason_without_a_block() -> None:
@@ -366,3 +366,15 @@ def test_what_the_comparison_cites(package: str) -> None:
     cited = [(word, file) for word, file in CITED.findall(page) if file.startswith(f"{package}/")]
     texts = {file: (Path(found.origin).parents[1] / file).read_text(encoding="utf-8") for _, file in cited}
     assert cited and [(word, file) for word, file in cited if word not in texts[file]] == []
+
+
+UNIT = re.compile(r"_(?:groups|taught|tokens_mean|share|seconds|nats|norm|rate|halvings|gib)$")
+
+
+def test_every_metric_of_the_code_is_explained() -> None:
+    """What a step writes is named with its unit; the page has a row for each (tests/test_doctor.py asks real runs)."""
+    files = ["metrics.py", "updater.py", "pairs.py", "trainer.py", "memory/measure.py"]
+    code = "\n".join((ROOT / "expo_lite" / name).read_text(encoding="utf-8") for name in files)
+    named = {name for name in re.findall(r"\"([a-z]+(?:_[a-z0-9]+)+)\"", code) if UNIT.search(name)}
+    page = (ROOT / "docs/reading-a-run.md").read_text(encoding="utf-8")
+    assert len(named) > 10 and [name for name in sorted(named) if f"`{name}`" not in page] == []
