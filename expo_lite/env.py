@@ -57,7 +57,7 @@ def report() -> Iterator[tuple[str, str]]:
         yield f"[{extra}]", f"{package} {version_of(package) or 'is not installed'}"
     yield "nvidia-smi", attempt(nvidia_smi)
     yield "import torch", attempt(lambda: _torch(importlib.import_module("torch")))
-    yield "import bitsandbytes", attempt(lambda: "works" if importlib.import_module("bitsandbytes") else "")
+    yield "import bitsandbytes", attempt(lambda: _works("bitsandbytes"))
     where = "this checkout" if (preset_folder().parent / "pyproject.toml").is_file() else "the installed package"
     yield "presets", f"{', '.join(presets()) or 'none'} (from {where})"
     yield "tiny base", attempt(lambda: whole(tiny_base()))
@@ -73,10 +73,16 @@ def attempt(read: Callable[[], str]) -> str:
 
 def anonymous(text: str) -> str:
     """Without folders and without the names of user and machine: messages of libraries hold them."""
-    text = _FOLDERS.sub(".../", text)
+    home = str(Path.home())
+    text = _FOLDERS.sub(".../", text.replace(home, "/home") if len(home) > 1 else text)  # it may have a space in it
     for name, instead in ((attempt(getpass.getuser), "USER"), (platform.node(), "HOST")):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, text) if name else text
     return text
+
+
+def _works(library: str) -> str:
+    importlib.import_module(library)
+    return "works"
 
 
 def _ram() -> str:

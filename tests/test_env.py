@@ -46,17 +46,17 @@ def test_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_personal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, "/home/zaphod")
+        monkeypatch.setenv(name, "/home/zaphod beeblebrox")
     monkeypatch.setattr(getpass, "getuser", lambda: "zaphod")
     monkeypatch.setattr(platform, "node", lambda: "heart-of-gold")
     monkeypatch.setattr(platform, "platform", lambda: "Linux-6.1-heart-of-gold")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    where = "/home/zaphod/secret/lib/libtorch.so: not found; C:\\Users\\zaphod\\x.dll on heart-of-gold for zaphod"
+    where = "/home/zaphod beeblebrox/secret/lib/libtorch.so: lost; C:\\Users\\zaphod\\x.dll on heart-of-gold for zaphod"
     broken(monkeypatch, where)
     assert env.main([]) == 0
     shown = capsys.readouterr().out
-    assert [word for word in ("zaphod", "heart-of-gold", "secret", "home") if word in shown] == []
-    assert "BROKEN, OSError: .../libtorch.so: not found; .../x.dll on HOST for USER\n" in shown
+    assert [word for word in ("zaphod", "beeblebrox", "heart-of-gold", "secret", "home") if word in shown] == []
+    assert "BROKEN, OSError: .../libtorch.so: lost; .../x.dll on HOST for USER\n" in shown
 
 
 def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
