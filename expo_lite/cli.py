@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "say why a run learns, or does not, and what to change",
     "plan": "say whether a run fits a GPU, before anything is loaded",
     "properties": "measure how likely explanations are to the model, and the true answer after them",
+    "env": "print versions and hardware for a bug report",
 }
 """Entry points with what they do; each name is a module with `main(argv) -> exit status`."""
 

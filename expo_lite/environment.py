@@ -26,14 +26,15 @@ def environment(threads: int | None = None, gpu: str | None = None) -> dict[str,
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
         "cpus": os.cpu_count(),
         "threads": threads,
         "gpu": gpu,
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The installed version, None where the package is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
