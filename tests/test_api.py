@@ -19,7 +19,6 @@ from expo_lite.config_reader import read_request
 from expo_lite.errors import ConfigError
 from expo_lite.run_dir import METRICS, RunDir
 
-PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 SMALL: dict[str, Any] = {"steps": 2, "data": {"validation_problems": 2, "test_problems": 2}, "evaluation": {"every": 1}}
 
 
@@ -177,18 +176,6 @@ class TestRewards:
         rollout = next(record for record in trainer.samples() if record["kind"] == "rollout")
         assert rollout["reward"] == pytest.approx(len(rollout["text"]) / 100)
         assert trainer.evaluate(problems=2, k=(1,)).levels[0].pass_at["base"][1].mean == 0
-
-
-def test_the_page(tmp_path: Path) -> None:
-    """Every block of docs/python.md, in order, as one script."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    script = "".join(blocks)
-    (tmp_path / "page.py").write_text(
-        f"def main():\n{textwrap.indent(script, '    ')}\n\nif __name__ == '__main__':\n    main()\n"
-    )
-    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert "step 4 of 4, finished: runs/python" in done.stdout and "prompts rescued in the last step" in done.stdout
 
 
 def test_a_notebook_gets_lines_and_a_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
