@@ -397,7 +397,7 @@ class TestOutOfMemoryForGood:
         assert status == 0 and "Scoring the base" not in shown
 
     def test_loading_the_model(self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def load(config: Config) -> None:
+        def load(*_: Any) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8.00 GiB.")
 
         monkeypatch.setattr("expo_lite.session.assemble", load)
@@ -446,7 +446,7 @@ class TestStarting:
     def test_ctrl_c_while_loading_leaves_no_folder(
         self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def interrupt(config: Config) -> None:
+        def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("expo_lite.session.assemble", interrupt)
