@@ -23,7 +23,6 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_base
 
 from expo_lite import sampler
-from expo_lite.config import Config
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.errors import CheckpointError, ConfigError, ExpoLiteError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation, Evaluator, LevelScore
