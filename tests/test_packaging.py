@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import tarfile
+import urllib.request
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,28 +101,60 @@ def test_presets_are_found_from_an_editable_install(checkout: Path, tmp_path: Pa
     assert Path(python("-I", "-S", "-c", code, cwd=tmp_path).strip()) == checkout / "presets/tiny.yaml"
 
 
-@pytest.mark.timeout(1200)
-def test_the_wheel_in_a_bare_environment_trains(built: Path, tmp_path: Path) -> None:
-    """Nothing but the wheel and its own dependencies: no checkout, no development tools."""
+@pytest.fixture(scope="module")
+def bare(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the Python of a new environment: the wheel with its app and Jupyter, no checkout, no development tools."""
+    folder = tmp_path_factory.mktemp("bare")
     (wheel,) = built.glob("*.whl")
-    python("-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    own = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    python("-m", "venv", folder / "venv", cwd=folder)
+    own = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     install = [own, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
-    for what in ("torch", wheel):  # torch by itself first: pip then takes a CPU build where it knows one
-        subprocess.run([*install, what], cwd=tmp_path, check=True)
-    small = [
-        "--steps",
-        "3",
-        "--evaluation.samples",
-        "2",
-        "--data.validation-problems",
-        "4",
-        "--data.test-problems",
-        "4",
-    ]
-    train = [own, "-m", "expo_lite.train", "--preset", "tiny", "--run", "run", *small]
+    # torch by itself first: pip then takes a CPU build where it knows one
+    for what in (["torch"], [f"{wheel}[app]", "nbclient", "ipykernel"]):
+        subprocess.run([*install, *what], cwd=folder, check=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(train, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
-    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+
+    def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [own, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    return start
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """What it printed."""
+    printed, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, printed
+    return printed
+
+
+@pytest.mark.timeout(1200)
+class TestTheWheelInABareEnvironment:
+    def test_trains(self, bare: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+        small = ["--steps", "3", "--evaluation.samples", "2"]
+        small += ["--data.validation-problems", "4", "--data.test-problems", "4"]
+        finished(bare("-m", "expo_lite.train", "--preset", "tiny", "--run", "run", *small, cwd=tmp_path))
+        assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+        assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+
+    def test_serves_the_app(self, bare: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+        serving = bare("-m", "expo_lite.app", cwd=tmp_path)
+        try:
+            assert serving.stdout is not None
+            said = next(line for line in serving.stdout if line.startswith("Open "))
+            with urllib.request.urlopen(said.split()[1], timeout=60) as page:
+                assert page.status == 200 and b"gradio" in page.read()
+        finally:
+            serving.send_signal(signal.SIGINT)
+            serving.communicate(timeout=60)
+
+    def test_runs_the_notebook(self, bare: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+        """With fewer steps; tests/test_notebooks.py runs it as it is."""
+        notebook = (ROOT / "notebooks" / "expo_lite_tiny.ipynb").read_text()
+        (tmp_path / "tiny.ipynb").write_text(re.sub(r"steps=\d+", "steps=2", notebook))
+        run = (
+            "import nbformat, nbclient; nbclient.NotebookClient(nbformat.read('tiny.ipynb', 4), timeout=300).execute()"
+        )
+        finished(bare("-c", run, cwd=tmp_path))
+        assert (tmp_path / "runs" / "notebook-expo" / "adapter").is_dir()
