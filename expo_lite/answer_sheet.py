@@ -22,8 +22,11 @@ ANSWERS, SETTINGS = "answers.jsonl", "settings.json"
 Answer = Callable[[Sequence[Problem]], list[Answered]]
 
 
-def settings_of(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
-    """All that decides what is answered; answers made under other settings do not belong together."""
+def settings_of(config: Config, problems: Sequence[Problem], source: str | None = None) -> dict[str, Any]:
+    """All that decides what is answered and judged; answers made under other settings do not belong together.
+
+    `source` stands for the code of a reward function; None without one.
+    """
     adapter = config.policy.adapter
     return {
         "model": config.policy.model,
@@ -38,6 +41,7 @@ def settings_of(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
         "max_prompt_tokens": config.rollout.max_prompt_tokens,
         "max_new_tokens": config.rollout.max_new_tokens,
         "prompt": config.prompt.model_dump(),
+        **({"reward": {**config.reward.model_dump(), "source": source}} if source else {}),
     }
 
 

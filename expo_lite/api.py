@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from expo_lite.config import Config
 from expo_lite.config_reader import Request, read_config, resolve
 from expo_lite.entry import avoid_fragments, hush_libraries
-from expo_lite.errors import ConfigError
+from expo_lite.errors import CheckpointError, ConfigError
 from expo_lite.evaluate import read_asked
 from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.preset_files import preset_path
@@ -40,6 +40,16 @@ def load_config(source: str | Path = "tiny", **settings: Any) -> Config:
     return config.model_copy(update={"run": default_folder(request)})
 
 
+def with_function(config: Config, function: Function) -> Config:
+    """The configuration with the function's name. Raises ConfigError where it names another."""
+    from expo_lite.rewards import function_name
+
+    name, named = function_name(function), config.reward.function
+    if named is not None and named != name:
+        raise ConfigError(f"reward.function: names {named}, and {name} was given; leave one of them out")
+    return config.model_copy(update={"reward": config.reward.model_copy(update={"function": name})})
+
+
 class ExPOTrainer:
     """Trains, scores and explains with one configuration. Nothing is loaded before a method needs it.
 
@@ -49,11 +59,8 @@ class ExPOTrainer:
 
     def __init__(self, config: Config | str | Path = "tiny", reward_function: Function | None = None) -> None:
         config = config if isinstance(config, Config) else load_config(config)
-        if reward_function is not None and config.reward.function is None:
-            from expo_lite.rewards import function_name
-
-            named = config.reward.model_copy(update={"function": function_name(reward_function)})
-            config = config.model_copy(update={"reward": named})
+        if reward_function is not None:
+            config = with_function(config, reward_function)
         if config.run is None:
             config = config.model_copy(update={"run": default_folder(Request(config, None, False, False))})
         self.config = config
@@ -79,8 +86,11 @@ class ExPOTrainer:
     def close(self) -> None:
         """Free the model that `compare` and `explain` keep open."""
         if self._comparer is not None:
+            from expo_lite.memory.oom import free_memory
+
             self._comparer.close()
             self._comparer = None
+            free_memory()
 
     def train(self) -> Trained:
         """Train. A run that was stopped goes on from its last checkpoint; a finished one is left as it is.
@@ -91,15 +101,15 @@ class ExPOTrainer:
         self.close()
         self._prepare()
         from expo_lite import notebook, session
+        from expo_lite.memory.oom import free_memory
         from expo_lite.shown import Trained
 
-        begun = RunDir(self.run)
-        if begun.config.is_file():
-            refuse_changes(read_config(begun.config), self.config, begun)
+        begun = self._refuse_changes()
         if not self._finished():
-            request = Request(self.config, None, resume=begun.config.is_file(), dry_run=False)
+            request = Request(self.config, None, resume=begun, dry_run=False)
             session.train(request, notebook.console(), self.reward_function, notebook.live_picture())
-        return Trained(self.run, RunDir(self.run).read_status().get("step", 0), self.config.steps)
+            free_memory()
+        return Trained(self.run, self._status().get("step", 0), self.config.steps)
 
     def evaluate(
         self,
@@ -116,8 +126,10 @@ class ExPOTrainer:
         self.close()
         if not RunDir(self.run).adapter.is_dir():
             raise ConfigError(f"evaluate: {self.run} has no adapter yet; train() saves one at its first validation")
+        self._refuse_changes()
         self._prepare()
         from expo_lite import notebook, scoring
+        from expo_lite.memory.oom import free_memory
         from expo_lite.shown import Evaluated
 
         given = {"samples": samples or max(k), "problems": problems, "temperature": temperature}
@@ -127,22 +139,25 @@ class ExPOTrainer:
         asked = read_asked([str(self.run), "--k", *map(str, k), *words, "--to", str(folder)])
         found = scoring.scored(
             asked.config,
-            asked.config.data,
+            self.config.data,
             asked.models,
             asked.ks,
             asked.folder,
             notebook.console(),
             self.reward_function,
         )
+        free_memory()
         if found is None:
             raise KeyboardInterrupt
         return Evaluated(found.results, found.title, asked.folder)
 
-    def compare(self, question: str, answer: str = "") -> Compared:
+    def compare(self, question: str, answer: str = "", **columns: Any) -> Compared:
         """The question answered by the base and, once there is one, by the trained adapter.
 
-        With the known answer also explained, and judged. The model stays open for the next question.
+        With the known answer also explained, and judged; `columns` are what else a reward function needs. The model
+        stays open for the next question.
         """
+        self._refuse_changes()
         from expo_lite.shown import Compared
         from expo_lite.types import Problem
 
@@ -151,13 +166,15 @@ class ExPOTrainer:
         comparer = self._open(adapter if trained else None)
         if trained:
             comparer.use_adapter(adapter)
-        return Compared(comparer.compare(Problem("asked", question, answer), trained, self.config.seed))
+        return Compared(
+            comparer.compare(Problem("asked", question, answer, columns=columns), trained, self.config.seed)
+        )
 
-    def explain(self, question: str, answer: str) -> Compared:
+    def explain(self, question: str, answer: str, **columns: Any) -> Compared:
         """`compare` with the known answer: what the model writes when told, and whether training would take it."""
         if not answer:
             raise ConfigError("explain: give the known answer (compare() does without)")
-        return self.compare(question, answer)
+        return self.compare(question, answer, **columns)
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record per step; docs/reading-a-run.md says what the numbers mean."""
@@ -174,9 +191,22 @@ class ExPOTrainer:
         """Attempts and explanations, accepted or not and why."""
         return RunDir(self.run).read(SAMPLES)
 
+    def _refuse_changes(self) -> bool:
+        """Whether the folder holds a run already. Raises ConfigError where its settings are others."""
+        begun = RunDir(self.run)
+        if begun.config.is_file():
+            refuse_changes(read_config(begun.config), self.config, begun)
+        return begun.config.is_file()
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            return RunDir(self.run).read_status()
+        except ValueError as error:
+            raise CheckpointError(f"{self.run}/status.json is damaged ({error}); remove it to go on") from None
+
     def _finished(self) -> bool:
-        status = RunDir(self.run).read_status() if self.run.is_dir() else {}
-        return status.get("state") == "finished" and status.get("steps") == self.config.steps
+        status = self._status()
+        return status.get("state") == "finished" and status.get("step", 0) >= self.config.steps
 
     def _open(self, adapter: Path | None) -> Comparer:
         if self._comparer is None:

@@ -55,6 +55,7 @@ def assemble(config: Config, ranks: Ranks = ALONE, function: Function | None = N
 
     Raises ConfigError or DataError, before anything slow where possible.
     """
+    function = function or load_function(config.reward.function)
     problems = load_problems(config.data)
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
@@ -63,7 +64,7 @@ def assemble(config: Config, ranks: Ranks = ALONE, function: Function | None = N
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     if config.explanation.source == "expert":
         problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
-    judge = judge_of(config, prompts, ranks, function)
+    judge = judge_of(config, prompts, function, ranks)
     explainer = Explainer(config, sampler, prompts, judge)
     evaluator = evaluator_of(config, sampler, prompts, judge)
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
@@ -90,9 +91,8 @@ def _open(config: Config, ranks: Ranks = ALONE) -> _Model:
     return _Model(policy, sampler, Prompts(policy.tokenizer, config.prompt))
 
 
-def judge_of(config: Config, prompts: Prompts, ranks: Ranks = ALONE, function: Function | None = None) -> Judge:
-    """The reward function that is given or that the configuration names, else the verifier. Raises ConfigError."""
-    function = function or load_function(config.reward.function)
+def judge_of(config: Config, prompts: Prompts, function: Function | None, ranks: Ranks = ALONE) -> Judge:
+    """The reward function if there is one, else the verifier."""
     if function is None:
         judge: Judge = Verifier(config.verifier.timeout_seconds, config.verifier.workers)
     else:
@@ -110,8 +110,9 @@ def evaluator_of(config: Config, sampler: Sampler, prompts: Prompts, judge: Judg
 
 def assemble_evaluator(config: Config, function: Function | None = None) -> Evaluator:
     """What evaluating needs of a run: the model, without data and optimizer. Raises ConfigError."""
+    function = function or load_function(config.reward.function)
     model = _open(config)
-    return evaluator_of(config, model.sampler, model.prompts, judge_of(config, model.prompts, function=function))
+    return evaluator_of(config, model.sampler, model.prompts, judge_of(config, model.prompts, function))
 
 
 def assemble_comparer(config: Config, function: Function | None = None) -> Comparer:
@@ -120,8 +121,9 @@ def assemble_comparer(config: Config, function: Function | None = None) -> Compa
     Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
     """
     config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
+    function = function or load_function(config.reward.function)
     model = _open(config)
-    return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, function=function))
+    return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, function))
 
 
 def with_prompts_within(limit: int, of_set: Sequence[Problem], name: str, prompts: Prompts) -> list[Problem]:

@@ -17,7 +17,7 @@ from expo_lite.checks.scores import forgotten
 from expo_lite.checks.signal import rescue_line
 from expo_lite.config import Config
 from expo_lite.display import Display, comparison_table
-from expo_lite.errors import CheckpointError, MemoryBudgetError
+from expo_lite.errors import CheckpointError, DataError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
 from expo_lite.files import sha256
 from expo_lite.memory.measure import gpu_peak
@@ -58,6 +58,9 @@ class Loop:
         """
         try:
             return self.remaining_steps()
+        except DataError:  # a reward function's
+            self.save_complete_steps()
+            raise
         except (MemoryBudgetError, RuntimeError) as error:
             if not (isinstance(error, MemoryBudgetError) or is_out_of_memory(error)):
                 raise
@@ -81,10 +84,10 @@ class Loop:
             for number in range(self.progress.step + 1, self.config.steps + 1):
                 report = self.parts.trainer.step(number, list(islice(problems, self.config.rollout.prompts_per_step)))
                 self.record(report)
-                stop = self.parts.ranks.any(self.stop.asked)  # the same step is the last for all
                 display.step(number, report.metrics)
                 if self.validation_due(number):
                     self.validate(number, base, display)
+                stop = self.parts.ranks.any(self.stop.asked)  # the same step is the last for all
                 last = number == self.config.steps
                 if last or number % self.config.checkpoint.every == 0 or stop:
                     self.save()

@@ -150,10 +150,15 @@ def versions(packages: Mapping[str, str] | None) -> str:
     return f"Made with {', '.join(f'{name} {version}' for name, version in packages.items())}."
 
 
+CHECKED = "final answers that a program can check"
+
+
 def limits(config: Config) -> str:
     """What a reader should not take from the scores."""
+    judge = config.reward
+    what = f"the rewards of {judge.function} (solved from {judge.solved:g} on)" if judge.function else CHECKED
     sentences = [
-        "It was trained on final answers that a program can check; nothing but the scores above has been measured, and "
+        f"It was trained on {what}; nothing but the scores above has been measured, and "
         "other abilities, also those of the base, may have suffered."
     ]
     if config.policy.quantization == "nf4":

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from expo_lite.errors import ExpoLiteError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -47,15 +49,21 @@ class Ranks:
     def each(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
         """`work(items)`, which gives one result for each item, with each rank working on its share of them.
 
-        All ranks must come here together; a rank whose share is empty does no work and gets the others' results.
+        All ranks must come here together; a rank whose share is empty does no work and gets the others' results. What
+        one of them raises, an ExpoLiteError, is raised by all.
         """
         if self.count == 1:
             return list(work(items))
         own = self.share(items)
-        parts = self.gathered(list(work(own)) if own else [])
+        try:
+            part: Any = list(work(own)) if own else []
+        except ExpoLiteError as error:
+            part = error
         results: list[Any] = [None] * len(items)
-        for index, part in enumerate(parts):
-            results[index :: self.count] = part
+        for index, found in enumerate(self.gathered(part)):
+            if isinstance(found, ExpoLiteError):  # all end alike, and the first one says why
+                raise found
+            results[index :: self.count] = found
         return results
 
     def gathered(self, value: Result) -> list[Result]:

@@ -56,8 +56,8 @@ def expected(config: Config, planned: BudgetedPlan, pace: Pace) -> str:
 
 def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
     """Begin one wave of the longest prompts; the time of one more token for all of its rollouts."""
-    rollouts = sampler.units.rollouts_alive * sampler.ranks.count  # a whole wave for each
-    requests = longest_requests(config, rollouts, rollouts_per_prompt(config))
+    requests = longest_requests(config, sampler.units.rollouts_alive, rollouts_per_prompt(config))
+    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # a whole wave on every rank
     times: dict[int, float] = {}
 
     def watch(stream: tuple[object, ...], t: int, token: int) -> None:

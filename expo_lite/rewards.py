@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from numbers import Real
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +31,7 @@ class RewardFunction:
 
     The function is called as TRL's GRPOTrainer calls it: with lists that have one entry per completion, all by name.
     Prompts and completions are text, or chat messages with `messages`; the columns are the data's own, repeated for
-    each completion, and question, answer and level. Not handed over are trainer_state, log_extra and log_metric.
+    each completion, and question, answer, level and solution. trainer_state, log_extra and log_metric are left out.
     """
 
     def __init__(self, function: Function, config: RewardConfig, prompts: Prompts) -> None:
@@ -54,8 +54,10 @@ class RewardFunction:
         return Judgement(Verdict.CORRECT if reward >= self.config.solved else Verdict.WRONG, reward)
 
     def _rewards(self, rows: Sequence[tuple[Problem, Completion]]) -> list[float]:
+        arguments = self._arguments(rows)
+        refuse_narrow(self.function, arguments, self._name)
         try:
-            found = self.function(**self._arguments(rows))
+            found = self.function(**arguments)
             if inspect.iscoroutine(found):
                 found.close()
                 raise DataError(f"{self._name} is async, which is not supported; make it a plain function")
@@ -63,7 +65,8 @@ class RewardFunction:
         except DataError:
             raise
         except Exception as error:  # a user's code raises anything at all
-            raise DataError(f"{self._name} raised {type(error).__name__}: {error}{place(error)}") from error
+            file = inspect.unwrap(self.function).__code__.co_filename if inspect.isfunction(self.function) else None
+            raise DataError(f"{self._name} raised {type(error).__name__}: {error}{place(error, file)}") from error
 
     def _arguments(self, rows: Sequence[tuple[Problem, Completion]]) -> dict[str, list[Any]]:
         columns = [columns_of(problem) for problem, _ in rows]
@@ -83,31 +86,67 @@ class RewardFunction:
             raise DataError(f"{self._name} should return a list of numbers (got {type(found).__name__})")
         if len(values) != count:
             raise DataError(f"{self._name} should return one number per completion, {count} (got {len(values)})")
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        numbers = [as_number(value) for value in values]
+        for value, number in zip(values, numbers, strict=True):
+            if not math.isfinite(number):
                 raise DataError(f"{self._name} should return finite numbers, 0.0 where nothing is earned (got {value})")
-        return [float(value) for value in values]
+        return numbers
 
     @property
     def _name(self) -> str:
         return f"reward.function: {self.config.function or function_name(self.function)}"
 
 
+def as_number(value: Any) -> float:
+    """A number, also one of another library; what is none is not finite."""
+    try:
+        return float(value) if not isinstance(value, str) else math.nan
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def columns_of(problem: Problem) -> dict[str, Any]:
-    """What a function is told of a problem: its question, answer and level, and the data's own columns."""
-    return {"question": problem.question, "answer": problem.answer, "level": problem.level, **problem.columns}
+    """What a function is told of a problem: its question, answer, level, solution, and the data's own columns."""
+    names = ("question", "answer", "level", "solution")
+    return {**{name: getattr(problem, name) for name in names}, **problem.columns}
 
 
-def place(error: BaseException) -> str:
-    """Where an exception came from, as ` (letters.py, line 12)`."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call here
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+def refuse_narrow(function: Function, arguments: Iterable[str], name: str) -> None:
+    """Raises DataError for a function that does not take what it is handed, or wants more."""
+    try:
+        inspect.signature(function).bind(**dict.fromkeys(arguments))
+    except TypeError as error:
+        raise DataError(
+            f"{name} cannot be called with {', '.join(arguments)} ({error}); let its arguments end with **columns"
+        ) from None
+    except ValueError:  # some built-in functions do not tell
+        return
+
+
+def place(error: BaseException, file: str | None) -> str:
+    """Where in `file` an exception came from, as ` (letters.py, line 12)`; a mistake in its syntax says so itself."""
+    if file is None:
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == Path(file).resolve()]
+    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+
+
+def source_digest(function: Function) -> str:
+    """Changes with the code of the function's file, or of the function where there is none."""
+    try:
+        file = inspect.getsourcefile(function)
+        text = Path(file).read_text(encoding="utf-8") if file and Path(file).is_file() else inspect.getsource(function)
+    except (OSError, TypeError):  # made by a program, or no plain function
+        text = function_name(function)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def function_name(function: Function) -> str:
-    """What to call a function in a configuration; `load_function` finds it again unless it was made in a notebook."""
-    module = getattr(function, "__module__", None) or MAIN
-    return f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"
+    """What to call a function in a configuration; `load_function` finds it again if it is one of a module."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    plain = inspect.isfunction(function) or inspect.isbuiltin(function)
+    return f"{function.__module__ if plain and '<' not in name else MAIN}:{name}"
 
 
 def load_function(name: str | None) -> Function | None:
@@ -125,7 +164,9 @@ def load_function(name: str | None) -> Function | None:
             f"reward.function: {attribute} was made in a notebook or script, where it cannot be found again; put it "
             f"into a file and name that, as FILE.py:{attribute}, or go on in Python with ExPOTrainer"
         )
-    function = getattr(_module(where), attribute, None)
+    function: Any = _module(where)
+    for part in attribute.split("."):
+        function = getattr(function, part, None)
     if not callable(function):
         raise ConfigError(f"reward.function: {where} has no function {attribute}")
     return function
@@ -143,8 +184,12 @@ def _module(where: str) -> ModuleType:
         assert spec is not None and spec.loader is not None  # true of every .py file
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses and pickle look it up there
-        spec.loader.exec_module(module)
+        sys.path.insert(0, str(path.resolve().parent))  # as for a script: its neighbours can be imported
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(path.resolve().parent))
         return module
     except Exception as error:  # whatever the code of a file can raise
-        said = f"{type(error).__name__}: {error}{place(error)}"
+        said = f"{type(error).__name__}: {error}{place(error, str(path))}"
         raise ConfigError(f"reward.function: {where} cannot be imported ({said})") from error

@@ -19,7 +19,7 @@ from expo_lite.evaluation import Evaluator
 from expo_lite.plots import plot_results
 from expo_lite.problems import load_test
 from expo_lite.results import BASE, LevelResult, caption, level_results, results_markdown, results_table
-from expo_lite.rewards import Function, load_function
+from expo_lite.rewards import Function, load_function, source_digest
 from expo_lite.types import Answered, Problem
 
 
@@ -62,11 +62,11 @@ def scored(
     `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known;
     `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
     """
-    function = function or load_function(config.reward.function)  # its mistakes before anything is loaded
     problems, notes = load_test(config.data, trained)
     for note in notes:
         console.print(note, style="yellow", highlight=False)
-    settings = settings_of(config, problems)
+    function = function or load_function(config.reward.function)
+    settings = settings_of(config, problems, source_digest(function) if function else None)
     with AnswerSheet(folder, settings) as sheet:
         try:
             answers = answer(config, problems, models, sheet, console, function)

@@ -66,8 +66,8 @@ def train(
                 console.print(f"Dry pass: {pace_in_words}", style="dim", highlight=False, soft_wrap=True)
                 return Loop(request.config, run, parts, console, show).to_the_end()
         except BaseException as error:  # Ctrl-C as well
-            out_of_memory_later = isinstance(error, MemoryBudgetError) and run.read(EVAL)
-            if run.checkpoints() or run.read(METRICS) or out_of_memory_later:
+            scored = isinstance(error, (MemoryBudgetError, KeyboardInterrupt)) and run.read(EVAL)  # takes minutes
+            if run.checkpoints() or run.read(METRICS) or scored:
                 step = max([0, *(record["step"] for record in run.read(METRICS))])
                 run.status(step=step, state="failed", steps=request.config.steps)
             elif not request.resume:

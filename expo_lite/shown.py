@@ -24,7 +24,7 @@ class Trained:
     @property
     def finished(self) -> bool:
         """Whether all steps are done; else `train()` goes on from here."""
-        return self.step == self.steps
+        return self.step >= self.steps
 
     @property
     def adapter(self) -> Path:

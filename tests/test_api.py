@@ -172,7 +172,7 @@ class TestRewards:
         config = load_config("tiny", run=str(tmp_path / "run"), **{**SMALL, "steps": 1})
         trainer = ExPOTrainer(config, reward_function=long)
         trainer.train()
-        assert re.fullmatch(r"test_api:.*long", str(trainer.config.reward.function))
+        assert re.fullmatch(r"__main__:.*long", str(trainer.config.reward.function))
         rollout = next(record for record in trainer.samples() if record["kind"] == "rollout")
         assert rollout["reward"] == pytest.approx(len(rollout["text"]) / 100)
         assert trainer.evaluate(problems=2, k=(1,)).levels[0].pass_at["base"][1].mean == 0

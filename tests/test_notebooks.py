@@ -65,7 +65,9 @@ class TestAsCommitted:
     def test_the_first_cell_installs_and_imports_nothing_heavy(self, path: Path) -> None:
         first = code(nbformat.read(path, as_version=4))[0].source
         imports = [line for line in first.splitlines() if line.startswith(("import ", "from "))]
-        assert imports == ["import importlib.util", "from pathlib import Path"] and "%pip install" in first
+        assert (
+            imports == ["import importlib.util", "import sys", "from pathlib import Path"] and "%pip install" in first
+        )
         assert "torch==" not in first and "--upgrade" not in first  # a torch that fits stays
 
     def test_the_badge_names_the_notebook(self, path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import CUT, ScriptedSampler, tiny_config, tiny_policy, tiny_trainer, written
@@ -98,6 +99,7 @@ class TestAsTRLCallsIt:
         )
         assert found.tolist() == torch.zeros(4, 1).tolist()
         not_ours = {"trainer_state", "log_extra", "log_metric"}
+        ours.given.pop("solution")  # what we hand over besides
         assert ours.given == {name: value for name, value in theirs.given.items() if name not in not_ours}
 
 
@@ -125,7 +127,7 @@ class TestJudging:
         assert (seen.given["question"], seen.given["answer"], seen.given["level"]) == (["q?"], ["7"], [3])
 
     def test_numbers_of_other_libraries(self, policy: Policy) -> None:
-        own = judge(policy, lambda completions, **_: torch.tensor([0.25, 1.0, 0.0, 2.0]))
+        own = judge(policy, lambda completions, **_: [torch.tensor(0.25), True, np.float32(0), torch.tensor([2.0])])
         found = own.judge_completions(PROBLEMS, completions(policy))
         assert [[j.reward for j in of] for of in found] == [[0.25, 1.0], [0.0, 2.0]]
 
@@ -136,8 +138,16 @@ class TestJudging:
             (lambda **_: 1.0, r"a list of numbers \(got float\)"),
             (lambda **_: [None, 1, 1, 1], r"finite numbers, 0.0 where nothing is earned \(got None\)"),
             (lambda **_: [float("nan"), 1, 1, 1], r"finite numbers.*\(got nan\)"),
-            (lambda **_: [True, False, True, True], r"finite numbers.*\(got True\)"),
-            (lambda completions: [1.0] * 4, r"raised TypeError: .*unexpected keyword argument"),
+            (lambda **_: ["1", 1, 1, 1], r"finite numbers.*\(got 1\)"),
+            (
+                lambda completions: [1.0] * 4,
+                r"called with question, .*; let its arguments end with \*\*columns",
+            ),
+            (
+                lambda trainer_state, **_: [1.0] * 4,
+                r"cannot be called with .*: 'trainer_state'",
+            ),
+            (lambda **_: json.loads("{"), r"raised JSONDecodeError: .*\(test_rewards.py, line \d+\)"),
             (lambda **given: given["words"], r"raised KeyError: 'words' \(test_rewards.py, line \d+\)"),
         ],
     )
@@ -226,12 +236,14 @@ class TestLoading:
             ("json:nothing", "json has no function nothing"),
             ("no.such.module:f", "no.such.module cannot be imported .ModuleNotFoundError"),
             ("__main__:mine", "put it into a file"),
-            ("broken.py:f", r"broken.py cannot be imported \(ZeroDivisionError: .*broken.py, line 2\)"),
+            ("broken.py:f", r"broken.py cannot be imported \(ZeroDivisionError: .*\(broken.py, line 2\)\)$"),
+            ("torn.py:f", r"torn.py cannot be imported \(SyntaxError: .*\(torn.py, line 1\)\)$"),
         ],
     )
     def test_mistakes(self, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         Path("broken.py").write_text("f = print\n1 / 0\n")
+        Path("torn.py").write_text("f = (\n")
         with pytest.raises(ConfigError, match=f"^reward.function: .*{message}"):
             load_function(name)
 
@@ -241,7 +253,8 @@ class TestLoading:
         assert "reward.function: there is no file gone.py" in capsys.readouterr().err and not run.exists()
 
     def test_names(self) -> None:
-        assert function_name(json.dumps) == "json:dumps" and function_name(Recorder()) == "test_rewards:Recorder"
+        assert function_name(json.dumps) == "json:dumps"
+        assert function_name(Recorder()) == "__main__:Recorder" and "__main__:" in function_name(lambda **_: [])
 
 
 class TestExample:

@@ -123,6 +123,7 @@ def open_adapter(folder: Path, root: Path) -> Opening:
 
 
 def fits(of_run: Config, shown: Config) -> bool:
-    """Whether a run's adapter can be shown on the model in use, under the prompts it was trained with."""
+    """Whether a run's adapter can be shown on the model in use, under its own prompts and judge."""
     same = ("model", "quantization", "lora_rank", "lora_alpha")
-    return of_run.prompt == shown.prompt and all(getattr(of_run.policy, n) == getattr(shown.policy, n) for n in same)
+    alike = of_run.prompt == shown.prompt and of_run.reward == shown.reward
+    return alike and all(getattr(of_run.policy, n) == getattr(shown.policy, n) for n in same)
