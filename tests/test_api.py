@@ -22,6 +22,10 @@ from expo_lite.run_dir import METRICS, RunDir
 SMALL: dict[str, Any] = {"steps": 2, "data": {"validation_problems": 2, "test_problems": 2}, "evaluation": {"every": 1}}
 
 
+def nothing(completions: list[str], **columns: Any) -> list[float]:
+    return [0.0 for _ in completions]
+
+
 def untimed(run: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in record.items() if not k.endswith("seconds")} for record in RunDir(run).read(METRICS)]
 
@@ -139,6 +143,25 @@ class TestSeeing:
         assert [level.level for level in scores.levels] == [1, 2, 3, 4, 5] and scores.levels[0].samples == 2
         assert trainer.evaluate(k=(1, 3), problems=2).levels[0].samples == 3  # beside the others
         assert (scores.folder / "results.md").read_text() == str(scores) == scores._repr_markdown_()
+
+    def test_problems_that_were_trained_on_are_left_out(self, tmp_path: Path) -> None:
+        """More are asked for than were held out; the command line leaves the others out as well."""
+        rows = [{"question": f"What is {a}+{a + 1}?", "answer": str(2 * a + 1)} for a in range(10, 50)]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data = {"source": str(tmp_path / "rows.jsonl"), "validation_problems": 2, "test_problems": 2}
+        trainer = ExPOTrainer(load_config("tiny", run=str(tmp_path / "run"), **{**SMALL, "steps": 1, "data": data}))
+        trainer.train()
+        (level,) = trainer.evaluate(k=(1,), problems=5).levels
+        assert level.problems == 2
+
+    def test_another_judge_makes_no_use_of_old_verdicts(self, tmp_path: Path) -> None:
+        config = load_config("tiny", run=str(tmp_path / "run"), **{**SMALL, "steps": 1})
+        trainer = ExPOTrainer(config, reward_function=nothing)
+        trainer.train()
+        trainer.evaluate(k=(1,), problems=1)
+        trainer.reward_function = {}.fromkeys  # other code under the same name
+        with pytest.raises(ExpoLiteError, match="made with other settings"):
+            trainer.evaluate(k=(1,), problems=1)
 
     def test_before_there_is_an_adapter(self, tmp_path: Path) -> None:
         trainer = ExPOTrainer(load_config("tiny", run=str(tmp_path / "run")))

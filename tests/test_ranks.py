@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from expo_lite.errors import DataError
 from expo_lite.ranks import ALONE, Ranks
 from expo_lite.run_dir import METRICS, RunDir
 
@@ -42,6 +43,17 @@ class TestDealing:
     def test_an_empty_share_is_no_work(self) -> None:
         Told.others = staticmethod(lambda value: [["done"], value])
         assert Told(1, 2).each(["only one"], lambda own: pytest.fail("nothing to do")) == ["done"]
+
+    def test_what_one_raises_is_raised_by_all(self) -> None:
+        def fails(own: list[int]) -> list[int]:
+            raise DataError("the reward function")
+
+        Told.others = staticmethod(lambda value: [[1], value])
+        with pytest.raises(DataError, match="the reward function"):
+            Told(1, 2).each([1, 2], fails)
+        Told.others = staticmethod(lambda value: [value, DataError("on another rank")])
+        with pytest.raises(DataError, match="on another rank"):
+            Told(0, 2).each([1, 2], lambda own: own)
 
     def test_one_says_stop(self) -> None:
         Told.others = staticmethod(lambda value: [value, True])
