@@ -190,6 +190,6 @@ def _module(where: str) -> ModuleType:
         finally:
             sys.path.remove(str(path.resolve().parent))
         return module
-    except Exception as error:  # whatever the code of a file can raise
+    except (Exception, SystemExit) as error:  # whatever the code of a file can raise
         said = f"{type(error).__name__}: {error}{place(error, str(path))}"
         raise ConfigError(f"reward.function: {where} cannot be imported ({said})") from error

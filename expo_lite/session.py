@@ -15,7 +15,7 @@ from rich.console import Console
 from expo_lite.assemble import assemble
 from expo_lite.config_reader import Request
 from expo_lite.environment import environment
-from expo_lite.errors import ConfigError, MemoryBudgetError
+from expo_lite.errors import CheckpointError, ConfigError, MemoryBudgetError
 from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.loop import Loop
 from expo_lite.memory.budget import lowered
@@ -93,6 +93,10 @@ def run_of(request: Request, ranks: Ranks) -> Iterator[RunDir]:
     with TemporaryDirectory(prefix="expo-lite-") as folder:
         copy = Path(folder) / "run"
         if request.resume:
+            if not folder_of(request).is_dir():
+                raise CheckpointError(
+                    f"{folder_of(request)}: a resumed run's folder is needed on every machine; copy it"
+                )
             shutil.copytree(folder_of(request), copy, ignore=shutil.ignore_patterns(".lock"))
         ranks.wait()
         config = request.config.model_copy(update={"run": str(copy)})

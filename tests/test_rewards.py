@@ -257,6 +257,14 @@ class TestLoading:
         assert function_name(Recorder()) == "__main__:Recorder" and "__main__:" in function_name(lambda **_: [])
 
 
+def test_the_stricter_judge() -> None:
+    """docs/examples/steps.py: a right answer by a wrong step earns half."""
+    reward: Any = load_function(f"{EXAMPLES}/steps.py:reward")
+    sound = "12+7=19\n19+5=24\nThe answer is $\\boxed{24}$."
+    texts = [sound, sound.replace("12+7=19\n19+5", "12+7=18\n18+6"), sound.replace("24", "25")]
+    assert reward(texts, ["What is 12+7+5?"] * 3, ["24"] * 3) == [1.0, 0.5, 0.0]
+
+
 class TestExample:
     """docs/examples/letters.py, whose problems the shipped model cannot read: what is tested is that all of it runs."""
 
