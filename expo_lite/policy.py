@@ -191,7 +191,10 @@ def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def resolve_device(setting: str) -> torch.device:
-    """The device to train on. Raises ConfigError where a GPU is asked for and there is none."""
+    """The device to train on; a GPU comes with its index, which torch.cuda's functions ask for.
+
+    Raises ConfigError where a GPU is asked for and there is none, or fewer than a launcher has started processes.
+    """
     has_gpu = torch.cuda.is_available()
     if setting == "cuda" and not has_gpu:
         raise ConfigError(
@@ -201,7 +204,13 @@ def resolve_device(setting: str) -> torch.device:
     if not has_gpu or setting == "cpu":
         return torch.device("cpu")
     rank = os.environ.get("LOCAL_RANK")  # a launcher's: which of this machine's processes this is
-    return torch.device("cuda") if rank is None else torch.device("cuda", int(rank))
+    index, there_are = torch.cuda.current_device() if rank is None else int(rank), torch.cuda.device_count()
+    if index >= there_are:
+        raise ConfigError(
+            f"policy.device: process {index + 1} of this machine has no GPU of its own, torch sees {there_are}; start "
+            f"{there_are} (accelerate launch --num_processes {there_are})."
+        )
+    return torch.device("cuda", index)
 
 
 def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:

@@ -59,7 +59,7 @@ def train(
             with assemble(request.config, ranks, function) as parts:
                 for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
                     console.print(note, style="yellow", highlight=False)
-                gpu = torch.cuda.get_device_name() if parts.policy.device.type == "cuda" else None
+                gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
                 pace = rehearse(request.config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
                 pace_in_words = expected(request.config, planned, pace)
