@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # as every entry point does
-
 import torch
-from torch.profiler import ProfilerActivity, profile
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from safetensors.torch import save_file
+from torch.profiler import profile
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from expo_lite.assemble import build_optimizer
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request
+from expo_lite.entry import avoid_fragments
 from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.cap import apply_budget
 from expo_lite.memory.live import LiveUnits
@@ -38,6 +38,7 @@ from expo_lite.tiny.tokenizer import build_tokenizer
 from expo_lite.updater import Updater
 
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "colab-t4")
+LAYER = re.compile(r"\.layers\.(\d+)\.")  # in the name of a weight, the number of its layer
 DECODED = 64  # tokens that are timed; the cache has its whole length from the first one on
 ATTENTION_NAMES = ("flash", "fmha", "efficient_attention", "cudnn", "sdpa", "attention")
 COLUMNS = (
@@ -54,11 +55,15 @@ COLUMNS = (
 )
 
 
-def random_model(shape: ModelShape, folder: str, device: torch.device) -> str:
-    """A model of this shape with random 16-bit weights, in the format of the Hub, with a small tokenizer."""
+def random_model(shape: ModelShape, folder: str) -> str:
+    """A model of this shape with random 16-bit weights, in the format of the Hub, with a small tokenizer.
+
+    A file for each layer, all with the same numbers: neither the card nor the computer ever holds the 16-bit model.
+    """
     tokenizer = build_tokenizer()
     make = LlamaConfig if "llama" in shape.name.lower() else Qwen3Config if shape.qk_norm else Qwen2Config
     config = make(
+        architectures=[f"{make.__name__.removesuffix('Config')}ForCausalLM"],
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
@@ -69,22 +74,47 @@ def random_model(shape: ModelShape, folder: str, device: torch.device) -> str:
         tie_word_embeddings=shape.tied,
         max_position_embeddings=32768,
         eos_token_id=tokenizer.eos_token_id,
+        dtype=torch.bfloat16,
     )
-    torch.manual_seed(0)
-    with device:
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+    config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    del model
-    free_memory()
+    save_random_weights(config, Path(folder))
     return folder
+
+
+def save_random_weights(config: PretrainedConfig, folder: Path) -> None:
+    """Write what `AutoModelForCausalLM.from_pretrained` looks for: a safetensors file for each layer, and an index."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    left_out = set(model.all_tied_weights_keys) if config.tie_word_embeddings else set()
+    names: dict[str, list[str]] = {}
+    for name in model.state_dict():
+        if name not in left_out:
+            layer = LAYER.search(name)
+            file = f"model-{int(layer[1]):03d}.safetensors" if layer else "model-ends.safetensors"
+            names.setdefault(file, []).append(name)
+    for file, held in names.items():
+        torch.manual_seed(0)
+        save_file({name: random_weight(name, model.state_dict()[name].shape) for name in held}, folder / file)
+    index = {"metadata": {}, "weight_map": {name: file for file, held in names.items() for name in held}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def random_weight(name: str, shape: torch.Size) -> torch.Tensor:
+    """Numbers as transformers starts a model with: norms of ones, biases of zeros, else a normal of width 0.02."""
+    if name.endswith("bias"):
+        return torch.zeros(shape, dtype=torch.bfloat16)
+    if len(shape) == 1:
+        return torch.ones(shape, dtype=torch.bfloat16)
+    return torch.empty(shape, dtype=torch.bfloat16).normal_(0, 0.02)
 
 
 def peak(device: torch.device, kind: str) -> float:
     """GiB `allocated` or `reserved` at the peak since the last reset; 0 without a GPU."""
     if device.type != "cuda":
         return 0.0
-    return getattr(torch.cuda, f"max_memory_{kind}")(device) / GIB
+    most = torch.cuda.max_memory_reserved if kind == "reserved" else torch.cuda.max_memory_allocated
+    return most(device) / GIB
 
 
 def in_use(device: torch.device) -> float:
@@ -119,7 +149,6 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
     updater = Updater(config, policy, units, optimizer, scheduler)
     sampler = Sampler(policy, units)
     before = in_use(device)
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
 
     def trained(rows: int) -> float:
         start = time.perf_counter()
@@ -137,11 +166,11 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
     rows = 2 * max(1, units.micro_batch_tokens // config.sequence_tokens)
     train_seconds = trained(rows)
     training, fragmentation = peak(device, "reserved"), peak(device, "reserved") / (peak(device, "allocated") or 1)
-    with profile(activities=activities) as record:
+    with profile() as record:
         trained(1)
     kernels = {"training": attention_kernels(record)}
     prefill_seconds, decode_seconds = decoded(1), decoded(1 + DECODED)
-    with profile(activities=activities) as record:
+    with profile() as record:
         decoded(2)
     kernels["generation"] = attention_kernels(record)
     reset_peak(device)
@@ -181,7 +210,7 @@ def one(preset: str, scratch: str) -> None:
     config = read_request(["--preset", preset], "benchmarks/gpu.py").config
     shape = KNOWN[config.policy.model]
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        result = run(preset, config, random_model(shape, folder, resolve_device(config.policy.device)))
+        result = run(preset, config, random_model(shape, folder))
     print(json.dumps({**result, "model": shape.name}))
 
 
@@ -196,6 +225,7 @@ def main() -> int:
     if given.one:
         one(given.presets[0], given.scratch)
         return 0
+    avoid_fragments()  # as every entry point does; the processes inherit it
     results, failed = [], 0
     for preset in given.presets:
         command = [sys.executable, __file__, "--one", "--presets", preset, "--scratch", given.scratch]

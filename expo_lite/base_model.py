@@ -34,7 +34,12 @@ def load_base(source: str, quantization: str, dtype: torch.dtype, device: torch.
         nf4 = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    base = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, quantization_config=nf4, device_map={"": device})
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source, dtype=dtype, quantization_config=nf4, device_map={"": device}, output_loading_info=True
+    )
+    base, info = loaded
+    if missing := sorted(info["missing_keys"]):  # transformers fills them with random numbers
+        raise ValueError(f"its files lack {len(missing)} of its weights, {missing[0]} among them")
     decode_grouped(base)
     return base
 

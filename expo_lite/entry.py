@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 
 from expo_lite.errors import CheckpointError, ConfigError, DataError, ExpoLiteError
 
@@ -39,9 +40,16 @@ def run(body: Callable[[], int | None]) -> int:
 
 
 def avoid_fragments() -> None:
-    """Let torch grow its GPU memory blocks in place, as the memory plan assumes. Before torch is imported."""
-    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
-        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    """Let torch grow its GPU memory blocks in place, as the memory plan assumes. Before torch is imported.
+
+    Up to 2.10 torch ignores the newer name of the variable without a word (pytorch issue 183387). What the user has set
+    under either name stays.
+    """
+    old, new = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
+    if old in os.environ or new in os.environ:
+        return
+    major, minor = version("torch").split(".")[:2]
+    os.environ[new if (int(major), int(minor)) >= (2, 11) else old] = "expandable_segments:True"
 
 
 def hush_libraries() -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.card_tensors import card
 from tiny_models import adapter_vector, nf4_policy, save_base
 
 from benchmarks.gpu import random_model, run, table
 from expo_lite.config_reader import read_request
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape
-from expo_lite.policy import load_policy
+from expo_lite.policy import load_policy, resolve_device
 
 SMALL = ModelShape("small", 2, 64, 4, 2, 16, 128, 64, tied=True)
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -24,10 +25,27 @@ def test_the_benchmark_runs_without_a_gpu(tmp_path: Path, name: str) -> None:
     flags = ["--policy.device", "cpu", "--rollout.max-new-tokens", "70", "--rollout.max-prompt-tokens", "16"]
     flags += ["--memory.rollouts-alive", "3", "--memory.micro-batch-tokens", "200"]
     config = read_request(["--preset", "8gb", *flags], "test").config
-    result = run("8gb", config, random_model(shape, str(tmp_path), torch.device("cpu")))
+    result = run("8gb", config, random_model(shape, str(tmp_path)))
     assert result["decoded_tokens_per_s"] > 0  # type: ignore[operator]
     assert result["rollouts_alive"] == 3
     assert "| 8gb |" in table([result])
+
+
+def test_the_16_bit_model_is_never_on_the_card(tmp_path: Path) -> None:
+    """7B in 16 bit is 14.2 GiB: beyond most of the cards that the presets are for."""
+    with card("4090") as driver:
+        random_model(SMALL, str(tmp_path))
+        assert driver.peak_allocated == 0
+
+
+def test_the_benchmark_runs_on_the_stand_in(tmp_path: Path) -> None:
+    flags = ["--rollout.max-new-tokens", "70", "--rollout.max-prompt-tokens", "16"]
+    flags += ["--memory.rollouts-alive", "3", "--memory.micro-batch-tokens", "200"]
+    config = read_request(["--preset", "8gb", *flags], "test").config
+    with card("4090") as driver:
+        result = run("8gb", config, random_model(SMALL, str(tmp_path)))
+        assert result["device"] == driver.card.name
+        assert 0 < result["training_gib"] < 1  # type: ignore[operator]
 
 
 def marked(test):  # type: ignore[no-untyped-def]
@@ -41,10 +59,10 @@ def marked(test):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("preset", ["8gb", "12gb", "16gb", "24gb", "colab-t4"])
 def test_a_preset_keeps_to_its_plan(tmp_path: Path, preset: str) -> None:
     config = read_request(["--preset", preset], "test").config
-    device = torch.device("cuda")
+    device = resolve_device(config.policy.device)
     if config.memory.budget_gib * GIB > 1.05 * torch.cuda.get_device_properties(device).total_memory:  # type: ignore[operator]
         pytest.skip("this card is smaller than the preset's")
-    result = run(preset, config, random_model(KNOWN[config.policy.model], str(tmp_path), device))
+    result = run(preset, config, random_model(KNOWN[config.policy.model], str(tmp_path)))
     assert result["halvings"] == 0
     assert result["generation_gib"] <= result["generation_plan"]  # type: ignore[operator]
     assert result["training_gib"] <= result["training_plan"]  # type: ignore[operator]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -221,6 +222,15 @@ class TestRefusals:
     def test_missing_model(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"^policy\.model: cannot load '.*nowhere'"):
             load_policy(PolicyConfig(model=str(tmp_path / "nowhere")), 0)
+
+    @pytest.mark.parametrize("quantization", ["nf4", "none"])
+    def test_files_that_lack_weights(self, quantization: str, tmp_path: Path) -> None:
+        """transformers fills them with random numbers, and says so in a table that is easily overlooked."""
+        weights = load_file(save_base(tmp_path) / "model.safetensors")
+        del weights["model.layers.1.mlp.up_proj.weight"]
+        save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+        with pytest.raises(ConfigError, match=r"cannot load .*lack 1 of its weights, model\.layers\.1\.mlp\.up_proj"):
+            load_policy(PolicyConfig(model=str(tmp_path), quantization=quantization), 0)  # type: ignore[arg-type]
 
     def test_no_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

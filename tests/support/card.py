@@ -1,13 +1,13 @@
 """A GPU that is not there: torch's own `torch.cuda`, on a driver made of Python.
 
-`torch.cuda` is Python that checks its arguments and then calls C functions, which a CPU build of torch lacks. Only those
-are made up here (`torch._C._cuda_*`), so the checks that a call meets are torch's own, and a function that is not made up
-is an AttributeError. Tensors stay in the computer's memory but know that they belong to the card (`card_tensors`): what
-mixes the two devices is refused as on a card, what is alive on it counts against its memory, and what makes the host
-wait for it is counted.
+`torch.cuda` is Python that checks its arguments and then calls C functions, which a CPU build of torch lacks. Only
+those are made up here (`torch._C._cuda_*`), so the checks that a call meets are torch's own, and a function that is not
+made up is an AttributeError. Tensors stay in the computer's memory but know that they belong to the card
+(`card_tensors`): what mixes the two devices is refused as on a card, what is alive on it counts against its memory, and
+what makes the host wait for it is counted.
 
-What it cannot show: kernels (a CPU's are run; bitsandbytes is imported before there is a card, and takes its CPU library),
-their rounding and speed, streams, and the fragmentation of a real allocator.
+What it cannot show: kernels (a CPU's are run; bitsandbytes is imported before there is a card, and takes its CPU
+library), their rounding and speed, streams, and the fragmentation of a real allocator.
 """
 
 from __future__ import annotations
@@ -160,7 +160,9 @@ def c_functions(driver: Driver) -> dict[str, Any]:
         "_accelerator_isAllocatorInitialized": lambda: True,
         "_accelerator_emptyCache": empty_cache,
         "_accelerator_hooks_device_count": count,
-        "_accelerator_getStream": lambda device: SimpleNamespace(is_capturing=lambda: False, device_index=ordinal(device)),
+        "_accelerator_getStream": lambda device: SimpleNamespace(
+            is_capturing=lambda: False, device_index=ordinal(device)
+        ),
     }
 
 
@@ -211,6 +213,8 @@ def driver_of(card: str) -> Iterator[Driver]:
             "_is_in_bad_fork": lambda: False,
             "_cached_device_count": None,
             "_get_device_properties": None,
+            "_exchange_device": torch._C._cuda_exchangeDevice,  # type: ignore[attr-defined]  # bound at import
+            "_maybe_exchange_device": torch._C._cuda_maybeExchangeDevice,  # type: ignore[attr-defined]
             "default_generators": (),
         }.items():
             stack.enter_context(replaced(torch.cuda, name, value))

@@ -1,7 +1,7 @@
 """Tensors that belong to the made-up card: where each one lives, what mixes devices, and what makes the host wait.
 
-A tensor's storage carries the mark; its numbers stay in the computer's memory and are computed by the CPU's kernels. One
-dispatch mode sees every operator below autograd, so this covers Python and C++ code, checkpointing and backward alike.
+A tensor's storage carries the mark; its numbers stay in the computer's memory and are computed by the CPU's kernels.
+One dispatch mode sees every operator below autograd: Python and C++ code, checkpointing and backward alike.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from support.card import Driver, driver_of, replaced
 from torch import Tensor
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from support.card import Driver, driver_of, replaced
 
 CARD = torch.device("cuda", 0)
 HOST = torch.device("cpu")
@@ -25,9 +26,19 @@ WAITING = {  # operators whose result the host has to see
     "_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique", "_unique2", "item",
     "repeat_interleave",
 }  # fmt: skip
-CROSSING = {"copy_", "_to_copy", "set_", "_pin_memory", "is_pinned", "detach", "lift_fresh"}  # mixing devices is their job
+CROSSING = {
+    "copy_",
+    "_to_copy",
+    "set_",
+    "_pin_memory",
+    "is_pinned",
+    "detach",
+    "lift_fresh",
+}  # mixing devices is their job
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
-_REAL = {name: getattr(Tensor, name) for name in ("device", "to", "cpu", "cuda", "numpy", "tolist", "is_cuda", "is_cpu")}
+_REAL = {
+    name: getattr(Tensor, name) for name in ("device", "to", "cpu", "cuda", "numpy", "tolist", "is_cuda", "is_cpu")
+}
 _here = threading.local()
 _device_constructors()  # `with torch.device(...)` remembers torch's own factories from the first time on
 
@@ -74,6 +85,7 @@ class Operators(TorchDispatchMode):
         if target == HOST and torch._C._current_graph_task_id() != -1:
             target = CARD  # autograd's own C++ makes zeros where it believes that its tensors are
         if target == CARD:
+            torch.cuda.init()
             kwargs["device"] = HOST
         leaves, spec = tree_flatten((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -161,7 +173,8 @@ def attributes(driver: Driver) -> dict[str, Any]:
     def numpy(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         if on_card(tensor):
             raise TypeError(
-                "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+                "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
+                "first."
             )
         return _REAL["numpy"](tensor, *args, **kwargs)
 
@@ -174,6 +187,7 @@ def attributes(driver: Driver) -> dict[str, Any]:
         "device": property(device_of),
         "is_cuda": property(lambda tensor: device_of(tensor).type == "cuda"),
         "is_cpu": property(lambda tensor: device_of(tensor).type == "cpu"),
+        "get_device": lambda tensor: 0 if device_of(tensor) == CARD else _REAL["get_device"](tensor),
         "to": moved,
         "cpu": lambda tensor, **kwargs: moved(tensor, "cpu"),
         "cuda": lambda tensor, device=None, **kwargs: moved(tensor, "cuda" if device is None else device),
@@ -217,7 +231,9 @@ def attention_on(driver: Driver) -> Any:
     """Attention that notes the kernel which torch 2.13 would choose on the card (aten/src/ATen/native/transformers)."""
     compute = torch.nn.functional.scaled_dot_product_attention
 
-    def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+    def attention(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
         if on_card(query):
             grouped = kwargs.get("enable_gqa", False) and query.shape[1] != key.shape[1]
             half = query.dtype in (torch.float16, torch.bfloat16)
