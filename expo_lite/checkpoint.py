@@ -58,14 +58,14 @@ def load_checkpoint(folder: Path, model: PeftModel, restore: Callable[[dict[str,
 
 def save_adapter(folder: Path, model: PeftModel) -> None:
     """Write a plain PEFT adapter, without PEFT's empty model card."""
-    model.save_pretrained(str(folder))
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" asks the Hub, at every checkpoint
     (folder / "README.md").unlink(missing_ok=True)
 
 
 def load_adapter(folder: Path, model: PeftModel) -> None:
     """Copy a saved adapter's matrices into `model`. Raises ValueError where names or shapes differ."""
     saved = load_file(folder / ADAPTER_WEIGHTS)
-    expected = get_peft_model_state_dict(model)
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     if shapes != {name: tensor.shape for name, tensor in saved.items()}:
         raise ValueError(f"the adapter in {folder} was trained for another model or rank")

@@ -63,9 +63,10 @@ def read_hub(
 
 
 def _datasets_loader() -> Loader:
-    from datasets import load_dataset  # late: it takes seconds to load
+    import datasets  # late: it takes seconds to load
 
-    return load_dataset
+    datasets.logging.set_verbosity_error()  # without the Hub it tells four times for each subset where its cache is
+    return datasets.load_dataset
 
 
 def hub_message(hub_id: str, error: BaseException) -> str:
