@@ -6,6 +6,7 @@ training. The models are small ones under the presets' names (support/small_hub.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 from support import small_hub
 from support.card import CARDS
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
 
 from expo_lite.preset_files import presets
 from expo_lite.run_dir import METRICS, RunDir
@@ -60,6 +64,7 @@ def typed(hub: Path, card: str, folder: Path, *lines: str) -> dict[str, tuple[in
         check=False,
     )  # fmt: skip
     found = re.findall(r"^\$ (.*)\n((?:.*\n)*?)-> (\d+) after", done.stdout, re.M)
+    print(*re.findall(r"^-> .*|^\$ .*", done.stdout, re.M), sep="\n")
     assert [line for line, _, _ in found] == list(lines), done.stdout[-4000:]
     return {line: (int(status), said) for line, said, status in found}
 
@@ -72,7 +77,7 @@ def test_from_the_plan_to_the_app(preset: str, card: str, hub: Path, tmp_path: P
     lines = [
         f"expo_lite.plan --preset {preset}",
         f"{train} --steps 2",
-        "short of memory",
+        *(["short of memory"] if preset != "tiny" else []),  # whose largest allocation is a layer, which has no half
         f"{train} --steps 3 --resume",
         "expo_lite.evaluate run",
         "expo_lite.properties run --problems 2",
@@ -87,9 +92,39 @@ def test_from_the_plan_to_the_app(preset: str, card: str, hub: Path, tmp_path: P
     run = RunDir(tmp_path / "run")
     steps = run.read(METRICS)
     assert [record["step"] for record in steps] == [1, 2, 3]
-    assert [bool(record["out_of_memory_halvings"]) for record in steps] == [False, False, True], "it went on in halves"
+    halved = [bool(record["out_of_memory_halvings"]) for record in steps]
+    assert halved == [False, False, preset != "tiny"], "it goes on in halves"
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["gpu"] == small_name(card)
     assert (tmp_path / "merged" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("preset", "card"), zip(presets(), itertools.cycle(CARDS), strict=False))
+def test_trainings_in_processes_of_their_own(preset: str, card: str, hub: Path, tmp_path: Path) -> None:
+    more = TINY if preset == "tiny" else ""
+    line = f"expo_lite.compare --preset {preset} --methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 2 {FEW}"
+    ((status, said),) = typed(hub, card, tmp_path, f"{line} --learning-rates 1e-5 --to report {more}").values()
+    assert status == 0 and "Traceback" not in said, said[-3000:]
+    assert len(list((tmp_path / "report").rglob("metrics.jsonl"))) == 2
+
+
+@pytest.mark.timeout(900)
+def test_the_notebook_on_a_t4(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell but the one that serves, in a kernel and the processes that it starts."""
+    for name, value in environment(hub, "t4").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("EXPO_LITE_STEPS", "3")
+    notebook = nbformat.read(HERE.parent / "notebooks" / "expo_lite_colab.ipynb", as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "serves" not in cell.metadata.get("tags", [])]
+    settings = next(cell for cell in notebook.cells if "\nSETTINGS = " in cell.source)
+    settings.source += '\nSETTINGS = {"data": {"test_problems": 2, "validation_problems": 2}}'
+    client = nbclient.NotebookClient(
+        notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    said = json.dumps([cell.get("outputs") for cell in notebook.cells])
+    assert "step 3 of 3, finished" in said and "Tesla T4" in said and "Traceback" not in said
+    assert (tmp_path / "runs" / "exported" / "adapter_model.safetensors").is_file()
 
 
 def small_name(card: str) -> str:

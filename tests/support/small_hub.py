@@ -1,6 +1,6 @@
 """What the presets download, small and on this disk: a Hugging Face cache folder that their libraries use offline.
 
-Models have the architecture and the name that a preset gives, two layers, and a byte-level tokenizer. They write a few
+Models have the architecture and the name that a preset gives, one layer, and a byte-level tokenizer. They write a few
 random letters, often an answer in a box, and end: of eight attempts sometimes one is right, often none.
 """
 
@@ -52,7 +52,7 @@ def save_model(folder: Path, tied: bool) -> None:
     config = Qwen2Config(
         vocab_size=len(words) + 5,  # rounded up, as the real ones are
         hidden_size=WIDTH,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
         intermediate_size=128,

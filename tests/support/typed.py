@@ -34,7 +34,7 @@ def typed(line: str) -> int:
 
 
 class Steps:
-    """What steps have taken at once so far, in bytes, and whether they may not any more."""
+    """What every step has taken at once so far, in bytes, and whether the next may not."""
 
     largest = 0
     short = False
@@ -54,7 +54,7 @@ def watch_steps() -> None:
         try:
             return step(*args, **kwargs)
         finally:
-            Steps.largest, driver.refuse_above = max(Steps.largest, driver.largest), None
+            Steps.largest, driver.refuse_above = min(Steps.largest or driver.largest, driver.largest), None
 
     if not Steps.watched:
         Trainer.step, Steps.watched = watched, True  # type: ignore[method-assign]
