@@ -59,7 +59,7 @@ class PolicyConfig(Section):
     lora_alpha: PositiveInt = 32
     """LoRA scaling numerator: the adapter's output is multiplied by lora_alpha / lora_rank."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third slower."""
+    """Recompute activations in the backward pass: less memory, training half as long again."""
 
 
 class PromptConfig(Section):

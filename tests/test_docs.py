@@ -348,6 +348,29 @@ def test_the_table_of_presets_is_the_plans(name: str) -> None:
     assert name == "tiny" or not planned(name, float(least) - 0.1).fits
 
 
+def least_budget(name: str, *settings: str) -> float:
+    """The smallest budget, in tenths of a GiB, with which the plan lets a preset start."""
+    config = read_request(["--preset", name, *settings]).config
+    shape = find_shape(config.policy.model)
+    return next(n / 10 for n in range(1, 1000) if budgeted_plan(config, shape, n / 10, on_gpu=True).fits)
+
+
+def test_what_each_remedy_gives() -> None:
+    """The budgets in the table of what to change when memory runs out, of the preset that it names."""
+    said = {cells[0]: cells[2] for cells in rows("docs/memory.md", "What to change when memory runs out").values()}
+    gib = {change: float(re.findall(r"[\d.]+(?= GiB)", found)[0]) for change, found in said.items() if "GiB" in found}
+    assert gib == {
+        "other programs use the card: `memory.budget_gib` lower than its size": least_budget("8gb"),
+        "policy.gradient_checkpointing true": least_budget("8gb", "--policy.gradient-checkpointing", "false"),
+        "optimizer.name adamw_8bit": least_budget("8gb", "--optimizer.name", "adamw"),
+        "policy.quantization nf4": least_budget("8gb", "--policy.quantization", "none"),
+        "policy.lora_rank": least_budget("8gb", "--policy.lora-rank", "8"),
+        "rollout.max_new_tokens": least_budget("8gb", "--rollout.max-new-tokens", "512"),
+        "a smaller `policy.model": least_budget("8gb", "--policy.model", "Qwen/Qwen2.5-1.5B-Instruct"),
+    }
+    assert said["policy.lora_rank"] == "3.9 GiB with 8" and said["rollout.max_new_tokens"] == "3.9 GiB with 512"
+
+
 def test_presets_have_a_row_each() -> None:
     assert list(rows("docs/memory.md", "Presets")) == presets()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ class TestNumbers:
         assert f"Generating {gib(found.planned.plan.generation_peak)} GiB" in shown
         assert f"Training {gib(found.planned.plan.training_peak)} GiB" in shown
         units = found.planned.units
-        assert f"rollouts alive at once, of 2,560 tokens each {units.rollouts_alive} " in shown
+        assert f"rollouts alive at once, of 2,048 tokens each {units.rollouts_alive} " in shown
         assert f"tokens per micro-batch in training {units.micro_batch_tokens:,} " in shown
 
     def test_it_answers_at_once(self) -> None:
@@ -143,7 +143,7 @@ class TestCommand:
 
     def test_the_forecast_comes_with_its_caveat(self) -> None:
         shown = text_of(fit_html(fit(replace(BIG, card="RTX 4090"))))
-        assert re.search(r"On the RTX 4090: about [\d.]+ h for 300 steps", shown) and "off by a factor of two" in shown
+        assert re.search(r"On the RTX 4090: about [\d.]+ h for 150 steps", shown) and "off by a factor of two" in shown
         assert "Choose a card" in text_of(fit_html(fit(BIG)))
 
 

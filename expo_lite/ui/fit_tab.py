@@ -99,7 +99,7 @@ def _form(first: Asked, own: Collection[str]) -> list[Any]:
         )
     checkpointing = gr.Checkbox(
         first.checkpointing,
-        label="Gradient checkpointing: less memory, about a third slower",
+        label="Gradient checkpointing: less memory, training half as long again",
         elem_id="fit-checkpointing",
     )
     return [preset, card, model, budget, prompt, new, prompts, group, rank, optimizer, checkpointing]
