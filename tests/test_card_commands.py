@@ -18,24 +18,24 @@ import pytest
 from support import small_hub
 from support.card import CARDS
 
+from expo_lite.preset_files import presets
+from expo_lite.problems.hub import KNOWN_SETS
+from expo_lite.run_dir import METRICS, RunDir
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
-from expo_lite.preset_files import presets
-from expo_lite.run_dir import METRICS, RunDir
-
 HERE = Path(__file__).parent
 MODELS = {f"Qwen/Qwen2.5-{size}-Instruct": size != "7B" for size in ("1.5B", "3B", "7B")}  # name -> tied
-SETS = {
+SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "EleutherAI/hendrycks_math": (
-        ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra")
-        + ("precalculus",),
+        tuple(filter(None, KNOWN_SETS["EleutherAI/hendrycks_math"].subsets)),
         ("problem", "level", "type", "solution"),
     ),
     "openai/gsm8k": (("main",), ("question", "answer")),
 }
 FEW = "--data.test-problems 2 --data.validation-problems 2"
-TINY = "--policy.device cuda --rollout.prompts-per-step 4"  # which is for the CPU
+TINY = "--policy.device cuda --rollout.prompts-per-step 2 --evaluation.samples 1 --memory.rollouts-alive 16"  # on the CPU else
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -111,7 +111,7 @@ def save_set(home: Path, name: str, subset: str, columns: Iterable[str]) -> None
 
 
 def fill(home: Path, models: dict[str, bool], sets: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]) -> None:
-    """Make `home` an HF_HOME with these models (name -> whether its head is tied) and sets (name -> subsets, columns)."""
+    """Make `home` an HF_HOME with models (name -> whether its head is tied) and sets (name -> subsets, columns)."""
     for name, tied in models.items():
         repository = home / "hub" / f"models--{name.replace('/', '--')}"
         save_model(repository / "snapshots" / ("0" * 40), tied)
