@@ -234,3 +234,27 @@ class TestTheAllocatorsVariable:
     def test_the_users_own_stays(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "max_split_size_mb:64")
         assert self.set_by("2.13.0", monkeypatch) == {name: "max_split_size_mb:64"}
+
+
+# --- what else looks at a card
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_apps_train_tab_plans_for_it(name: str) -> None:
+    pytest.importorskip("gradio")
+    from expo_lite.ui import training_plan
+    from expo_lite.ui.training import Asked
+
+    training_plan.prepare.cache_clear()
+    with card(name) as driver:
+        prepared = training_plan.prepare(Asked("8gb", "expo", 0))
+        assert training_plan.held_by_app() == 0, "looking holds nothing"
+    training_plan.prepare.cache_clear()
+    assert prepared.card == driver.card.total_memory / GIB and not prepared.refusal
+
+
+def test_a_bug_report_names_it(t4: Driver) -> None:
+    from expo_lite.env import report
+
+    seen = dict(report())["import torch"]
+    assert "Tesla T4 (14.6 GiB, compute capability 7.5)" in seen

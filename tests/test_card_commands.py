@@ -35,7 +35,7 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "openai/gsm8k": (("main",), ("question", "answer")),
 }
 FEW = "--data.test-problems 2 --data.validation-problems 2"
-TINY = "--policy.device cuda --rollout.prompts-per-step 2 --evaluation.samples 1 --memory.rollouts-alive 16"  # on the CPU else
+TINY = "--policy.device cuda --rollout.prompts-per-step 2 --evaluation.samples 1 --memory.rollouts-alive 16"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

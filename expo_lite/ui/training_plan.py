@@ -73,7 +73,8 @@ def prepare(asked: Asked) -> Prepared:
 
 def held_by_app() -> float:
     """GiB of the GPU that this process itself keeps, for the model that Compare shows; 0 where that is on the CPU."""
-    return (torch.cuda.memory_reserved() + CONTEXT_BYTES) / GIB if torch.cuda.is_initialized() else 0.0
+    reserved = torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0
+    return (reserved + CONTEXT_BYTES) / GIB if reserved else 0.0  # only looking at a GPU makes no context
 
 
 def _why_not(asked: Asked, config: Config, error: Exception) -> str:
