@@ -144,6 +144,8 @@ def test_devices_do_not_mix(t4: Driver) -> None:
             mix()
     assert (ours + torch.tensor(1.0)).device == torch.device("cuda", 0), "a number may come from the host"
     ours.copy_(theirs)
+    with pytest.raises(RuntimeError, match="'cuda' device type for generator"):
+        torch.rand(3, device="cuda", generator=torch.Generator())
 
 
 def test_waits_for_the_card_are_counted(t4: Driver) -> None:

@@ -91,6 +91,8 @@ class Operators(TorchDispatchMode):
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         ours = [tensor for tensor in tensors if on_card(tensor)]
         theirs = [tensor for tensor in tensors if not on_card(tensor) and _REAL["device"].__get__(tensor) == HOST]
+        if (ours or target == CARD) and any(isinstance(leaf, torch.Generator) for leaf in leaves):
+            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
         if ours:
             self.count_waits(name, ours, theirs, args, target)
             if theirs:
