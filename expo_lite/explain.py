@@ -19,7 +19,7 @@ from expo_lite.leaks import leaked_phrase
 from expo_lite.likelihood import sequence_logprobs
 from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy
-from expo_lite.progress import OnProgress, silent
+from expo_lite.progress import OnProgress, announced, silent
 from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Completion, Explanation, Problem, Rejection, TrainingSequence, Verdict
@@ -61,7 +61,8 @@ class Explainer:
         ]
         rollout = self.rollout
         written = self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, on_progress=on_progress)
-        judged = self.judge.judge_completions(problems, written)
+        with announced("verifying", sum(map(len, written)), "completions", on_progress):
+            judged = self.judge.judge_completions(problems, written)
         return [
             [self._filtered(problem, completion, said.verdict) for completion, said in zip(of_p, found, strict=True)]
             for problem, of_p, found in zip(problems, written, judged, strict=True)

@@ -225,8 +225,8 @@ class Loop:
         self.console.print(comparison_table(before, after))
         for sentence in advise(self.run, self.config):
             say(self.console, sentence, style="yellow")
-        rescued = rescue_line(self.run.read(METRICS), self.config.explanation.source)
-        say(self.console, rescued)
+        if rescued := rescue_line(self.run.read(METRICS), self.config.explanation.source):
+            say(self.console, rescued)
         self.console.print(
             f"Adapter of step {self.progress.best_step} (best on "
             f"validation): {self.run.adapter}\nLearning curves: {self.run.curves}\n"
