@@ -73,7 +73,7 @@ def figure(value: float | None, width: int = 5, decimals: int = 2) -> str:
     if value is None:
         return f"{'-':>{width}}"
     texts = [f"{value:{width}.{places}f}" for places in range(decimals, -1, -1)]
-    return next((text for text in texts if len(text) <= width), f"{value:.0e}")
+    return next((text for text in texts if len(text) <= width), f"{value:{width}.0e}")
 
 
 class Moment(NamedTuple):
@@ -105,7 +105,7 @@ class Moment(NamedTuple):
     def row(self, now: float, more: Sequence[Text]) -> Row:
         """For the terminal."""
         rate = self.tokens_per_second
-        speed = Text(f"{rate:>7.0f} tok/s" if rate else " " * 13)
+        speed = Text(f"{figure(rate, 7, 0)} tok/s" if rate else " " * 13)
         p = self.progress
         return Row(p.phase, p.done, p.total, p.share, self.seconds_left(now), [speed, *more])
 
@@ -113,5 +113,5 @@ class Moment(NamedTuple):
         """For a log."""
         p, rate, left = self.progress, self.tokens_per_second, self.seconds_left(now)
         parts = [f"{p.phase:{LABEL}}", f"{f'{p.done}/{p.total}':>{COUNT}} {p.unit}"]
-        parts += [f"{rate:>7.0f} tok/s"] if rate else []
+        parts += [f"{figure(rate, 7, 0)} tok/s"] if rate else []
         return "  ".join([*parts, *([time_left(left)] if left is not None else [])])

@@ -25,8 +25,8 @@ REFRESHES = 4
 class Display:
     """Use it as a context around the run: a row for the run and one for the phase of the step that is under way.
 
-    Without a terminal, and in a notebook, there are plain lines instead, one in `LOG_SECONDS` at most, and one for
-    each step that takes longer than that.
+    Without a terminal, and in a notebook, there are plain lines instead: one for each step that takes `LOG_SECONDS`,
+    or one for several shorter ones, and within what takes longer one in `LOG_SECONDS`.
     """
 
     def __init__(self, console: Console, steps: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class Display:
         self.moment: Moment | None = None
         self.metrics: Mapping[str, float] | None = None  # of the last step
         self.times = [clock()]  # when steps began, and when each ended
-        self.last_line = self.last_step_line = clock()
+        self.last_line = clock()  # of a log
         is_live = console.is_terminal and not console.is_dumb_terminal
         rows = Live(console=console, get_renderable=self.rows, transient=True, refresh_per_second=REFRESHES)
         self.live = rows if is_live else None
@@ -54,7 +54,7 @@ class Display:
         """Show how far the phase under way is."""
         now = self.clock()
         self.moment = Moment.after(self.moment, progress, now)
-        if self.live is None and now - self.last_line >= LOG_SECONDS:
+        if self.live is None and now - max(self.last_line, self.times[-1]) >= LOG_SECONDS:
             self.log(f"{self.step_text(self.done)}  {self.moment.line(now)}", now)
 
     def begin_steps(self) -> None:
@@ -66,8 +66,8 @@ class Display:
         now = self.clock()
         self.done, self.metrics = number, metrics
         self.times.append(now)
-        if self.live is None and now - self.last_step_line >= LOG_SECONDS:
-            self.last_step_line = now
+        was_long = now - min(self.last_line, self.times[-2]) >= LOG_SECONDS
+        if self.live is None and was_long:
             figures = [*learning(metrics), phase_seconds(metrics)]
             self.log("  ".join([self.step_text(number), time_left(self.seconds_left(now)), *map(str, figures)]), now)
 
@@ -102,9 +102,9 @@ class Display:
         say(self.console, text, style)
 
     def validation(self, step: int, evaluation: Evaluation, forgotten: float) -> None:
-        """One line with pass@1 by level, and by how much the worst level fell below the base."""
+        """One line with pass@1 by level, and how far the worst level is below the base, in points."""
         scores = "  ".join(f"L{s.level} {100 * s.pass_at_1.mean:3.0f}" for s in evaluation.levels)
-        fallen = f"  (fell {100 * forgotten:.0f})" if forgotten > 0.005 else ""
+        fallen = f"  worst -{100 * forgotten:.0f}" if forgotten > 0.005 else ""
         number = f"step {step:>{len(str(self.steps))}}"
         self.note(f"{number}  validation pass@1 %  {scores}{'  (base)' if step == 0 else fallen}")
 
