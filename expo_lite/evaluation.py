@@ -10,6 +10,7 @@ import numpy as np
 
 from expo_lite.intervals import Estimate, pass_at_k, share_interval
 from expo_lite.judging import Judge, attempt_verdicts
+from expo_lite.progress import OnProgress, announced, silent
 from expo_lite.prompts import Prompts
 from expo_lite.run_dir import EVAL, RunDir
 from expo_lite.sampler import Sampler, SampleRequest
@@ -91,21 +92,24 @@ class Evaluator:
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
 
-    def answer(self, problems: Sequence[Problem]) -> list[Answered]:
+    def answer(self, problems: Sequence[Problem], on_progress: OnProgress = silent) -> list[Answered]:
         """Every problem answered `samples` times; the same whatever other problems are asked for, up to rounding."""
         requests = [
             SampleRequest(self.prompts.task(p), self.samples, (self.seed, "evaluation", p.id)) for p in problems
         ]
-        written = self.sampler.sample(requests, self.max_new_tokens, self.temperature)
-        verdicts = attempt_verdicts(self.judge, problems, written)
+        written = self.sampler.sample(requests, self.max_new_tokens, self.temperature, on_progress=on_progress)
+        with announced("verifying", self.samples * len(problems), "completions", on_progress):
+            verdicts = attempt_verdicts(self.judge, problems, written)
         return [
             Answered(p.id, p.level, len(found), found.count(Verdict.CORRECT), sum(not c.finished for c in completions))
             for p, found, completions in zip(problems, verdicts, written, strict=True)
         ]
 
-    def evaluate(self, problems: Sequence[Problem], k: int | None = None) -> Evaluation:
+    def evaluate(
+        self, problems: Sequence[Problem], k: int | None = None, on_progress: OnProgress = silent
+    ) -> Evaluation:
         """pass@1 and pass@k (k at most and by default the number of samples) by level."""
-        levels = by_level(self.answer(problems))
+        levels = by_level(self.answer(problems, on_progress))
         return Evaluation([level_score(of_level, k or self.samples) for of_level in levels.values()])
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from expo_lite.leaks import leaked_phrase
 from expo_lite.likelihood import sequence_logprobs
 from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy
+from expo_lite.progress import OnProgress, announced, silent
 from expo_lite.prompts import Prompts, near_miss
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import Completion, Explanation, Problem, Rejection, TrainingSequence, Verdict
@@ -41,21 +42,27 @@ class Explainer:
         self.prompts = prompts
         self.judge = judge
 
-    def explain(self, problems: Sequence[Problem], step: int) -> list[list[Explanation]]:
+    def explain(
+        self, problems: Sequence[Problem], step: int, on_progress: OnProgress = silent
+    ) -> list[list[Explanation]]:
         """For each problem all its explanations, accepted and rejected; none if the source is "none"."""
         if self.config.source == "self":
-            return self._self_explanations(problems, step)
+            return self._self_explanations(problems, step, on_progress)
         if self.config.source == "expert":
             return [self._expert_solution(problem) for problem in problems]
         return [[] for _ in problems]
 
-    def _self_explanations(self, problems: Sequence[Problem], step: int) -> list[list[Explanation]]:
+    def _self_explanations(
+        self, problems: Sequence[Problem], step: int, on_progress: OnProgress
+    ) -> list[list[Explanation]]:
         requests = [
             SampleRequest(self._prompt(p), self.config.samples, (self.seed, "explanation", step, p.id))
             for p in problems
         ]
-        written = self.sampler.sample(requests, self.rollout.max_new_tokens, self.rollout.temperature)
-        judged = self.judge.judge_completions(problems, written)
+        rollout = self.rollout
+        written = self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, on_progress=on_progress)
+        with announced("verifying", sum(map(len, written)), "completions", on_progress):
+            judged = self.judge.judge_completions(problems, written)
         return [
             [self._filtered(problem, completion, said.verdict) for completion, said in zip(of_p, found, strict=True)]
             for problem, of_p, found in zip(problems, written, judged, strict=True)

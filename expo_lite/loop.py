@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from expo_lite.checkpoint import ADAPTER_WEIGHTS, Progress, load_adapter, load_c
 from expo_lite.checks.scores import forgotten
 from expo_lite.checks.signal import rescue_line
 from expo_lite.config import Config
-from expo_lite.display import Display, comparison_table
+from expo_lite.display import Display, comparison_table, say
 from expo_lite.errors import CheckpointError, DataError, MemoryBudgetError
 from expo_lite.evaluation import Evaluation
 from expo_lite.files import sha256
@@ -25,10 +25,12 @@ from expo_lite.memory.oom import how_to_go_on, is_out_of_memory
 from expo_lite.model_card import model_card
 from expo_lite.plots import plot_learning_curves
 from expo_lite.problems import draw_problems
+from expo_lite.progress import in_phase
 from expo_lite.run_dir import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.samples import sample_records
 from expo_lite.stopping import StopRequest
 from expo_lite.trainer import StepReport
+from expo_lite.types import Problem
 
 
 class Loop:
@@ -73,30 +75,39 @@ class Loop:
         """`to_the_end`, but for running out of memory."""
         self.resume()
         self.run.status(step=self.progress.step, state="running", steps=self.config.steps)
-        base = self.base_scores("base_validation")
-        self.base_scores("base_test")
-        problems = self.remaining_problems()
-        with Display(self.console, self.config.steps, self.progress.step) as display, self.stop.on_signal(display.note):
-            display.validation(0, base, 0.0)
-            if self.validation_due(self.progress.step) and not self.recorded("validation", self.progress.step):
-                self.validate(self.progress.step, base, display)  # that is where memory ran out before
-                self.save()
-            for number in range(self.progress.step + 1, self.config.steps + 1):
-                report = self.parts.trainer.step(number, list(islice(problems, self.config.rollout.prompts_per_step)))
-                self.record(report)
-                display.step(number, report.metrics)
-                if self.validation_due(number):
-                    self.validate(number, base, display)
-                stop = self.parts.ranks.any(self.stop.asked)  # the same step is the last for all
-                last = number == self.config.steps
-                if last or number % self.config.checkpoint.every == 0 or stop:
-                    self.save()
-                if stop:
-                    break
-        if self.progress.step < self.config.steps:
+        with Display(self.console, self.config.steps, self.progress.step) as display:
+            base = self.base_scores("base_validation", display)
+            before = self.base_scores("base_test", display)
+            with self.stop.on_signal(display.note):
+                self.steps(base, display)
+            done = self.progress.step == self.config.steps
+            after = self.test_scores(display) if done else None
+        if after is None:
             return self.stopped(self.progress.step)
-        self.finish()
+        self.finish(before, after)
         return 0
+
+    def steps(self, base: Evaluation, display: Display) -> None:
+        """The steps that remain, or those until the run is asked to stop, with validations and checkpoints."""
+        display.validation(0, base, 0.0)
+        if self.validation_due(self.progress.step) and not self.recorded("validation", self.progress.step):
+            self.validate(self.progress.step, base, display)  # that is where memory ran out before
+            self.save()
+        problems = self.remaining_problems()
+        display.begin_steps()
+        for number in range(self.progress.step + 1, self.config.steps + 1):
+            of_step = list(islice(problems, self.config.rollout.prompts_per_step))
+            report = self.parts.trainer.step(number, of_step, display.on_progress)
+            self.record(report)
+            display.step(number, report.metrics)
+            if self.validation_due(number):
+                self.validate(number, base, display)
+            stop = self.parts.ranks.any(self.stop.asked)  # the same step is the last for all
+            last = number == self.config.steps
+            if last or number % self.config.checkpoint.every == 0 or stop:
+                self.save()
+            if stop:
+                break
 
     def resume(self) -> None:
         """Load the newest checkpoint, if any, and forget what was recorded after it."""
@@ -131,7 +142,7 @@ class Loop:
 
     def validate(self, step: int, base: Evaluation, display: Display) -> None:
         """Score held-out problems, keep the adapter if it is the best so far, and warn where something is off."""
-        evaluation = self.parts.evaluator.evaluate(self.parts.problems.validation)
+        evaluation = self.evaluate(self.parts.problems.validation, "validation", display)
         worst = max(0.0, *forgotten(base.record(), evaluation.record()).values())
         record = {"levels": evaluation.record(), "forgotten_share_max": worst}
         if evaluation.mean_pass_at_1 >= self.progress.best_score:
@@ -147,16 +158,31 @@ class Loop:
         if self.show is not None:
             self.show(self.run.curves)
 
-    def base_scores(self, name: str) -> Evaluation:
+    def base_scores(self, name: str, display: Display) -> Evaluation:
         """The base's scores (adapter off), from the folder if they were taken before."""
         if recorded := self.recorded(name, 0):
             return recorded
         sets = self.parts.problems
-        self.console.print(f"Scoring the base on held-out problems ({name.removeprefix('base_')}) ...", style="dim")
+        display.note(f"Scoring the base on held-out problems ({name.removeprefix('base_')}) ...", style="dim")
+        problems = sets.test if name == "base_test" else sets.validation
         with self.parts.policy.reference():
-            evaluation = self.parts.evaluator.evaluate(sets.test if name == "base_test" else sets.validation)
+            evaluation = self.evaluate(problems, name.replace("_", " "), display)
         self.run.append(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
         return evaluation
+
+    def test_scores(self, display: Display) -> Evaluation:
+        """The best adapter's scores on the test problems; there already if a finished run is resumed."""
+        load_adapter(self.run.adapter, self.parts.policy.model)
+        step = self.progress.step
+        if recorded := self.recorded("test", step):
+            return recorded
+        scores = self.evaluate(self.parts.problems.test, "test", display)
+        self.run.append(EVAL, {"step": step, "name": "test", "levels": scores.record()})
+        return scores
+
+    def evaluate(self, problems: Sequence[Problem], phase: str, display: Display) -> Evaluation:
+        """Scores of the model as it stands."""
+        return self.parts.evaluator.evaluate(problems, on_progress=in_phase(phase, display.on_progress))
 
     def recorded(self, name: str, step: int) -> Evaluation | None:
         """Scores that the folder holds already."""
@@ -190,25 +216,19 @@ class Loop:
         )
         return 130
 
-    def finish(self) -> None:
-        """Score the best adapter on the test problems; write table, curves and model card."""
-        load_adapter(self.run.adapter, self.parts.policy.model)
-        before = self.base_scores("base_test")
-        step = self.progress.step
-        after = self.recorded("test", step)  # there already if a finished run is resumed
-        if after is None:
-            after = self.parts.evaluator.evaluate(self.parts.problems.test)
-            self.run.append(EVAL, {"step": step, "name": "test", "levels": after.record()})
+    def finish(self, before: Evaluation, after: Evaluation) -> None:
+        """Write the model card, and say what came of the run: scores on the test problems, advice, where it lies."""
         card = model_card(self.config, self.progress, before, after)
         for path in (self.run.readme, self.run.adapter / "README.md"):  # the adapter may travel alone
             self.run.write_text(path.relative_to(self.run.path), card)
-        self.run.status(step=step, state="finished", steps=self.config.steps)
+        self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
         for sentence in advise(self.run, self.config):
-            self.console.print(sentence, style="yellow", highlight=False, markup=False)
-        rescued = rescue_line(self.run.read(METRICS), self.config.explanation.source)
+            say(self.console, sentence, style="yellow")
+        if rescued := rescue_line(self.run.read(METRICS), self.config.explanation.source):
+            say(self.console, rescued)
         self.console.print(
-            f"{rescued}Adapter of step {self.progress.best_step} (best on "
+            f"Adapter of step {self.progress.best_step} (best on "
             f"validation): {self.run.adapter}\nLearning curves: {self.run.curves}\n"
             f"More problems and samples: python -m expo_lite.evaluate {self.run.path}",
             highlight=False,

@@ -26,6 +26,7 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
 from expo_lite.memory.plan import PREFILL_TOKENS
 from expo_lite.policy import Policy
+from expo_lite.progress import DecodingProgress, OnProgress, silent
 from expo_lite.ranks import ALONE, Ranks
 from expo_lite.types import Completion
 
@@ -84,20 +85,27 @@ class Sampler:
         temperature: float = 1.0,
         greedy: bool = False,
         watch: Watch | None = None,
+        on_progress: OnProgress = silent,
     ) -> list[list[Completion]]:
         """For each request its completions, in order; `greedy` takes the likeliest token instead.
 
-        `watch` sees every token when it is written (again, where an out-of-memory made its wave start again).
+        `watch` sees every token when it is written (again, where an out-of-memory made its wave start again);
+        `on_progress` hears every few tokens how many completions are finished, and costs the device nothing.
         Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
         its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
         """
         numbers: defaultdict[tuple[object, ...], Iterator[int]] = defaultdict(count)
         by_request = [[Slot(r, (*r.stream, next(numbers[r.stream]))) for _ in range(r.count)] for r in requests]
 
-        def decode(wave: Sequence[Slot]) -> list[Completion]:
-            return self._wave(wave, max_new_tokens, temperature, greedy, watch)
+        def in_waves(own: Sequence[Sequence[Slot]]) -> list[list[Completion]]:
+            progress = DecodingProgress(sum(map(len, own)), max_new_tokens, on_progress)
 
-        return self.ranks.each(by_request, lambda own: self._in_waves(own, decode))
+            def decode(wave: Sequence[Slot]) -> list[Completion]:
+                return progress.written(self._wave(wave, max_new_tokens, temperature, greedy, watch, progress))
+
+            return self._in_waves(own, decode)
+
+        return self.ranks.each(by_request, in_waves)
 
     def _in_waves(
         self, by_request: Sequence[Sequence[Slot]], decode: Callable[[Sequence[Slot]], list[Completion]]
@@ -115,7 +123,13 @@ class Sampler:
         return [[next(completions) for _ in of_request] for of_request in by_request]
 
     def _wave(
-        self, slots: Sequence[Slot], max_new_tokens: int, temperature: float, greedy: bool, watch: Watch | None
+        self,
+        slots: Sequence[Slot],
+        max_new_tokens: int,
+        temperature: float,
+        greedy: bool,
+        watch: Watch | None,
+        progress: DecodingProgress,
     ) -> list[Completion]:
         """Decode one wave of B slots to its end."""
         device = self.policy.device
@@ -144,6 +158,7 @@ class Sampler:
                 break
             if t % CHECK_EVERY == 0:
                 keep = [row for row, done in enumerate(self.read(finished)) if not done]
+                progress.seen(len(slots), t, len(keep))
                 if not keep:
                     break
                 if len(keep) <= DROP_BELOW * len(alive):

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from expo_lite.assemble import assemble
 from expo_lite.config_reader import Request
+from expo_lite.display import say
 from expo_lite.environment import environment
 from expo_lite.errors import CheckpointError, ConfigError, MemoryBudgetError
 from expo_lite.hub_access import hub_names, offline_if_unreachable
@@ -54,16 +55,16 @@ def train(
     planned, budget = plan_here(request.config, device)
     require_fit(request.config, planned, budget)
     with run_of(request, ranks) as run:
-        console.print(f"Memory plan: {planned}.", style="dim", highlight=False, soft_wrap=True)
+        say(console, f"Memory plan: {planned}.", style="dim")
         try:
             with assemble(request.config, ranks, function) as parts:
                 for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
-                    console.print(note, style="yellow", highlight=False)
+                    say(console, note, style="yellow")
                 gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
                 pace = rehearse(request.config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
                 pace_in_words = expected(request.config, planned, pace)
-                console.print(f"Dry pass: {pace_in_words}", style="dim", highlight=False, soft_wrap=True)
+                say(console, f"Dry pass: {pace_in_words}", style="dim")
                 return Loop(request.config, run, parts, console, show).to_the_end()
         except BaseException as error:  # Ctrl-C as well
             scored = isinstance(error, (MemoryBudgetError, KeyboardInterrupt)) and run.read(EVAL)  # takes minutes

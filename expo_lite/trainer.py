@@ -12,6 +12,7 @@ from expo_lite.explain import Explainer
 from expo_lite.judging import Judge, attempt_verdict
 from expo_lite.metrics import PhaseClock, step_metrics
 from expo_lite.pairs import preference_pairs
+from expo_lite.progress import OnProgress, announced, in_phase, silent
 from expo_lite.prompts import Prompts
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.sequences import training_sequences
@@ -49,7 +50,7 @@ class Trainer:
         self.explainer = explainer
         self.updater = updater
 
-    def step(self, number: int, problems: Sequence[Problem]) -> StepReport:
+    def step(self, number: int, problems: Sequence[Problem], on_progress: OnProgress = silent) -> StepReport:
         """One step on P problems: rollouts, rewards, explanations of what failed, one update."""
         clock, units = PhaseClock(), self.updater.units
         halvings_before = units.halvings  # in the dry pass, in earlier steps and in validation
@@ -57,20 +58,23 @@ class Trainer:
         draw = 0 if offline else number  # names the random numbers: offline, a problem's pair never changes
         with self.updater.policy.reference() if offline else nullcontext():
             with clock("generate"):
-                attempts = self.attempt(draw, problems)
-            with clock("verify"):
+                attempts = self.attempt(draw, problems, in_phase("rollouts", on_progress))
+            total = len(problems) * self.config.rollout.group_size
+            with clock("verify"), announced("verifying", total, "completions", on_progress):
                 groups = self.judged(problems, attempts)
             with clock("explain"):
                 gated = [group for group in groups if self.needs_explanation(group)]
-                explanations = self.explainer.explain([group.problem for group in gated], draw)
+                explanations = self.explainer.explain(
+                    [group.problem for group in gated], draw, in_phase("explanations", on_progress)
+                )
                 trained_on = [self.explainer.select(written, draw) for written in explanations]
         with clock("train"):
             if self.config.objective.name == "dpo":
                 pairs = preference_pairs(gated, trained_on, self.config, draw)
-                update = self.updater.update_on_pairs(pairs)
+                update = self.updater.update_on_pairs(pairs, on_progress)
             else:
                 sequences = training_sequences(groups, trained_on, self.config, number)
-                update = self.updater.update(sequences)
+                update = self.updater.update(sequences, on_progress)
         metrics = step_metrics(groups, explanations, trained_on, update, clock)
         metrics["out_of_memory_halvings"] = units.halvings - halvings_before
         return StepReport(number, metrics, groups, explanations, trained_on)
@@ -81,14 +85,16 @@ class Trainer:
             return group.kind != "solved"
         return group.kind == "failed" or self.config.explanation.gate == "every"
 
-    def attempt(self, draw: int, problems: Sequence[Problem]) -> list[list[Completion]]:
+    def attempt(
+        self, draw: int, problems: Sequence[Problem], on_progress: OnProgress = silent
+    ) -> list[list[Completion]]:
         """G completions of each problem's task prompt."""
         rollout = self.config.rollout
         requests = [
             SampleRequest(self.prompts.task(p), rollout.group_size, (self.config.seed, "rollout", draw, p.id))
             for p in problems
         ]
-        return self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)
+        return self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, on_progress=on_progress)
 
     def judged(self, problems: Sequence[Problem], attempts: Sequence[Sequence[Completion]]) -> list[RolloutGroup]:
         """Verdicts, rewards and group advantages."""

@@ -19,10 +19,14 @@ from expo_lite.metrics import UpdateMeter
 from expo_lite.objectives import explanation_loss, kl_loss, policy_loss
 from expo_lite.pairs import preference_weights
 from expo_lite.policy import Policy
+from expo_lite.progress import OnProgress, SequenceProgress, in_phase, silent
 from expo_lite.ranks import ALONE, Ranks
 from expo_lite.types import PreferencePair, TrainingSequence
 
 Result = TypeVar("Result")
+
+PASSES = {"old_logprobs": "old policy", "reference_logprobs": "reference"}
+"""Passes without gradients, as phases of a step."""
 
 
 class Updater:
@@ -65,33 +69,33 @@ class Updater:
         for name in ("optimizer", "scheduler", "scaler"):
             getattr(self, name).load_state_dict(state[name])
 
-    def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
+    def update(self, sequences: Sequence[TrainingSequence], on_progress: OnProgress = silent) -> dict[str, float]:
         """Loss, backward and optimizer step; without sequences nothing is updated. Returns the update's metrics."""
         meter = self.new_meter()
         if sequences:
             if self.config.kl.coef > 0:
                 with self.policy.reference():
-                    sequences = self.with_logprobs(sequences, "reference_logprobs")
+                    sequences = self.with_logprobs(sequences, "reference_logprobs", on_progress)
             if self.config.objective.updates_per_batch > 1:
-                sequences = self.with_logprobs(sequences, "old_logprobs")
+                sequences = self.with_logprobs(sequences, "old_logprobs", on_progress)
             for _ in range(self.config.objective.updates_per_batch):
-                self.one_update(sequences, meter)
+                self.one_update(sequences, meter, on_progress)
         self.advance_schedule()
         return meter.metrics(self.read, self.ranks.summed)
 
-    def update_on_pairs(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
+    def update_on_pairs(self, pairs: Sequence[PreferencePair], on_progress: OnProgress = silent) -> dict[str, float]:
         """The same for DPO: before each update, a pass without gradients finds what each token weighs in its loss."""
         meter = self.new_meter()
         measured: dict[str, float] = {"pairs": 0}
         if pairs:
             sequences = [sequence for pair in pairs for sequence in (pair.chosen, pair.rejected)]
             with self.policy.reference():
-                sequences = self.with_logprobs(sequences, "reference_logprobs")
+                sequences = self.with_logprobs(sequences, "reference_logprobs", on_progress)
             for number in range(self.config.objective.updates_per_batch):
-                scored = self.with_logprobs(sequences, "old_logprobs")
+                scored = self.with_logprobs(sequences, "old_logprobs", on_progress)
                 weighted, metrics = preference_weights(scored, self.config.dpo)
                 measured = metrics if number == 0 else measured
-                self.one_update(weighted, meter)
+                self.one_update(weighted, meter, on_progress)
         self.advance_schedule()
         return {**meter.metrics(self.read, self.ranks.summed), **measured}
 
@@ -99,12 +103,14 @@ class Updater:
         """A meter for one step's update."""
         return UpdateMeter(learning_rate=float(self.scheduler.get_last_lr()[0]))
 
-    def one_update(self, sequences: Sequence[TrainingSequence], meter: UpdateMeter) -> None:
+    def one_update(
+        self, sequences: Sequence[TrainingSequence], meter: UpdateMeter, on_progress: OnProgress = silent
+    ) -> None:
         """Gradients of all sequences, and one optimizer step. Only the first update is metered: later ones no longer
         belong to the policy that was sampled."""
         first = meter.gradient_norm is None
         own = self.ranks.share(sorted(sequences, key=lambda s: s.length))  # by length: about as many tokens each
-        for sums in self.in_micro_batches(own, self.accumulate_gradients):
+        for sums in self.in_micro_batches(own, self.accumulate_gradients, in_phase("training", on_progress)):
             if first:
                 meter.add(sums)
         self.ranks.sum_gradients(self.policy.trainable)
@@ -112,10 +118,20 @@ class Updater:
         meter.updates += math.isfinite(meter.gradient_norm)  # else float16's scaler has left it out
 
     def in_micro_batches(
-        self, sequences: Sequence[TrainingSequence], work: Callable[[MicroBatch], Result]
+        self,
+        sequences: Sequence[TrainingSequence],
+        work: Callable[[MicroBatch], Result],
+        on_progress: OnProgress = silent,
     ) -> Iterator[Result]:
         """Do `work` on micro-batches of the moment's size; see `batching.in_micro_batches`."""
-        return in_micro_batches(sequences, self.policy.pad_id, self.policy.device, self.units, work)
+        progress = SequenceProgress(sequences, on_progress)
+
+        def counted(batch: MicroBatch) -> Result:
+            result = work(batch)
+            progress.add(batch.sequences)
+            return result
+
+        return in_micro_batches(sequences, self.policy.pad_id, self.policy.device, self.units, counted)
 
     def accumulate_gradients(self, batch: MicroBatch) -> dict[str, Tensor]:
         """Add the micro-batch's gradients to the step's; returns sums over its tokens for the metrics.
@@ -149,7 +165,10 @@ class Updater:
 
     @torch.no_grad()
     def with_logprobs(
-        self, sequences: Sequence[TrainingSequence], name: Literal["old_logprobs", "reference_logprobs"]
+        self,
+        sequences: Sequence[TrainingSequence],
+        name: Literal["old_logprobs", "reference_logprobs"],
+        on_progress: OnProgress = silent,
     ) -> list[TrainingSequence]:
         """The sequences, in their order, with the model's present log-probabilities of their tokens."""
 
@@ -158,7 +177,8 @@ class Updater:
             return [(id(row), own) for row, own in zip(batch.sequences, values, strict=True)]
 
         def scored(own: Sequence[TrainingSequence]) -> list[TrainingSequence]:
-            found = dict(pair for pairs in self.in_micro_batches(own, score) for pair in pairs)
+            batches = self.in_micro_batches(own, score, in_phase(PASSES[name], on_progress))
+            found = dict(pair for pairs in batches for pair in pairs)
             return [replace(row, **{name: found[id(row)]}) for row in own]
 
         return self.ranks.each(sequences, scored)

@@ -253,7 +253,7 @@ def test_step_explains_failed_and_mixed_groups(policy: Policy) -> None:
     trainer = tiny_trainer(tiny_config(objective__name="dpo", explanation__samples=2), policy, sampler)
     pairs: list[PreferencePair] = []
     update: Any = trainer.updater.update_on_pairs
-    trainer.updater.update_on_pairs = lambda found: pairs.extend(found) or update(found)  # type: ignore[method-assign]
+    trainer.updater.update_on_pairs = lambda found, *_: pairs.extend(found) or update(found)  # type: ignore[method-assign]
     report = trainer.step(3, PROBLEMS)
     explained = {r.stream[-1] for r in sampler.requests if r.stream[1] == "explanation"}
     assert explained == {FAILED.id, MIXED.id} and SOLVED.id not in explained

@@ -29,6 +29,7 @@ from expo_lite.evaluation import Evaluation, Evaluator, LevelScore
 from expo_lite.intervals import Estimate
 from expo_lite.loop import Loop
 from expo_lite.problems import load_problems
+from expo_lite.progress import OnProgress
 from expo_lite.run_dir import RunDir
 from expo_lite.sampler import Sampler
 from expo_lite.session import train
@@ -474,7 +475,7 @@ def test_where_nothing_can_be_learned_it_says_why(config: Path, tmp_path: Path) 
 def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.4, 0.3, 0.1, 0.5, 0.2, 0.45])  # base on validation and test, steps 1 to 3, then the test
 
-    def evaluate(self: Evaluator, problems: Sequence[Problem]) -> Evaluation:
+    def evaluate(self: Evaluator, problems: Sequence[Problem], on_progress: OnProgress) -> Evaluation:
         estimate = Estimate(next(scores), 0.0, 1.0)
         return Evaluation([LevelScore(1, len(problems), 2, 2, estimate, estimate, 0.0)])
 

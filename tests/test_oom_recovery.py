@@ -63,7 +63,7 @@ class Spy:
         """Follow what the parts of a run are doing."""
         sampler, updater, explainer = parts.sampler, parts.trainer.updater, parts.trainer.explainer
         sampler.sample = self.entering(sampler.sample, lambda requests, *_: str(requests[0].stream[1]))  # type: ignore[method-assign]
-        updater.with_logprobs = self.entering(updater.with_logprobs, lambda _, name: name)  # type: ignore[method-assign]
+        updater.with_logprobs = self.entering(updater.with_logprobs, lambda _, name, *__: name)  # type: ignore[method-assign]
         updater.accumulate_gradients = self.entering(updater.accumulate_gradients, lambda _: "training")  # type: ignore[method-assign]
         explainer.select = self.entering(explainer.select, lambda *_: "selection")  # type: ignore[method-assign]
         layers: Any = parts.policy.causal_lm.get_decoder().layers

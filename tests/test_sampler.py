@@ -282,8 +282,8 @@ class TestChoose:
         assert choose(torch.tensor([[0.0, 3.0, 1.0], [4.0, 3.0, 1.0]]), 1.0, None)[0].tolist() == [1, 0]
 
 
-def refused_to(module: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which raises if a module whose name begins with `module` calls it."""
+def refused_to(module: str | tuple[str, ...], function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which raises if a module whose name begins with `module`, or one of several, calls it."""
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         caller = sys._getframe(1).f_globals["__name__"]

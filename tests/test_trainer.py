@@ -53,7 +53,7 @@ class WatchedTrainer:
         self.sequences: list[TrainingSequence] = []
         update: Callable[[Any], dict[str, float]] = self.trainer.updater.update
 
-        def watched(sequences: list[TrainingSequence]) -> dict[str, float]:
+        def watched(sequences: list[TrainingSequence], *_: Any) -> dict[str, float]:
             self.sequences = sequences
             return update(sequences)
 

@@ -23,6 +23,7 @@ from expo_lite.explain import Explainer
 from expo_lite.judging import Judge
 from expo_lite.memory.live import LiveUnits
 from expo_lite.policy import Policy, add_adapter, load_policy
+from expo_lite.progress import OnProgress, silent
 from expo_lite.prompts import Prompts
 from expo_lite.ranks import ALONE
 from expo_lite.sampler import SampleRequest
@@ -146,7 +147,12 @@ class ScriptedSampler:
         self.requests: list[SampleRequest] = []
 
     def sample(
-        self, requests: Sequence[SampleRequest], max_new_tokens: int, temperature: float = 1.0, greedy: bool = False
+        self,
+        requests: Sequence[SampleRequest],
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        on_progress: OnProgress = silent,
     ) -> list[list[Completion]]:
         self.requests += requests
         completions = []

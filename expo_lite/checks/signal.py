@@ -94,7 +94,7 @@ def rescued(run: Evidence) -> Finding | None:
     failed, saved = total(run.metrics, "failed_groups"), total(run.metrics, "rescued_groups")
     if not failed or saved <= MOSTLY * failed:
         return None
-    return Finding("rescued", "good", rescue_line(run.metrics, run.config.explanation.source).strip())
+    return Finding("rescued", "good", rescue_line(run.metrics, run.config.explanation.source))
 
 
 def rescue_line(metrics: Sequence[Step], source: str) -> str:
@@ -103,9 +103,9 @@ def rescue_line(metrics: Sequence[Step], source: str) -> str:
     if not failed:
         return ""
     if source == "none":
-        return f"{failed:.0f} times all attempts at a problem failed, and nothing was learned from them. "
+        return f"{failed:.0f} times all attempts at a problem failed, and nothing was learned from them."
     lesson = "an explanation" if source == "self" else "the data set's solution"
-    return f"{failed:.0f} times all attempts at a problem failed; {saved:.0f} times {lesson} was learned from instead. "
+    return f"{failed:.0f} times all attempts at a problem failed; {saved:.0f} times {lesson} was learned from instead."
 
 
 CHECKS = (updating, rescued, no_signal, failed_groups, solved_groups, few_updates)
