@@ -212,6 +212,9 @@ def driver_of(card: str) -> Iterator[Driver]:
             "_cached_device_count": None,
             "_get_device_properties": None,
             "default_generators": (),
+            # bound when torch was imported, to functions of a CPU build
+            "_exchange_device": torch._C._cuda_exchangeDevice,
+            "_maybe_exchange_device": torch._C._cuda_maybeExchangeDevice,
         }.items():
             stack.enter_context(replaced(torch.cuda, name, value))
         stack.enter_context(replaced(torch.version, "cuda", "13.0"))

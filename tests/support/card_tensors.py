@@ -27,7 +27,7 @@ WAITING = {  # operators whose result the host has to see
 }  # fmt: skip
 CROSSING = {"copy_", "_to_copy", "set_", "_pin_memory", "is_pinned", "detach", "lift_fresh"}  # mixing devices is their job
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
-_REAL = {name: getattr(Tensor, name) for name in ("device", "to", "cpu", "cuda", "numpy", "tolist", "is_cuda", "is_cpu")}
+_REAL = {name: getattr(Tensor, name) for name in ("device", "get_device", "to", "cpu", "cuda", "numpy", "tolist", "is_cuda", "is_cpu")}
 _here = threading.local()
 _device_constructors()  # `with torch.device(...)` remembers torch's own factories from the first time on
 
@@ -174,6 +174,7 @@ def attributes(driver: Driver) -> dict[str, Any]:
         "device": property(device_of),
         "is_cuda": property(lambda tensor: device_of(tensor).type == "cuda"),
         "is_cpu": property(lambda tensor: device_of(tensor).type == "cpu"),
+        "get_device": lambda tensor: 0 if on_card(tensor) else _REAL["get_device"](tensor),
         "to": moved,
         "cpu": lambda tensor, **kwargs: moved(tensor, "cpu"),
         "cuda": lambda tensor, device=None, **kwargs: moved(tensor, "cuda" if device is None else device),
