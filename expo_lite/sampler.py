@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from expo_lite.errors import DivergedError
 from expo_lite.kv_cache import WaveCache
 from expo_lite.masks import LeftPadded, ModelMask
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
 from expo_lite.memory.plan import PREFILL_TOKENS
+from expo_lite.non_finite import NotFiniteError, require_finite, why_not_finite
 from expo_lite.policy import Policy
 from expo_lite.ranks import ALONE, Ranks
 from expo_lite.types import Completion
@@ -90,7 +90,8 @@ class Sampler:
 
         `watch` sees every token when it is written (again, where an out-of-memory made its wave start again).
         Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
-        its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
+        its completions where the first stopped. Raises DivergedError if the model gives no finite logits, ConfigError
+        if the base alone gives none either.
         """
         numbers: defaultdict[tuple[object, ...], Iterator[int]] = defaultdict(count)
         by_request = [[Slot(r, (*r.stream, next(numbers[r.stream]))) for _ in range(r.count)] for r in requests]
@@ -107,11 +108,14 @@ class Sampler:
         slots = [slot for of_request in by_request for slot in of_request]
         written: list[Completion] = []
         merged = self.dense and all(slot.request.adapter for slot in slots)  # merged weights know one answer only
-        with self.policy.generating(merged):
-            while len(written) < len(slots):
-                wave = slots[len(written) : len(written) + self.units.rollouts_alive]
-                for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
-                    written += part
+        try:
+            with self.policy.generating(merged):
+                while len(written) < len(slots):
+                    wave = slots[len(written) : len(written) + self.units.rollouts_alive]
+                    for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
+                        written += part
+        except NotFiniteError as error:  # here, where no merged weights stand in for the base
+            raise why_not_finite(self.policy, error.token_ids, self.read) from None
         completions = iter(written)
         return [[next(completions) for _ in of_request] for of_request in by_request]
 
@@ -156,10 +160,8 @@ class Sampler:
                     adapters = [adapters[row] for row in keep]
             logits = self._forward(chosen[:, None], *rows.token(width + t + 1), cache, adapters)
         if not self.read(sound):
-            raise DivergedError(
-                "The model no longer gives finite logits: training has diverged. Start again, in another --run, with a "
-                "lower optimizer.learning_rate; the adapter saved last is sound."
-            )
+            prompts = [slot.request.prompt_ids for slot in slots]
+            require_finite(prompts, self.read(tokens), self.read(logprobs))
         return self._completions(slots, self.read(tokens), self.read(logprobs))
 
     def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, LeftPadded, int]:

@@ -12,6 +12,7 @@ from support.card_tensors import card
 from test_memory import QLORA
 from tiny_models import live_units, save_base, tiny_config, tiny_trainer
 
+from expo_lite.attention import GROUPED_DECODING, REPEATED_HEADS
 from expo_lite.config import PolicyConfig
 from expo_lite.memory.budget import workload_of
 from expo_lite.memory.plan import activation_bytes
@@ -55,8 +56,6 @@ def test_with_flash_queries_stay_grouped(tmp_path: Path, dtype: str) -> None:
 
 def test_repeated_heads_give_the_same_numbers(tmp_path: Path) -> None:
     """And the same gradients."""
-    from expo_lite.attention import GROUPED_DECODING, REPEATED_HEADS
-
     policy = load_policy(PolicyConfig(model=str(save_base(tmp_path)), device="cpu", quantization="none"), 0)
     ids, found = torch.tensor([[3, 7, 9, 12, 4], [3, 8, 15, 9, 2]]), {}
     for attention in (GROUPED_DECODING, REPEATED_HEADS):
