@@ -3,6 +3,9 @@
 With an attention mask, transformers' sdpa repeats every key and value head for each query head that shares it:
 on a 7B model seven copies of each layer's cache are written and read for every token. With one new token per
 row there is nothing causal to mask, so the queries that share a head can stand where a sequence's tokens stand.
+
+Without a mask it leaves grouped queries to torch, whatever the card. Of torch's kernels (2.13) only flash attention takes
+them: where that does not run, all scores exist at once, about 15 bytes each. There heads are repeated.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 GROUPED_DECODING = "grouped_decoding"
+REPEATED_HEADS = "grouped_decoding_repeated_heads"
+FLASH_FROM = (8, 0)  # compute capability
 
 
 def grouped_decoding(
@@ -40,9 +45,39 @@ def grouped_decoding(
     return out.reshape(rows, 1, heads, width), None
 
 
+def repeated_heads(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """As `grouped_decoding`, but for many queries without a mask every head gets its own keys and values."""
+    heads, queries, shared = query.shape[1], query.shape[2], key.shape[1]
+    plain = attention_mask is None and kwargs.get("position_bias") is None and key.shape[2] == queries
+    if queries == 1 or heads == shared or not plain:
+        return grouped_decoding(module, query, key, value, attention_mask, scaling, is_causal=is_causal, **kwargs)
+    key, value = repeat_kv(key, heads // shared), repeat_kv(value, heads // shared)
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scaling)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def flash_runs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch's flash attention runs there: in 16 bit, on GPUs since Ampere."""
+    return dtype != torch.float32 and torch.cuda.get_device_capability(device) >= FLASH_FROM
+
+
 def decode_grouped(model: PreTrainedModel) -> None:
-    """Let a model that uses sdpa decode this way; training, with many queries and no mask, is unchanged."""
-    if model.config._attn_implementation == "sdpa":
-        AttentionInterface.register(GROUPED_DECODING, grouped_decoding)
-        AttentionMaskInterface.register(GROUPED_DECODING, sdpa_mask)
-        model.set_attn_implementation(GROUPED_DECODING)
+    """Let a model that uses sdpa decode this way; the kernels of its device and type decide about other queries."""
+    if model.config._attn_implementation != "sdpa":
+        return
+    for name, function in ((GROUPED_DECODING, grouped_decoding), (REPEATED_HEADS, repeated_heads)):
+        AttentionInterface.register(name, function)
+        AttentionMaskInterface.register(name, sdpa_mask)
+    on_gpu = model.device.type == "cuda"
+    repeats = on_gpu and not flash_runs(model.device, model.dtype)
+    model.set_attn_implementation(REPEATED_HEADS if repeats else GROUPED_DECODING)

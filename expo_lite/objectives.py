@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 
 
+EXTREME = 60.0
+"""Nats. A token whose probability has changed by more than e^60 gives no gradient."""
+
+
 def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weights: Tensor, epsilon: float) -> Tensor:
     """- sum_t w_t min(rho_t A_t, clip(rho_t, 1 - eps, 1 + eps) A_t), rho = exp(logprobs - old_logprobs).
 
     All tensors (N,). PPO's clipped surrogate (arXiv 1707.06347, eq. 7) with GRPO's advantages.
     """
-    ratio = torch.exp(logprobs - old_logprobs)
+    ratio = torch.exp(_weighing(logprobs - old_logprobs, weights * advantages))
     clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
     return -(weights * torch.minimum(ratio * advantages, clipped * advantages)).sum()
 
@@ -31,8 +35,16 @@ def explanation_loss(logprobs: Tensor, weights: Tensor) -> Tensor:
 
 def kl_loss(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:
     """sum_t w_t (exp(d) - d - 1), d = reference - policy: the k3 estimate of KL(policy || reference)."""
-    difference = reference_logprobs - logprobs
+    difference = _weighing(reference_logprobs - logprobs, weights)
     return (weights * (difference.exp() - difference - 1)).sum()
+
+
+def _weighing(difference: Tensor, weights: Tensor) -> Tensor:
+    """Differences of log-probabilities (N,), fit for exp: 0 where nothing weighs, and no larger than EXTREME.
+
+    Else exp would overflow, and 0 times infinity, here or in the backward pass, spoil the gradients of all tokens.
+    """
+    return torch.where(weights != 0, difference, 0.0).clamp(max=EXTREME)
 
 
 def dpo_losses(

@@ -20,7 +20,7 @@ from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, lowered
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.memory.speed import budget_of, cards, hours_on, named_card
+from expo_lite.memory.speed import WITHOUT_FLASH, budget_of, cards, hours_on, named_card
 
 LABELS = {"kv_cache": "KV cache", "decoding": "prompts and sampling", "logprobs": "log-probabilities"}
 
@@ -42,7 +42,7 @@ def _plan(argv: list[str]) -> int:
     on_gpu = config.policy.device != "cpu"
     card = named_card(given.card) if given.card else None
     budget = budget_of(config, card)
-    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
+    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu, card in WITHOUT_FLASH)
     console = Console()
     console.print(plan_table(planned, budget))
     for line in (lowered(config, budget), f"{planned.units}.", card and hours_on(card, config, planned)):

@@ -27,6 +27,7 @@ from expo_lite.config import PolicyConfig
 from expo_lite.dense import dense_linears
 from expo_lite.errors import ConfigError, first_line
 from expo_lite.logprobs import token_logprobs
+from expo_lite.masks import one_sequence_per_row
 from expo_lite.model_files import model_source
 from expo_lite.saved_adapter import SavedAdapter, find_adapter
 
@@ -59,7 +60,8 @@ class Policy:
         No attention mask: with causal attention, padding on the right cannot reach the tokens before it,
         and without a mask every backend can take its fastest attention kernel.
         """
-        return self.causal_lm.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+        with one_sequence_per_row():
+            return self.causal_lm.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
 
     def completion_logprobs(
         self, input_ids: Tensor, positions: Tensor, targets: Tensor, temperature: Tensor, chunk: int

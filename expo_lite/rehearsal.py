@@ -6,6 +6,7 @@ Nothing of it stays: no random number is drawn, and the gradients are dropped.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from expo_lite.errors import MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, rollouts_per_prompt
 from expo_lite.memory.oom import free_memory, how_to_begin
 from expo_lite.memory.speed import Pace, forecast, in_words
+from expo_lite.non_finite import why_not_finite
 from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import TrainingSequence
@@ -72,13 +74,18 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
 
 
 def seconds_per_trained_token(config: Config, updater: Updater) -> float:
-    """Train on two full micro-batches of the longest sequences, without a step; seconds per token."""
+    """Train on two full micro-batches of the longest sequences, without a step; seconds per token.
+
+    Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
+    """
     rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
     in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
     sequences = longest_sequences(config, min(in_a_step, rows))
     start = time.perf_counter()
     for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
-        updater.read(sums["entropy"])  # waits for the device
+        if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
+            row = sequences[0]
+            raise why_not_finite(updater.policy, row.prompt_ids + row.completion_ids, updater.read)
     updater.optimizer.zero_grad(set_to_none=True)
     return (time.perf_counter() - start) / (len(sequences) * config.sequence_tokens)
 

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from expo_lite.errors import DivergedError
 from expo_lite.kv_cache import WaveCache
+from expo_lite.masks import LeftPadded, ModelMask
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.oom import in_halves
 from expo_lite.memory.plan import PREFILL_TOKENS
+from expo_lite.non_finite import NotFiniteError, require_finite, why_not_finite
 from expo_lite.policy import Policy
 from expo_lite.progress import DecodingProgress, OnProgress, silent
 from expo_lite.ranks import ALONE, Ranks
@@ -92,7 +93,8 @@ class Sampler:
         `watch` sees every token when it is written (again, where an out-of-memory made its wave start again);
         `on_progress` hears every few tokens how many completions are finished, and costs the device nothing.
         Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
-        its completions where the first stopped. Raises DivergedError if the model gives no finite logits.
+        its completions where the first stopped. Raises DivergedError if the model gives no finite logits, ConfigError
+        if the base alone gives none either.
         """
         numbers: defaultdict[tuple[object, ...], Iterator[int]] = defaultdict(count)
         by_request = [[Slot(r, (*r.stream, next(numbers[r.stream]))) for _ in range(r.count)] for r in requests]
@@ -114,11 +116,14 @@ class Sampler:
         slots = [slot for of_request in by_request for slot in of_request]
         written: list[Completion] = []
         merged = self.dense and all(slot.request.adapter for slot in slots)  # merged weights know one answer only
-        with self.policy.generating(merged):
-            while len(written) < len(slots):
-                wave = slots[len(written) : len(written) + self.units.rollouts_alive]
-                for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
-                    written += part
+        try:
+            with self.policy.generating(merged):
+                while len(written) < len(slots):
+                    wave = slots[len(written) : len(written) + self.units.rollouts_alive]
+                    for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
+                        written += part
+        except NotFiniteError as error:  # here, where no merged weights stand in for the base
+            raise why_not_finite(self.policy, error.token_ids, self.read) from None
         completions = iter(written)
         return [[next(completions) for _ in of_request] for of_request in by_request]
 
@@ -140,7 +145,7 @@ class Sampler:
         end_ids = torch.tensor(self.policy.end_ids, device=device)
         tokens = torch.full((len(slots), max_new_tokens), -1, device=device)
         logprobs = torch.zeros((len(slots), max_new_tokens), device=device)
-        logits, cache, mask = self._prefill(slots, max_new_tokens)
+        logits, cache, rows, width = self._prefill(slots, max_new_tokens)
         alive = torch.arange(len(slots), device=device)  # the slots that the cache's rows belong to
         adapters = [slot.request.adapter for slot in slots]
         finished = torch.zeros(len(slots), dtype=torch.bool, device=device)
@@ -151,8 +156,9 @@ class Sampler:
             tokens[alive, t], logprobs[alive, t] = chosen, chosen_logprobs
             sound &= chosen_logprobs.isfinite().all()
             if watch is not None:
-                for row, token in self.read(torch.stack([alive, chosen], 1)[~finished]):
-                    watch(slots[row].request.stream, t, token)
+                for row, token, done in self.read(torch.stack([alive, chosen, finished.long()], 1)):
+                    if not done:
+                        watch(slots[row].request.stream, t, token)
             finished |= torch.isin(chosen, end_ids)
             if t + 1 == max_new_tokens:
                 break
@@ -162,47 +168,47 @@ class Sampler:
                 if not keep:
                     break
                 if len(keep) <= DROP_BELOW * len(alive):
-                    rows = torch.tensor(keep, device=device)
-                    cache.batch_select_indices(rows)
-                    alive, finished, mask, chosen = alive[rows], finished[rows], mask[rows], chosen[rows]
+                    kept = torch.tensor(keep, device=device)
+                    cache.batch_select_indices(kept)
+                    rows.keep(keep, kept)
+                    alive, finished, chosen = alive[kept], finished[kept], chosen[kept]
                     adapters = [adapters[row] for row in keep]
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            logits = self._forward(chosen[:, None], mask, cache, adapters)
+            logits = self._forward(chosen[:, None], *rows.token(width + t + 1), cache, adapters)
         if not self.read(sound):
-            raise DivergedError(
-                "The model no longer gives finite logits: training has diverged. Start again, in another --run, with a "
-                "lower optimizer.learning_rate; the adapter saved last is sound."
-            )
+            prompts = [slot.request.prompt_ids for slot in slots]
+            require_finite(prompts, self.read(tokens), self.read(logprobs))
         return self._completions(slots, self.read(tokens), self.read(logprobs))
 
-    def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, Tensor]:
-        """Run each different prompt once, a few at a time; logits (B, V), cache and mask (B, T) with a row per slot."""
+    def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, LeftPadded, int]:
+        """Run each different prompt once, a few at a time; logits (B, V) and cache with a row per slot, and how wide."""
         requests = [(request, len(list(same))) for request, same in groupby(slots, key=attrgetter("request"))]
         width = max(len(request.prompt_ids) for request, _ in requests)
+        room = width + max_new_tokens
         at_once = max(1, PREFILL_TOKENS // width)
-        cache, logits, masks = WaveCache(), [], []
+        cache, logits = WaveCache(), []
         for first in range(0, len(requests), at_once):
             group = requests[first : first + at_once]
             prompts = [request.prompt_ids for request, _ in group]
-            input_ids, mask = self._left_padded(prompts, width)
+            pad = self.policy.pad_id
+            input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=self.policy.device)
             prefilled = DynamicCache(config=self.policy.causal_lm.config)
-            group_logits = self._forward(input_ids, mask, prefilled, [request.adapter for request, _ in group])
+            mask, positions = self._left_padded(prompts, width, width).prompt(width)
+            group_logits = self._forward(input_ids, mask, positions, prefilled, [r.adapter for r, _ in group])
             rows = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=self.policy.device)
-            cache.add(prefilled, rows, len(slots), width + max_new_tokens)
+            cache.add(prefilled, rows, len(slots), room)
             logits.append(group_logits[rows])
-            masks.append(mask[rows])
-        return torch.cat(logits), cache, torch.cat(masks)
+        return torch.cat(logits), cache, self._left_padded([s.request.prompt_ids for s in slots], width, room), width
 
-    def _left_padded(self, prompts: list[list[int]], width: int) -> tuple[Tensor, Tensor]:
-        """Token ids and mask (B, width), so that every prompt ends in the last column."""
+    def _left_padded(self, prompts: list[list[int]], width: int, room: int) -> LeftPadded:
+        """The rows of these prompts: each ends in column `width`, and may grow to `room`."""
         pads = [width - len(prompt) for prompt in prompts]
-        input_ids = [[self.policy.pad_id] * pad + prompt for pad, prompt in zip(pads, prompts, strict=True)]
-        mask = [[0] * pad + [1] * len(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
-        return torch.tensor(input_ids, device=self.policy.device), torch.tensor(mask, device=self.policy.device)
+        policy = self.policy
+        return LeftPadded(pads, room, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
 
-    def _forward(self, input_ids: Tensor, mask: Tensor, cache: DynamicCache, adapters: list[bool]) -> Tensor:
+    def _forward(
+        self, input_ids: Tensor, mask: ModelMask, positions: Tensor, cache: DynamicCache, adapters: list[bool]
+    ) -> Tensor:
         """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row."""
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
         with self.policy.adapter_by_row(adapters):
             output = self.policy.causal_lm.get_decoder()(
                 input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from expo_lite.batching import MicroBatch, in_micro_batches, per_sequence
 from expo_lite.config import Config
-from expo_lite.errors import DivergedError
 from expo_lite.memory.live import LiveUnits
 from expo_lite.metrics import UpdateMeter
+from expo_lite.non_finite import NotFiniteError, diverged, require_finite, why_not_finite
 from expo_lite.objectives import explanation_loss, kl_loss, policy_loss
 from expo_lite.pairs import preference_weights
 from expo_lite.policy import Policy
@@ -114,7 +114,7 @@ class Updater:
             if first:
                 meter.add(sums)
         self.ranks.sum_gradients(self.policy.trainable)
-        meter.gradient_norm = self.apply_gradients()
+        meter.gradient_norm = self.apply_gradients(sequences)
         meter.updates += math.isfinite(meter.gradient_norm)  # else float16's scaler has left it out
 
     def in_micro_batches(
@@ -170,33 +170,41 @@ class Updater:
         name: Literal["old_logprobs", "reference_logprobs"],
         on_progress: OnProgress = silent,
     ) -> list[TrainingSequence]:
-        """The sequences, in their order, with the model's present log-probabilities of their tokens."""
+        """The sequences, in their order, with the model's present log-probabilities of their tokens.
+
+        Raises DivergedError where these are not finite, ConfigError where the base's are not either.
+        """
 
         def score(batch: MicroBatch) -> list[tuple[int, list[float]]]:
             values = per_sequence(batch.sequences, self.read(self.logprobs(batch)[0]))
+            rows = batch.sequences
+            require_finite([row.prompt_ids for row in rows], [row.completion_ids for row in rows], values)
             return [(id(row), own) for row, own in zip(batch.sequences, values, strict=True)]
 
         def scored(own: Sequence[TrainingSequence]) -> list[TrainingSequence]:
             batches = self.in_micro_batches(own, score, in_phase(PASSES[name], on_progress))
-            found = dict(pair for pairs in batches for pair in pairs)
+            try:
+                found = dict(pair for pairs in batches for pair in pairs)
+            except NotFiniteError as error:
+                raise why_not_finite(self.policy, error.token_ids, self.read) from None
             return [replace(row, **{name: found[id(row)]}) for row in own]
 
         return self.ranks.each(sequences, scored)
 
-    def apply_gradients(self) -> float:
-        """Clip, step, and forget the gradients; returns their norm before clipping.
+    def apply_gradients(self, sequences: Sequence[TrainingSequence]) -> float:
+        """Clip, step, and forget the gradients of these sequences; returns their norm before clipping.
 
         In float16 a norm that is not finite means that the loss scale was too large: the update is left out and the
-        scale halved. Else it raises DivergedError, and the adapter stays as it was.
+        scale halved. Else, and where log-probabilities are not finite, it raises DivergedError, or ConfigError where
+        the base's are not either; the adapter stays as it was.
         """
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable, self.config.optimizer.max_grad_norm)
         value = float(self.read(norm))
-        if not math.isfinite(value) and self.scaler.get_scale() <= 1:
-            raise DivergedError(
-                f"The gradient norm is {value}: training has diverged. Start again, in another --run, with a lower "
-                "optimizer.learning_rate; the adapter saved last is sound."
-            )
+        if not math.isfinite(value):
+            self.with_logprobs(sequences, "old_logprobs")  # raises where they are not finite
+            if self.scaler.get_scale() <= 1:
+                raise diverged(f"The gradient norm is {value}")
         self.within_update = True
         self.scaler.step(self.optimizer)
         self.scaler.update()

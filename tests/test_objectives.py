@@ -182,3 +182,39 @@ def test_explanation_loss_by_hand() -> None:
     loss.backward()
     assert loss.item() == 1.5
     assert logprobs.grad.tolist() == [-0.5, -0.25]
+
+
+class TestExtremeTokens:
+    """What exp would turn into infinity spoils neither loss nor gradients of the other tokens."""
+
+    LOGPROBS = (-1.0, -200.0, -0.5)
+
+    def test_kl_of_tokens_that_weigh_nothing(self) -> None:
+        """An explanation's token: the reference is e^199 times as sure. The third: k3 of d = -0.5."""
+        logprobs = torch.tensor(self.LOGPROBS, requires_grad=True)
+        loss = kl_loss(logprobs, torch.tensor([-1.0, -1.0, -1.0]), torch.tensor([1.0, 0.0, 1.0]))
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        assert loss.item() == pytest.approx(np.exp(-0.5) + 0.5 - 1, abs=1e-6)
+        assert gradient.tolist() == pytest.approx([0.0, 0.0, 1 - np.exp(-0.5)], abs=1e-6)
+
+    def test_kl_of_a_missing_reference(self) -> None:
+        loss = kl_loss(torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, torch.nan]), torch.tensor([1.0, 0.0]))
+        assert loss.item() == pytest.approx(np.exp(-0.5) + 0.5 - 1, abs=1e-6)
+
+    @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (1.0, 0.0, 1.0)])
+    def test_kl_gradients_stay_finite(self, weights: tuple[float, ...]) -> None:
+        logprobs = torch.tensor(self.LOGPROBS, requires_grad=True)
+        loss = kl_loss(logprobs, torch.full((3,), -1.0), torch.tensor(weights))
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        assert loss.isfinite() and gradient.isfinite().all()
+
+    @pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
+    @pytest.mark.parametrize("weight", [0.0, 1.0])
+    def test_ratios(self, advantage: float, weight: float) -> None:
+        """The second token has become e^199 times as likely since it was sampled; the first one is as before."""
+        logprobs = torch.tensor([-1.0, -1.0], requires_grad=True)
+        advantages, weights = torch.tensor([2.0, advantage]), torch.tensor([0.5, weight])
+        loss = policy_loss(logprobs, torch.tensor([-1.0, -200.0]), advantages, weights, EPSILON)
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        assert loss.isfinite()
+        assert gradient.tolist() == [-1.0, 0.0]

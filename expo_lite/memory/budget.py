@@ -44,8 +44,10 @@ class BudgetedPlan:
         return f"{peaks}, of {self.limit / GIB:.2f} usable; {self.units}"
 
 
-def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
+def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: bool = False) -> Workload:
     """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto".
+
+    `repeats_kv` says that the GPU has no flash attention; in float32 none has.
 
     Raises ConfigError for dense weights in 16 bit, where merging loses small adapters.
     """
@@ -61,16 +63,19 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
         optimizer=config.optimizer.name,
         value_bytes=4 if wide else 2,
         on_gpu=on_gpu,
+        repeats_kv=on_gpu and (wide or repeats_kv),
         dense=dense == "yes" or (dense == "auto" and wide and small and not on_gpu),
     )
 
 
-def budgeted_plan(config: Config, shape: ModelShape, budget_gib: float, on_gpu: bool) -> BudgetedPlan:
+def budgeted_plan(
+    config: Config, shape: ModelShape, budget_gib: float, on_gpu: bool, repeats_kv: bool = False
+) -> BudgetedPlan:
     """The largest units that fit the budget, unless they are set by hand; the smallest ones where none fit.
 
     A step with more prompts or rollouts may fill more of the budget, but never exceeds it.
     """
-    workload, limit = workload_of(config, shape, on_gpu), int(USABLE_SHARE * budget_gib * GIB)
+    workload, limit = workload_of(config, shape, on_gpu, repeats_kv), int(USABLE_SHARE * budget_gib * GIB)
     memory, sequence = config.memory, config.sequence_tokens
     wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens

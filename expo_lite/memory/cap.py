@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from expo_lite.attention import FLASH_FROM
 from expo_lite.config import Config
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
@@ -20,7 +21,8 @@ def plan_here(config: Config, device: torch.device) -> tuple[BudgetedPlan, float
     budget = config.memory.budget_gib or there_is
     if on_gpu:  # a "24 GB" card reports a little less than 24 GiB
         budget = min(budget, there_is)
-    return budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu), budget
+    repeats_kv = on_gpu and torch.cuda.get_device_capability(device) < FLASH_FROM
+    return budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu, repeats_kv), budget
 
 
 def apply_budget(config: Config, device: torch.device) -> BudgetedPlan:

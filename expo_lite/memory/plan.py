@@ -37,6 +37,7 @@ class Workload:
     optimizer: str
     value_bytes: int  # of activations, KV cache and what is not quantised: 2, or 4 in float32
     on_gpu: bool
+    repeats_kv: bool = False  # whether attention over whole sequences repeats key and value heads (see attention)
     dense: bool = False  # whether rollouts are sampled from dense float32 copies of the linear layers
 
 
@@ -202,6 +203,7 @@ def saved_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
     h, q, kv, m = shape.hidden, shape.query_width, shape.kv_width, shape.mlp
     wide = workload.value_bytes == 4
     saved = 12 * h + 8 * q + 8 * kv + 16 * m if wide else 28 * h + 8 * q + 4 * kv + 10 * m
+    saved += 2 * workload.value_bytes * (q - kv) if workload.repeats_kv else 0
     per_norm = 4 * (q + kv) if shape.qk_norm else 0
     lora_and_statistics = 4 * (7 * workload.rank + 2 * shape.heads + 2)
     return saved + per_norm + lora_and_statistics

@@ -32,6 +32,7 @@ CARDS = {
     "A100 80GB": (79.1, 2039, 312),
     "H100": (79.1, 3350, 989),
 }
+WITHOUT_FLASH = {"T4"}  # cards before compute capability 8.0: attention repeats key and value heads there
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.5, 0.35  # assumed
 DECODED_BYTES = 4.5  # per 4-bit parameter and token: read it, write it as 16 bit, read that
 TRAINING_OPERATIONS = 6  # per parameter and token: forward, recomputed forward, backward through frozen weights

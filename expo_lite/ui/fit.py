@@ -20,7 +20,7 @@ from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
 from expo_lite.memory.remedies import changed as with_changes
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, ModelShape, shape_from_config
-from expo_lite.memory.speed import CARDS, Forecast, budget_of, forecast, pace_of
+from expo_lite.memory.speed import CARDS, WITHOUT_FLASH, Forecast, budget_of, forecast, pace_of
 from expo_lite.model_files import TINY, model_source
 from expo_lite.preset_files import preset_path, presets
 from expo_lite.yaml_file import Layer, read_yaml
@@ -105,7 +105,8 @@ def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
     shape = shape_here(config.policy.model, own)
     budget = _budget(config, asked.card)
     on_gpu = config.policy.device != "cpu"
-    planned = budgeted_plan(config, shape, budget, on_gpu)
+    repeats_kv = asked.card in WITHOUT_FLASH
+    planned = budgeted_plan(config, shape, budget, on_gpu, repeats_kv)
     refusal = ""
     try:
         require_fit(config, planned, budget)
@@ -114,7 +115,7 @@ def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
 
     def fits(tokens: int) -> bool:
         longer = with_changes(config, {"rollout.max_new_tokens": tokens})
-        return budgeted_plan(longer, shape, budget, on_gpu).fits
+        return budgeted_plan(longer, shape, budget, on_gpu, repeats_kv).fits
 
     longest = largest(fits, LONGEST_COMPLETION)
     seconds = forecast(config, planned, pace_of(planned, asked.card)) if asked.card else None

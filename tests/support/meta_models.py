@@ -1,0 +1,69 @@
+"""Small models of several families, made from their configurations: with random weights, or without any (meta)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from expo_lite.attention import decode_grouped
+from expo_lite.config import PolicyConfig
+from expo_lite.policy import Policy, add_adapter
+from expo_lite.tiny.tokenizer import build_tokenizer
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 32,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 128,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,  # far from uniform distributions
+    "eos_token_id": 2,
+    "tie_word_embeddings": True,
+}
+FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+    "qwen2": (Qwen2Config, {}),
+    "qwen3": (Qwen3Config, {}),
+    "llama": (LlamaConfig, {}),
+    "gemma3": (  # sliding windows and full attention in turn
+        Gemma3TextConfig,
+        {
+            "sliding_window": 6,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "query_pre_attn_scalar": 16,
+            "final_logit_softcapping": None,
+            "attn_logit_softcapping": None,
+        },
+    ),
+    "mistral": (MistralConfig, {"sliding_window": 6}),  # sliding windows only
+}
+
+
+def causal_lm(family: str, dtype: torch.dtype = torch.float32, device: str = "cpu", **settings: Any) -> PreTrainedModel:
+    """A model with 2 layers of 64 wide; the same weights for the same settings, none on meta."""
+    make_config, own = FAMILIES[family]
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(make_config(**{**SHAPE, **own, **settings}), dtype=dtype)
+    model.eval()
+    decode_grouped(model)
+    return model
+
+
+def policy_of(model: PreTrainedModel, checkpointing: bool = False) -> Policy:
+    """The model with an adapter on top, as a run has it."""
+    config = PolicyConfig(quantization="none", lora_rank=4, gradient_checkpointing=checkpointing)
+    return add_adapter(model, build_tokenizer(), config, 0)

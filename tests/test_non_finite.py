@@ -1,0 +1,93 @@
+"""Numbers that are not finite: the base's own fault is told apart from a training that has diverged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import live_units, tiny_base, tiny_config, tiny_trainer
+
+from expo_lite.config import PolicyConfig
+from expo_lite.errors import ConfigError, DivergedError
+from expo_lite.non_finite import base_is_finite
+from expo_lite.policy import Policy, add_adapter
+from expo_lite.rehearsal import seconds_per_trained_token
+from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.types import PreferencePair, TrainingSequence
+
+IDS = [3, 20, 6, 7, 15]
+ROLLOUT = TrainingSequence(IDS, [8, 15, 9, 2], advantage=1.0, policy_weight=0.1)
+FLOAT16 = r"policy\.dtype: big/model gives no finite numbers in float16, before any training.*policy\.dtype to float32"
+
+
+def policy_in(dtype: torch.dtype, growth: float = 1.0) -> Policy:
+    """A base whose activations are `growth` times larger after its first block, with an adapter."""
+    base = tiny_base()
+    base.get_decoder().layers[0].mlp.down_proj.weight.data *= growth
+    base.name_or_path = "big/model"
+    return add_adapter(base.to(dtype), build_tokenizer(), PolicyConfig(quantization="none", lora_rank=4), 0)
+
+
+def large() -> Policy:
+    """Beyond 65,504, which is finite in every type but float16."""
+    policy = policy_in(torch.float16, 5e4)
+    assert not base_is_finite(policy, IDS, torch.Tensor.tolist)
+    assert base_is_finite(policy_in(torch.bfloat16, 5e4), IDS, torch.Tensor.tolist)
+    return policy
+
+
+def spoiled(dtype: torch.dtype = torch.float32) -> Policy:
+    """A sound base under an adapter that is not a number."""
+    policy = policy_in(dtype)
+    with torch.no_grad():
+        policy.trainable[0].fill_(float("nan"))
+    return policy
+
+
+def write(policy: Policy, dense: bool = False) -> object:
+    return Sampler(policy, live_units(), dense).sample([SampleRequest(IDS, 2, ("s",)), SampleRequest([3], 1, ("t",))], 4)
+
+
+class TestSampling:
+    def test_a_base_that_float16_cannot_hold(self) -> None:
+        with pytest.raises(ConfigError, match=FLOAT16):
+            write(large())
+
+    def test_a_base_with_damaged_weights(self) -> None:
+        with pytest.raises(ConfigError, match=r"policy\.model: big/model gives no finite numbers in float32"):
+            write(policy_in(torch.float32, float("inf")))
+
+    @pytest.mark.parametrize("dense", [False, True])
+    def test_training_is_to_blame_where_the_base_is_sound(self, dense: bool) -> None:
+        with pytest.raises(DivergedError, match=r"training has diverged.*lower optimizer\.learning_rate"):
+            write(spoiled(), dense)
+
+    def test_in_float16_too(self) -> None:
+        with pytest.raises(DivergedError, match="training has diverged"):
+            write(spoiled(torch.float16))
+
+
+class TestUpdating:
+    def test_a_base_that_float16_cannot_hold_is_said_at_once(self) -> None:
+        """And not after the scaler has halved its scale sixteen times, step by step."""
+        with pytest.raises(ConfigError, match=FLOAT16):
+            tiny_trainer(tiny_config(), large()).updater.update([ROLLOUT])
+
+    def test_as_a_reference(self) -> None:
+        with pytest.raises(ConfigError, match=FLOAT16):
+            tiny_trainer(tiny_config(kl__coef=0.1), large()).updater.update([ROLLOUT])
+
+    def test_for_preference_pairs(self) -> None:
+        pair = PreferencePair(TrainingSequence(IDS, [8, 2]), TrainingSequence(IDS, [9, 2]))
+        with pytest.raises(ConfigError, match=FLOAT16):
+            tiny_trainer(tiny_config(objective__name="dpo"), large()).updater.update_on_pairs([pair])
+
+    def test_training_is_to_blame_where_the_base_is_sound(self) -> None:
+        with pytest.raises(DivergedError, match="training has diverged"):
+            tiny_trainer(tiny_config(), spoiled()).updater.update([ROLLOUT])
+
+
+def test_the_dry_pass_says_it_before_the_first_step() -> None:
+    config = tiny_config(rollout__max_prompt_tokens=8)
+    with pytest.raises(ConfigError, match=FLOAT16):
+        seconds_per_trained_token(config, tiny_trainer(config, large()).updater)
