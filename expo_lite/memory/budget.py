@@ -44,9 +44,9 @@ class BudgetedPlan:
         return f"{peaks}, of {self.limit / GIB:.2f} usable; {self.units}"
 
 
-def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
-    """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto".
-
+def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: bool = False) -> Workload:
+    """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto", and
+    `repeats_kv` whether the card is one of those whose attention repeats keys and values (expo_lite.memory.cards).
     Raises ConfigError for dense weights in 16 bit, where merging loses small adapters.
     """
     wide = config.policy.dtype == "float32" or (config.policy.dtype == "auto" and not on_gpu)
@@ -61,16 +61,19 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool) -> Workload:
         optimizer=config.optimizer.name,
         value_bytes=4 if wide else 2,
         on_gpu=on_gpu,
+        repeats_kv=repeats_kv,
         dense=dense == "yes" or (dense == "auto" and wide and small and not on_gpu),
     )
 
 
-def budgeted_plan(config: Config, shape: ModelShape, budget_gib: float, on_gpu: bool) -> BudgetedPlan:
+def budgeted_plan(
+    config: Config, shape: ModelShape, budget_gib: float, on_gpu: bool, repeats_kv: bool = False
+) -> BudgetedPlan:
     """The largest units that fit the budget, unless they are set by hand; the smallest ones where none fit.
 
     A step with more prompts or rollouts may fill more of the budget, but never exceeds it.
     """
-    workload, limit = workload_of(config, shape, on_gpu), int(USABLE_SHARE * budget_gib * GIB)
+    workload, limit = workload_of(config, shape, on_gpu, repeats_kv), int(USABLE_SHARE * budget_gib * GIB)
     memory, sequence = config.memory, config.sequence_tokens
     wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens

@@ -37,6 +37,7 @@ class Workload:
     optimizer: str
     value_bytes: int  # of activations, KV cache and what is not quantised: 2, or 4 in float32
     on_gpu: bool
+    repeats_kv: bool = False  # whether attention in training repeats grouped keys and values: see memory/cards
     dense: bool = False  # whether rollouts are sampled from dense float32 copies of the linear layers
 
 
@@ -203,8 +204,9 @@ def saved_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
     wide = workload.value_bytes == 4
     saved = 12 * h + 8 * q + 8 * kv + 16 * m if wide else 28 * h + 8 * q + 4 * kv + 10 * m
     per_norm = 4 * (q + kv) if shape.qk_norm else 0
+    repeated = 2 * workload.value_bytes * q if workload.repeats_kv else 0  # keys and values, once per query head
     lora_and_statistics = 4 * (7 * workload.rank + 2 * shape.heads + 2)
-    return saved + per_norm + lora_and_statistics
+    return saved + per_norm + repeated + lora_and_statistics
 
 
 def activation_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
