@@ -20,7 +20,6 @@ from transformers.masking_utils import sdpa_mask
 
 GROUPED_DECODING = "grouped_decoding"
 REPEATED_HEADS = "grouped_decoding_repeated_heads"
-FLASH_FROM = (8, 0)  # compute capability
 
 
 def grouped_decoding(
@@ -66,18 +65,11 @@ def repeated_heads(
     return out.transpose(1, 2).contiguous(), None
 
 
-def flash_runs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch's flash attention runs there: in 16 bit, on GPUs since Ampere."""
-    return dtype != torch.float32 and torch.cuda.get_device_capability(device) >= FLASH_FROM
-
-
-def decode_grouped(model: PreTrainedModel) -> None:
-    """Let a model that uses sdpa decode this way; the kernels of its device and type decide about other queries."""
+def decode_grouped(model: PreTrainedModel, repeats_kv: bool = False) -> None:
+    """Let a model that uses sdpa decode this way; `repeats_kv` says that flash attention does not run where it is."""
     if model.config._attn_implementation != "sdpa":
         return
     for name, function in ((GROUPED_DECODING, grouped_decoding), (REPEATED_HEADS, repeated_heads)):
         AttentionInterface.register(name, function)
         AttentionMaskInterface.register(name, sdpa_mask)
-    on_gpu = model.device.type == "cuda"
-    repeats = on_gpu and not flash_runs(model.device, model.dtype)
-    model.set_attn_implementation(REPEATED_HEADS if repeats else GROUPED_DECODING)
+    model.set_attn_implementation(REPEATED_HEADS if repeats_kv else GROUPED_DECODING)

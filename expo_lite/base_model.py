@@ -27,8 +27,13 @@ LOGIT_CHANGES = (
 )
 
 
-def load_base(source: str, quantization: str, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The model of a folder or Hub id, through transformers. Raises OSError or ValueError where it cannot be loaded."""
+def load_base(
+    source: str, quantization: str, dtype: torch.dtype, device: torch.device, repeats_kv: bool = False
+) -> PreTrainedModel:
+    """The model of a folder or Hub id, through transformers; for `repeats_kv` see `decode_grouped`.
+
+    Raises OSError or ValueError where it cannot be loaded.
+    """
     nf4 = None
     if quantization == "nf4":
         nf4 = BitsAndBytesConfig(
@@ -40,7 +45,7 @@ def load_base(source: str, quantization: str, dtype: torch.dtype, device: torch.
     base, info = loaded
     if missing := sorted(info["missing_keys"]):  # transformers fills them with random numbers
         raise ValueError(f"its files lack {len(missing)} of its weights, {missing[0]} among them")
-    decode_grouped(base)
+    decode_grouped(base, repeats_kv)
     return base
 
 

@@ -19,10 +19,10 @@ from expo_lite.config import Config
 from expo_lite.config_reader import read_request, require_a_model
 from expo_lite.errors import ConfigError
 from expo_lite.flags import Parser
-from expo_lite.memory.budget import budgeted_plan
-from expo_lite.memory.shapes import find_shape
-from expo_lite.memory.speed import budget_of, cards, forecast, in_words, named_card, pace_of
+from expo_lite.memory.cards import cards, named_card
+from expo_lite.memory.speed import in_words, within
 from expo_lite.methods import METHODS
+from expo_lite.on_card import forecast_on
 
 PROG = "python -m expo_lite.compare"
 DEFAULT_METHODS = ["grpo", "expert", "expo", "dpo-offline", "dpo-online"]
@@ -174,10 +174,7 @@ def cost(asked: Asked, card: str | None) -> str:
     total = sum(count * seconds for count, seconds in zip(counts, each, strict=True))
     shortest, longest = in_words(min(each)), in_words(max(each))
     one = longest if shortest == longest else f"{shortest} to {longest}"
-    return (
-        f"{said} On one {named_card(card)} a training takes about {one}, all of them {in_words(total)} without "
-        "validation and tests; an estimate that may be off by a factor of two."
-    )
+    return f"{said} On one {named_card(card)} a training takes about {one}, all of them {in_words(total)}; {within()}."
 
 
 def count_of(seeds: Sequence[int]) -> str:
@@ -187,8 +184,7 @@ def count_of(seeds: Sequence[int]) -> str:
 
 def seconds_on(card: str, config: Config) -> float:
     """How long a training takes on a card, a key of CARDS."""
-    planned = budgeted_plan(config, find_shape(config.policy.model), budget_of(config, card), on_gpu=True)
-    return config.steps * forecast(config, planned, pace_of(planned, card)).step
+    return forecast_on(config, card).forecast.total
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Say before anything is loaded whether a run fits: `python -m expo_lite.plan --preset 24gb`.
 
-`--model ID` plans for another model, `--card NAME` adds a forecast of the hours. It needs neither a GPU nor
-weights, and for the models in `expo_lite.memory.shapes` no network.
+`--model ID` plans for another model, `--card NAME` adds a forecast of the hours, part by part. It needs neither a GPU
+nor weights, and for the models in `expo_lite.memory.shapes` no network.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from expo_lite import entry
+from expo_lite.config import Config
 from expo_lite.config_reader import read_request, require_a_model
 from expo_lite.flags import Parser
 from expo_lite.hub_access import offline_if_unreachable
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, lowered
+from expo_lite.memory.budget import BudgetedPlan, lowered
+from expo_lite.memory.cards import CARDS, cards, named_card
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.memory.speed import WITHOUT_FLASH, budget_of, cards, hours_on, named_card
+from expo_lite.memory.speed import Forecast, assumptions, in_words, within
+from expo_lite.on_card import forecast_on, plan_for, room_left
 
 LABELS = {"kv_cache": "KV cache", "decoding": "prompts and sampling", "logprobs": "log-probabilities"}
 
@@ -39,18 +42,25 @@ def _plan(argv: list[str]) -> int:
     config = read_request(settings, own.prog).config
     if config.policy.model not in KNOWN:
         offline_if_unreachable([config.policy.model])
-    on_gpu = config.policy.device != "cpu"
     card = named_card(given.card) if given.card else None
-    budget = budget_of(config, card)
-    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu, card in WITHOUT_FLASH)
+    planned, budget = plan_for(config, find_shape(config.policy.model), card)
     console = Console()
     console.print(plan_table(planned, budget))
-    for line in (lowered(config, budget), f"{planned.units}.", card and hours_on(card, config, planned)):
-        if line:
-            console.print(line, highlight=False, soft_wrap=True)
+    for line in filter(None, (lowered(config, budget), f"{planned.units}.")):
+        console.print(line, highlight=False, soft_wrap=True)
     require_fit(config, planned, budget)
+    if card:
+        _forecast(config, card, planned, console)
     console.print("It fits.")
     return 0
+
+
+def _forecast(config: Config, card: str, planned: BudgetedPlan, console: Console) -> None:
+    found = forecast_on(config, card, planned.shape).forecast
+    console.print(parts_table(found, card))
+    total = f"About {in_words(found.total)} for {config.steps} steps: {within()}."
+    for line in filter(None, (total, assumptions(config), room_left(config, planned, CARDS[card].gib))):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +93,19 @@ def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:
     generation, training = planned.plan.generation_peak, planned.plan.training_peak
     table.add_section()
     table.add_row("peak, with context and fragmentation", f"{generation / GIB:.2f}", f"{training / GIB:.2f}")
+    return table
+
+
+def parts_table(found: Forecast, card: str) -> Table:
+    """Time by part of the run, and how each was counted."""
+    title = f"Time on one {card}"
+    table = Table(title=title, min_width=len(title))
+    for name in ("part", "time", "counted as"):
+        table.add_column(name, justify="right" if name == "time" else "left")
+    for part in found.parts:
+        table.add_row(part.name, in_words(part.seconds), part.how)
+    table.add_section()
+    table.add_row("the whole run", in_words(found.total), "")
     return table
 
 

@@ -28,6 +28,7 @@ from expo_lite.dense import dense_linears
 from expo_lite.errors import ConfigError, first_line
 from expo_lite.logprobs import token_logprobs
 from expo_lite.masks import one_sequence_per_row
+from expo_lite.memory.cards import repeats_kv
 from expo_lite.model_files import model_source
 from expo_lite.saved_adapter import SavedAdapter, find_adapter
 
@@ -126,7 +127,7 @@ def load_policy(config: PolicyConfig, seed: int, sequence_tokens: int | None = N
                 base = unsloth_backend.load_base(source, config.quantization, dtype, device, longest)
                 refuse_replacement(base, config.quantization, dtype)
             else:
-                base = load_base(source, config.quantization, dtype, device)
+                base = load_base(source, config.quantization, dtype, device, without_flash(device, dtype))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"policy.model: cannot load {config.model!r}: {first_line(error)}\n"
@@ -213,6 +214,11 @@ def resolve_device(setting: str) -> torch.device:
             f"{there_are} (accelerate launch --num_processes {there_are})."
         )
     return torch.device("cuda", index)
+
+
+def without_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether it is a GPU on which torch's flash attention does not run in this type."""
+    return device.type == "cuda" and (dtype == torch.float32 or repeats_kv(torch.cuda.get_device_capability(device)))
 
 
 def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:

@@ -37,6 +37,13 @@ def _budget(path: Path) -> float:
     return float(found[1]) if found else math.inf
 
 
+def preset_for(gib: float, above: float) -> str | None:
+    """The preset that needs most of a card with `gib`, if it needs more than `above`."""
+    budgets = {path.stem: _budget(path) for path in preset_folder().glob("*.yaml")}
+    fit = {name: budget for name, budget in budgets.items() if above < budget < gib + 0.5}  # a "24 GB" card has 23.6
+    return max(fit, key=fit.__getitem__, default=None)
+
+
 def preset_path(name: str) -> Path:
     """The file of a preset.
 

@@ -15,9 +15,10 @@ import torch
 
 from expo_lite.config import Config
 from expo_lite.errors import MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, rollouts_per_prompt
+from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.oom import free_memory, how_to_begin
-from expo_lite.memory.speed import Pace, forecast, in_words
+from expo_lite.memory.pace import Pace
+from expo_lite.memory.speed import HeldOut, forecast, in_words
 from expo_lite.non_finite import why_not_finite
 from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler, SampleRequest
@@ -39,7 +40,7 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     """
     averages = torch.empty(optimizer_bytes, dtype=torch.uint8, device=updater.policy.device)
     try:
-        pace = Pace(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
+        pace = Pace.measured(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None
     del averages
@@ -47,12 +48,14 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     return pace
 
 
-def expected(config: Config, planned: BudgetedPlan, pace: Pace) -> str:
-    """What the pace means for a step and for all steps, in words."""
-    seconds = forecast(config, planned, pace)
+def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
+    """What the pace means for the scores before step 1, a step, a validation and the whole run, in words."""
+    found = forecast(config, alive, pace, held_out)
     return (
-        f"the longest shapes fit; about {in_words(seconds.generate)} generating and {in_words(seconds.train)} training "
-        f"per step, {in_words(config.steps * seconds.step)} for {config.steps} steps (without validation and tests)."
+        f"the longest shapes fit; about {in_words(found.before.seconds)} of scores before step 1, then "
+        f"{in_words(found.generate)} generating and {in_words(found.train)} training per step, "
+        f"{in_words(found.validation)} per validation: {in_words(found.total)} for {config.steps} steps and the final "
+        "test, if completions are about as long as assumed (docs/memory.md)."
     )
 
 

@@ -20,10 +20,12 @@ from expo_lite.errors import CheckpointError, ConfigError, MemoryBudgetError
 from expo_lite.hub_access import hub_names, offline_if_unreachable
 from expo_lite.loop import Loop
 from expo_lite.memory.budget import lowered
-from expo_lite.memory.cap import plan_here
+from expo_lite.memory.cap import gib_of, plan_here
 from expo_lite.memory.oom import how_to_begin, is_out_of_memory
 from expo_lite.memory.remedies import require_fit
+from expo_lite.memory.speed import HeldOut
 from expo_lite.methods import require_an_initial_policy
+from expo_lite.on_card import room_left
 from expo_lite.policy import resolve_device
 from expo_lite.ranks import Ranks
 from expo_lite.rehearsal import expected, rehearse
@@ -58,12 +60,14 @@ def train(
         say(console, f"Memory plan: {planned}.", style="dim")
         try:
             with assemble(request.config, ranks, function) as parts:
-                for note in filter(None, (lowered(request.config, budget), *parts.problems.notes)):
+                spare = room_left(request.config, planned, gib_of(device)) if device.type == "cuda" else ""
+                for note in filter(None, (lowered(request.config, budget), spare, *parts.problems.notes)):
                     say(console, note, style="yellow")
                 gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
                 run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
                 pace = rehearse(request.config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
-                pace_in_words = expected(request.config, planned, pace)
+                held_out = HeldOut(len(parts.problems.validation), len(parts.problems.test))
+                pace_in_words = expected(request.config, parts.sampler.units.rollouts_alive, pace, held_out)
                 say(console, f"Dry pass: {pace_in_words}", style="dim")
                 return Loop(request.config, run, parts, console, show).to_the_end()
         except BaseException as error:  # Ctrl-C as well

@@ -47,7 +47,7 @@ class BudgetedPlan:
 def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: bool = False) -> Workload:
     """How the configuration uses the model; `on_gpu` decides the compute type where it is "auto".
 
-    `repeats_kv` says that the GPU has no flash attention; in float32 none has.
+    `repeats_kv` says that the GPU has no flash attention (memory/cards.py); in float32 none has.
 
     Raises ConfigError for dense weights in 16 bit, where merging loses small adapters.
     """

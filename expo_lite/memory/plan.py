@@ -37,7 +37,7 @@ class Workload:
     optimizer: str
     value_bytes: int  # of activations, KV cache and what is not quantised: 2, or 4 in float32
     on_gpu: bool
-    repeats_kv: bool = False  # whether attention over whole sequences repeats key and value heads (see attention)
+    repeats_kv: bool = False  # whether attention in training repeats grouped keys and values: see memory/cards
     dense: bool = False  # whether rollouts are sampled from dense float32 copies of the linear layers
 
 

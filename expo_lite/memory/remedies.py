@@ -72,9 +72,7 @@ def subsets(changes: Changes, size: int) -> list[Changes]:
 def plan_with(config: Config, changes: Changes, planned: BudgetedPlan, budget_gib: float) -> BudgetedPlan:
     """The plan with other settings."""
     workload = planned.workload
-    return budgeted_plan(
-        changed(config, changes), planned.shape, budget_gib, workload.on_gpu, repeats_kv=workload.repeats_kv
-    )
+    return budgeted_plan(changed(config, changes), planned.shape, budget_gib, workload.on_gpu, workload.repeats_kv)
 
 
 def smaller_model(config: Config, thrifty: Changes, planned: BudgetedPlan, budget_gib: float) -> list[Changes]:

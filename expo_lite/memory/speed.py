@@ -1,129 +1,189 @@
-"""A forecast of seconds per step: for a named card from its published bandwidth and arithmetic rate, or measured.
+"""How long a whole run takes, part by part: from a pace, the settings, and a few assumptions that are said beside it.
 
-Decoding reads all weights and the KV cache for every token; training does a fixed number of operations per
-token and parameter. How much of a card's peak a run reaches is assumed here, not measured: expect a factor of two.
-The dry pass of a real run (expo_lite.rehearsal) measures both instead.
+Waves last as long as their longest rollout, so what counts is the expected longest of so many, not the mean and not
+always the limit. Judging (about 10 ms an answer), loading and saving are left out.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
+from statistics import NormalDist
 
 from expo_lite.config import Config
-from expo_lite.errors import ConfigError
-from expo_lite.memory.budget import BudgetedPlan
-from expo_lite.memory.plan import kv_bytes_per_token
+from expo_lite.memory.pace import Pace
 
-# GiB, GB/s of memory, and 16-bit TFLOP/s with 32-bit accumulation; from the makers' data sheets, but for the GiB of
-# data centre cards: those are what drivers commonly report, less than the name says (error correction, firmware).
-CARDS = {
-    "T4": (14.6, 320, 65),
-    "RTX 3060 12GB": (12, 360, 25),
-    "RTX 3090": (24, 936, 71),
-    "RTX 4060 Ti 16GB": (16, 288, 44),
-    "RTX 4070": (12, 504, 58),
-    "RTX 4080": (16, 717, 97),
-    "RTX 4090": (24, 1008, 165),
-    "RTX 5090": (32, 1792, 209),
-    "L4": (22.0, 300, 121),
-    "A10": (22.0, 600, 125),
-    "A100 80GB": (79.1, 2039, 312),
-    "H100": (79.1, 3350, 989),
-}
-WITHOUT_FLASH = {"T4"}  # cards before compute capability 8.0: attention repeats key and value heads there
-BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.5, 0.35  # assumed
-DECODED_BYTES = 4.5  # per 4-bit parameter and token: read it, write it as 16 bit, read that
-TRAINING_OPERATIONS = 6  # per parameter and token: forward, recomputed forward, backward through frozen weights
-FAILED_SHARE = 0.5  # of prompts, assumed to be explained
-LENGTH_SHARE = 0.6  # mean completion length, of the longest allowed
-TOKEN_OVERHEAD_SECONDS = 0.02  # per decoded token: launching the kernels of all layers
-
-
-def cards() -> str:
-    """The cards that a forecast is made for, with their memory."""
-    return ", ".join(f"{name} ({gib:g} GiB)" for name, (gib, _, _) in CARDS.items())
-
-
-def named_card(name: str) -> str:
-    """The key of CARDS, written in any case. Raises ConfigError, with near ones, where there is none."""
-    known = {card.lower(): card for card in CARDS}
-    if name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f"did you mean {known[near[0]]}? " if near else ""
-        raise ConfigError(f"--card: there is no {name!r} ({hint}available: {cards()})")
-    return known[name.lower()]
-
-
-def budget_of(config: Config, card: str | None) -> float:
-    """GiB to plan for: the configured budget, but no more than the named card has."""
-    budgets = [config.memory.budget_gib, CARDS[card][0] if card else None]
-    if not any(budgets):
-        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
-    return min(budget for budget in budgets if budget)
+FACTOR = "three"  # that a forecast from a data sheet may be off by; tests/test_forecast_anchors.py
+FAILED_SHARE, MIXED_SHARE = 0.4, 0.4  # of groups, assumed: none right, some right; the others are solved
+PROMPT_SHARE = 0.4  # mean length of a prompt, of rollout.max_prompt_tokens, assumed
+TYPICAL_LENGTH, SPREAD = 0.35, 0.5  # completions: log-normal, the median as a share of the limit, assumed
+SLICES = 200  # of the limit, in the integral over lengths
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How fast a machine is: seconds for one more token of every rollout alive, and per token trained on."""
+class HeldOut:
+    """How many problems are answered: in each validation, and in the test before step 1 and at the end."""
 
-    decoded_token: float
-    trained_token: float
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a run: its seconds in all, and how they were counted."""
+
+    name: str
+    seconds: float
+    how: str
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds of one step."""
+    """Seconds by part."""
 
-    generate: float
-    train: float
+    before: Part
+    rollouts: Part
+    explanations: Part
+    training: Part
+    scores: Part
+    steps: int
+    validations: int
+    validation: float  # seconds of one
 
     @property
-    def step(self) -> float:
-        """Both together."""
-        return self.generate + self.train
+    def parts(self) -> list[Part]:
+        """In the order of the run."""
+        return [self.before, self.rollouts, self.explanations, self.training, self.scores]
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole run."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def generate(self) -> float:
+        """Seconds of one step that rollouts and explanations take."""
+        return (self.rollouts.seconds + self.explanations.seconds) / self.steps
+
+    @property
+    def train(self) -> float:
+        """Seconds of one step that its update takes."""
+        return self.training.seconds / self.steps
 
 
-def pace_of(planned: BudgetedPlan, card: str) -> Pace:
-    """The pace to expect on `card`, a key of CARDS."""
-    _, bandwidth, arithmetic = CARDS[card]
-    shape, units = planned.shape, planned.units
-    half_full = units.prompt_tokens + units.new_tokens / 2
-    cached = units.rollouts_alive * half_full * kv_bytes_per_token(shape, planned.workload)
-    weights = DECODED_BYTES * shape.linear_parameters + 2 * shape.other_parameters
-    operations = TRAINING_OPERATIONS * (shape.linear_parameters + shape.other_parameters)
-    return Pace(
-        decoded_token=(weights + cached) / (BANDWIDTH_SHARE * bandwidth * 1e9) + TOKEN_OVERHEAD_SECONDS,
-        trained_token=operations / (ARITHMETIC_SHARE * arithmetic * 1e12),
-    )
+def forecast(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> Forecast:
+    """Seconds of a run with `alive` rollouts a wave, if completions are as long and groups fail as often as assumed."""
+    rollout, steps, samples = config.rollout, config.steps, config.evaluation.samples
+    completions = rollout.prompts_per_step * rollout.group_size
+    explained = explanations_per_step(config)
 
+    def writing(count: float) -> float:
+        return writing_seconds(config, alive, pace, count)
 
-def forecast(config: Config, planned: BudgetedPlan, pace: Pace) -> Forecast:
-    """Seconds per step, if completions are as long and prompts fail as often as assumed above."""
-    rollout = config.rollout
-    dpo = config.objective.name == "dpo"
-    gated = 1.0 if dpo or config.explanation.gate == "every" else FAILED_SHARE  # of prompts
-    explained = gated * config.explanation.samples if config.explanation.source == "self" else 0.0
-    waves = ceil(rollout.prompts_per_step * (rollout.group_size + explained) / planned.units.rollouts_alive)
-    if dpo:  # a pair per prompt, and two passes without gradients, each a third of the work
-        trained = rollout.prompts_per_step * 2 * (1 + 2 / 3)
-    else:  # mixed groups and explanations are trained on; solved and failed groups are not
-        trained = rollout.prompts_per_step * ((1 - FAILED_SHARE) * rollout.group_size + gated)
-    trained_tokens = trained * (rollout.max_prompt_tokens / 2 + LENGTH_SHARE * rollout.max_new_tokens)
+    validations = ceil(steps / config.evaluation.every)
+    validation, test = writing(held_out.validation * samples), writing(held_out.test * samples)
+    tokens = trained_tokens_per_step(config)
+    answers = "answer" if samples == 1 else "answers"
+    scored = f"{held_out.validation} validation and {held_out.test} test problems, {samples} {answers} each"
     return Forecast(
-        generate=waves * rollout.max_new_tokens * pace.decoded_token, train=trained_tokens * pace.trained_token
+        before=Part("scores before step 1", validation + test, scored),
+        rollouts=Part("rollouts", steps * writing(completions), f"{steps} steps of {_waves(completions, alive)}"),
+        explanations=Part("explanations", steps * writing(explained), f"{steps} steps of {_waves(explained, alive)}"),
+        training=Part("training", steps * tokens * pace.trained_token, f"{steps} steps of {tokens:,.0f} tokens"),
+        scores=Part(
+            "validation and final test",
+            validations * validation + test,
+            f"{validations} validations, one every {config.evaluation.every} steps, and one test",
+        ),
+        steps=steps,
+        validations=validations,
+        validation=validation,
     )
 
 
-def hours_on(card: str, config: Config, planned: BudgetedPlan) -> str:
-    """The forecast for a card, as a sentence."""
-    seconds = forecast(config, planned, pace_of(planned, card))
+def explanations_per_step(config: Config) -> float:
+    """Self-explanations written in a step, if as many groups fail as assumed."""
+    if config.explanation.source != "self":
+        return 0.0
+    return gated_share(config) * config.rollout.prompts_per_step * config.explanation.samples
+
+
+def gated_share(config: Config) -> float:
+    """Of a step's prompts, those that get explanations. DPO takes every prompt with a wrong rollout."""
+    if config.objective.name == "dpo":
+        return FAILED_SHARE + MIXED_SHARE
+    return 1.0 if config.explanation.gate == "every" else FAILED_SHARE
+
+
+def trained_tokens_per_step(config: Config) -> float:
+    """Tokens that a step trains on: groups with signal, and one explanation of each gated prompt (or a pair of DPO's).
+
+    A pass without gradients counts as a third: the reference's of the KL term, the two before DPO's update.
+    """
+    rollout, explanation = config.rollout, config.explanation
+    if config.objective.name == "dpo":
+        sequences = gated_share(config) * 2 * (1 + 2 / 3)
+    else:
+        kl = config.kl.coef > 0
+        chosen = explanation.samples if explanation.selection == "all" and explanation.source == "self" else 1
+        explained = 0.0 if explanation.source == "none" else gated_share(config) * chosen
+        sequences = (1 if kl else MIXED_SHARE) * rollout.group_size * (4 / 3 if kl else 1) + explained
+    length = PROMPT_SHARE * rollout.max_prompt_tokens + longest_share(1) * rollout.max_new_tokens
+    return config.objective.updates_per_batch * rollout.prompts_per_step * sequences * length
+
+
+def writing_seconds(config: Config, alive: int, pace: Pace, completions: float) -> float:
+    """Seconds to write so many completions, in full waves and one with the rest."""
+    full, rest = divmod(completions, alive)
+    waves = [(full, alive), (1, rest)]
+    return sum(count * wave_seconds(config, pace, rollouts) for count, rollouts in waves if count and rollouts)
+
+
+def wave_seconds(config: Config, pace: Pace, rollouts: float) -> float:
+    """Seconds of one wave: as many tokens as its longest rollout is expected to have, of those not yet finished."""
+    longest = longest_share(rollouts)
+    tokens = longest * config.rollout.max_new_tokens
+    cached = PROMPT_SHARE * config.rollout.max_prompt_tokens + tokens / 2
+    return tokens * pace.decoded_token(rollouts * longest_share(1) / longest, cached)
+
+
+def longest_share(rollouts: float) -> float:
+    """Expected length of the longest of so many completions, as a share of the limit: the integral of 1 - F(x)^n."""
+    lengths = NormalDist(log(TYPICAL_LENGTH), SPREAD)
+    middles = ((2 * number + 1) / (2 * SLICES) for number in range(SLICES))
+    return sum(1 - lengths.cdf(log(middle)) ** rollouts for middle in middles) / SLICES
+
+
+def assumptions(config: Config) -> str:
+    """What a forecast takes for granted, in one sentence."""
+    group = config.rollout.prompts_per_step * config.rollout.group_size
     return (
-        f"{card}: about {in_words(seconds.generate)} generating and {in_words(seconds.train)} training per step, "
-        f"{in_words(config.steps * seconds.step)} for {config.steps} steps; an estimate that may be off by a factor of "
-        "two."
+        f"Assumed: {FAILED_SHARE:.0%} of groups fail and {MIXED_SHARE:.0%} are mixed; completions have "
+        f"{longest_share(1):.0%} of rollout.max_new_tokens on average, and the longest of {group} has "
+        f"{longest_share(group):.0%}; prompts have {PROMPT_SHARE:.0%} of rollout.max_prompt_tokens. Loading, judging "
+        "and saving are not counted."
     )
+
+
+def within() -> str:
+    """How far a forecast from a data sheet can be trusted, and why."""
+    return (
+        f"an estimate within a factor of {FACTOR}, because the share of the card's peaks that is reached, the host's "
+        "time per launch and the lengths of completions are assumed, not measured"
+    )
+
+
+def waves_per_step(config: Config, alive: int) -> int:
+    """In how many waves a step's rollouts and explanations are decoded."""
+    rollouts = config.rollout.prompts_per_step * config.rollout.group_size
+    return sum(ceil(count / alive) for count in (rollouts, explanations_per_step(config)))
+
+
+def _waves(completions: float, alive: int) -> str:
+    waves = ceil(completions / alive)
+    if not waves:
+        return "none"
+    return f"{completions:.0f} completions in {waves} wave{'s' if waves > 1 else ''}"
 
 
 def in_words(seconds: float) -> str:

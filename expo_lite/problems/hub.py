@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from expo_lite.errors import DataError
@@ -23,6 +24,10 @@ class HubSet:
     test_split: str | None = None
     bad_rows: int = 0
     """Rows known to be unusable; more are an error."""
+    sizes: Sequence[float] = ()
+    """Training problems by level (inf: plenty); a forecast counts what is held out of them."""
+    test_sizes: Sequence[float] = ()
+    """Test problems by level, where the data set has such a split."""
 
 
 _MATH_COLUMNS = {"question": "problem", "answer": "answer", "level": "level", "solution": "solution"}
@@ -30,20 +35,34 @@ _MATH_SUBJECTS = (
     *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),
     *("number_theory", "prealgebra", "precalculus"),
 )
+_MATH_SIZES, _MATH_TEST_SIZES = (564, 1348, 1592, 1690, 2304), (437, 894, 1131, 1214, 1324)
 KNOWN_SETS = {
     "EleutherAI/hendrycks_math": HubSet(
         {"question": "problem", "answer": "solution", "level": "level", "solution": "solution"},
         subsets=_MATH_SUBJECTS,
         test_split="test",
         bad_rows=2,  # two training problems of geometry have "Level ?"
+        sizes=_MATH_SIZES,
+        test_sizes=_MATH_TEST_SIZES,
     ),
-    "nlile/hendrycks-MATH-benchmark": HubSet(_MATH_COLUMNS, test_split="test", bad_rows=2),
-    "HuggingFaceH4/MATH-500": HubSet(_MATH_COLUMNS, split=None, test_split="test"),
-    "openai/gsm8k": HubSet({"question": "question", "answer": "answer"}, subsets=("main",), test_split="test"),
-    "open-r1/DAPO-Math-17k-Processed": HubSet({"question": "prompt", "answer": "solution"}, subsets=("en",)),
+    "nlile/hendrycks-MATH-benchmark": HubSet(
+        _MATH_COLUMNS, test_split="test", bad_rows=2, sizes=_MATH_SIZES, test_sizes=_MATH_TEST_SIZES
+    ),
+    "HuggingFaceH4/MATH-500": HubSet(_MATH_COLUMNS, split=None, test_split="test", test_sizes=(43, 90, 105, 128, 134)),
+    "openai/gsm8k": HubSet(
+        {"question": "question", "answer": "answer"},
+        subsets=("main",),
+        test_split="test",
+        sizes=(7473,),
+        test_sizes=(1319,),
+    ),
+    "open-r1/DAPO-Math-17k-Processed": HubSet(
+        {"question": "prompt", "answer": "solution"}, subsets=("en",), sizes=(inf,)
+    ),
     "agentica-org/DeepScaleR-Preview-Dataset": HubSet(
         {"question": "problem", "answer": "answer", "solution": "solution"},
         bad_rows=6,  # six answers are empty
+        sizes=(inf,),
     ),
 }
 

@@ -17,11 +17,13 @@ from expo_lite.config import Config
 from expo_lite.config_reader import resolve
 from expo_lite.errors import ConfigError, MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
+from expo_lite.memory.cards import CARDS
 from expo_lite.memory.remedies import changed as with_changes
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, ModelShape, shape_from_config
-from expo_lite.memory.speed import CARDS, WITHOUT_FLASH, Forecast, budget_of, forecast, pace_of
+from expo_lite.memory.speed import Forecast
 from expo_lite.model_files import TINY, model_source
+from expo_lite.on_card import forecast_on, plan_for, room_left
 from expo_lite.preset_files import preset_path, presets
 from expo_lite.yaml_file import Layer, read_yaml
 
@@ -71,7 +73,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fit:
-    """The answer. `refusal` names what to change and is empty where the run fits; without a card no `seconds`."""
+    """The answer. `refusal` names what to change and is empty where the run fits; `seconds` are for a card that is named.
+
+    `spare` says what a larger card could do with the memory that is left. A run that does not fit has neither.
+    """
 
     asked: Asked
     config: Config
@@ -80,12 +85,13 @@ class Fit:
     refusal: str
     longest: int
     seconds: Forecast | None
+    spare: str
     command: str
 
     @property
     def hours(self) -> float | None:
         """Of the whole run, on the named card."""
-        return None if self.seconds is None else self.config.steps * self.seconds.step / 3600
+        return None if self.seconds is None else self.seconds.total / 3600
 
 
 def preset_values(preset: str, card: str | None = None) -> Asked:
@@ -103,10 +109,8 @@ def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
     _refuse_beyond_reason(changed)
     config = resolve([read_yaml(preset_path(asked.preset), f"presets/{asked.preset}.yaml"), _layer(changed)])
     shape = shape_here(config.policy.model, own)
-    budget = _budget(config, asked.card)
-    on_gpu = config.policy.device != "cpu"
-    repeats_kv = asked.card in WITHOUT_FLASH
-    planned = budgeted_plan(config, shape, budget, on_gpu, repeats_kv)
+    planned, budget = plan_for(config, shape, asked.card)
+    workload = planned.workload
     refusal = ""
     try:
         require_fit(config, planned, budget)
@@ -115,11 +119,13 @@ def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
 
     def fits(tokens: int) -> bool:
         longer = with_changes(config, {"rollout.max_new_tokens": tokens})
-        return budgeted_plan(longer, shape, budget, on_gpu, repeats_kv).fits
+        return budgeted_plan(longer, shape, budget, workload.on_gpu, workload.repeats_kv).fits
 
     longest = largest(fits, LONGEST_COMPLETION)
-    seconds = forecast(config, planned, pace_of(planned, asked.card)) if asked.card else None
-    return Fit(asked, config, planned, budget, refusal, longest, seconds, command(asked, changed))
+    card = None if refusal else asked.card
+    seconds = forecast_on(config, card, shape).forecast if card else None
+    spare = room_left(config, planned, CARDS[card].gib) if card else ""
+    return Fit(asked, config, planned, budget, refusal, longest, seconds, spare, command(asked, changed))
 
 
 def changes(asked: Asked) -> dict[str, Any]:
@@ -202,13 +208,6 @@ def models(own: Collection[str] = ()) -> list[tuple[str, str]]:
 @lru_cache(maxsize=1)
 def _preset_models() -> frozenset[str]:
     return frozenset(_preset(name).policy.model for name in presets())
-
-
-def _budget(config: Config, card: str | None) -> float:
-    try:
-        return budget_of(config, card)
-    except ConfigError as error:  # it speaks to a command line
-        raise ConfigError(str(error).removeprefix("--")) from None
 
 
 def _refuse_beyond_reason(changed: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from expo_lite.memory.plan import GIB, MemoryPlan
+from expo_lite.memory.speed import assumptions, in_words, within
 from expo_lite.ui.fit import Fit
 from expo_lite.ui.text import harmless
 
@@ -136,14 +137,21 @@ def _units(fit: Fit) -> str:
 
 
 def _forecast(fit: Fit) -> str:
-    if fit.seconds is None or fit.hours is None:
-        return '<p class="forecast">Choose a card for a forecast of the hours.</p>'
     if fit.refusal:
         return '<p class="forecast">There is a forecast of the hours once it fits.</p>'
+    if fit.seconds is None:
+        return '<p class="forecast">Choose a card for a forecast of the hours.</p>'
+    rows = "".join(
+        f'<tr><th scope="row">{harmless(part.name)}</th><td>{in_words(part.seconds)}</td>'
+        f"<td>{harmless(part.how)}</td></tr>"
+        for part in fit.seconds.parts
+    )
     return (
         f'<p class="forecast">On the {harmless(str(fit.asked.card))}: about <strong>{fit.hours:.1f} h</strong> for '
-        f"{fit.config.steps:,} steps, {fit.seconds.generate:.0f} s generating and {fit.seconds.train:.0f} s training "
-        "each. An estimate from the card's data sheet that may be off by a factor of two.</p>"
+        f"{fit.config.steps:,} steps, {within()}.</p>"
+        '<table class="parts"><thead><tr><th scope="col">Part</th><th scope="col">Time</th>'
+        f'<th scope="col">Counted as</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="forecast">{harmless(assumptions(fit.config))} {harmless(fit.spare)}</p>'
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from expo_lite.errors import ExpoLiteError
-from expo_lite.memory.speed import CARDS
+from expo_lite.memory.cards import CARDS
 from expo_lite.preset_files import preset_summary, presets
 from expo_lite.ui.context import AppContext
 from expo_lite.ui.fit import Asked, fit, models, preset_values
@@ -47,7 +47,7 @@ def build(context: AppContext, shell: Shell) -> None:
     preset.input(lambda name: _fields(preset_values(name))[1:], preset, fields[1:], **latest).then(
         answer, fields, answered, **QUIET
     )
-    card.input(lambda name: CARDS[name][0] if name in CARDS else gr.skip(), card, budget, **latest)
+    card.input(lambda name: CARDS[name].gib if name in CARDS else gr.skip(), card, budget, **latest)
     gr.on([field.change for field in fields[1:]], answer, fields, answered, **latest)
 
 
@@ -111,4 +111,4 @@ def _number(value: Any, label: str, setting: str, elem_id: str, precision: int |
 
 
 def _cards() -> list[tuple[str, str]]:
-    return [("none named", NO_CARD), *((f"{name} ({gib} GiB)", name) for name, (gib, _, _) in CARDS.items())]
+    return [("none named", NO_CARD), *((f"{name} ({card.gib:g} GiB)", name) for name, card in CARDS.items())]
