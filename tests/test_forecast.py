@@ -155,7 +155,7 @@ def test_scores_before_step_1_take_minutes() -> None:
 def test_an_older_card_needs_more_memory_to_train() -> None:
     config = preset("16gb", "--memory.micro-batch-tokens", "2048")
     t4, other = (plan_for(config, KNOWN[config.policy.model], card)[0] for card in ("T4", "L4"))
-    assert t4.plan.activations - other.plan.activations == 2048 * 4 * 3584
+    assert t4.plan.activations - other.plan.activations == 2048 * 2 * 2 * (3584 - 512)
 
 
 def test_what_a_larger_card_is_for() -> None:

@@ -18,7 +18,7 @@ from expo_lite.memory.plan import Workload, kv_bytes_per_token
 from expo_lite.memory.shapes import ModelShape
 
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.7, 0.35  # of a card's peak, assumed
-OPERATORS_PER_LAYER = 92  # of one decoded token with LoRA in 16 bit, counted (tests/test_pace.py)
+OPERATORS_PER_LAYER = 89  # of one decoded token with LoRA in 16 bit, counted (tests/test_pace.py)
 OPERATORS_PER_NORM_OF_HEADS = 8  # two of them a layer where queries and keys are normed
 OPERATORS_BESIDE = 100  # per token: mask and rotation, the last norm, the head, choosing a token
 LAUNCH_SECONDS = 20e-6  # per operator in Python; 56 ms a token were measured with 28 layers, 45 to 60 are usual
