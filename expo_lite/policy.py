@@ -89,8 +89,12 @@ class Policy:
             yield
             return
         names = ["default" if on else "__base__" for on in rows]
-        with self.model.base_model._enable_peft_forward_hooks(adapter_names=names):  # type: ignore[operator]
+        hooks = self.model.base_model._enable_peft_forward_hooks(adapter_names=names)  # type: ignore[operator]
+        hooks.__enter__()
+        try:
             yield
+        finally:  # PEFT 0.21 leaves its hooks behind where it sees an error, such as one for lack of memory
+            hooks.__exit__(None, None, None)
 
     @contextmanager
     def generating(self, dense: bool = False) -> Iterator[None]:

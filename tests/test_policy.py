@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,14 @@ class TestForward:
     @torch.no_grad()
     def test_the_head_on_hidden_states_is_the_models_logits(self, loaded: Policy) -> None:
         assert torch.equal(loaded.head(loaded.hidden_states(IDS)), loaded.causal_lm(IDS).logits)
+
+
+def test_adapters_by_row_leave_nothing_behind_after_an_error(loaded: Policy) -> None:
+    """As where a GPU runs out of memory while some rows are the base's."""
+    with loaded.generating():
+        with contextlib.suppress(torch.OutOfMemoryError), loaded.adapter_by_row([True, False]):
+            raise torch.OutOfMemoryError
+        assert loaded.hidden_states(IDS[:1]).shape[0] == 1, "one row, where there were two"
 
 
 def test_checkpointing_changes_no_gradient_and_leaves_the_cache_on(folder: Path, loaded: Policy) -> None:

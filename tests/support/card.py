@@ -55,8 +55,7 @@ class Driver:
     reserved: int = 0  # blocks that were freed stay with the process until its cache is emptied
     peak_allocated: int = 0
     peak_reserved: int = 0
-    largest: int = 0  # bytes of the largest allocation so far
-    refuse_above: int | None = None  # larger ones are refused, as if other programs had taken the memory
+    refuse_after: int | None = None  # allocations; then one is refused, as where other programs have taken the memory
     hidden: bool = False
     waits: Counter[str] = field(default_factory=Counter)  # times that the host waited for the card, by operator
     calls: Counter[str] = field(default_factory=Counter)  # C functions that were called
@@ -72,8 +71,9 @@ class Driver:
         """Take `size` bytes. Raises torch.OutOfMemoryError beyond the limit, as torch does after emptying its cache."""
         size = -(-size // 512) * 512
         with self.lock:
-            self.largest = max(self.largest, size)
-            if self.allocated + size > self.limit or (self.refuse_above is not None and size > self.refuse_above):
+            if self.refuse_after is not None:
+                self.refuse_after = self.refuse_after - 1 if self.refuse_after else None
+            if self.allocated + size > self.limit or self.refuse_after == 0:
                 raise torch.OutOfMemoryError(
                     f"CUDA out of memory. Tried to allocate {size / GIB:.2f} GiB. GPU 0 has a total capacity of "
                     f"{self.card.total_memory / GIB:.2f} GiB of which {(self.limit - self.allocated) / GIB:.2f} GiB is "

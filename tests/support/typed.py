@@ -1,7 +1,7 @@
 """Command lines run one after the other as `python -m` would, in one process: `python typed.py LINE LINE ...`.
 
-`app ARGUMENT ...` opens the app and presses Compare through its API. After `short of memory` the card refuses, during
-steps, whatever is as large as the largest allocation of the steps before.
+`app ARGUMENT ...` opens the app and presses Compare through its API. After `short of memory` the card's memory runs out
+now and then.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ sys.path[0] = str(Path(__file__).parents[2])
 def typed(line: str) -> int:
     """The exit status of `expo_lite.NAME ARGUMENT ...`."""
     if line == "short of memory":
-        Steps.short = True
+        run_short_of_memory()
         return 0
     sys.argv = shlex.split(line)
-    if sys.argv[0] == "expo_lite.train":
-        watch_steps()
     if sys.argv[0] == "app":
         return compared(sys.argv[1:])
     try:
@@ -33,31 +31,27 @@ def typed(line: str) -> int:
         return int(ended.code or 0)
 
 
-class Steps:
-    """What every step has taken at once so far, in bytes, and whether the next may not."""
-
-    largest = 0
-    short = False
-    watched = False
-
-
-def watch_steps() -> None:
-    """Wrap the training step, once."""
+def run_short_of_memory() -> None:
+    """From here on memory runs out once in every decoding and once in every update, in their midst."""
     import sitecustomize
 
-    from expo_lite.trainer import Trainer
+    from expo_lite.sampler import Sampler
+    from expo_lite.updater import Updater
 
-    driver, step = sitecustomize.driver, Trainer.step
+    def short(owner: Any, name: str) -> None:
+        plain = getattr(owner, name)
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        driver.largest, driver.refuse_above = 0, Steps.largest * 6 // 10 if Steps.short else None
-        try:
-            return step(*args, **kwargs)
-        finally:
-            Steps.largest, driver.refuse_above = min(Steps.largest or driver.largest, driver.largest), None
+        def work(*args: Any, **kwargs: Any) -> Any:
+            sitecustomize.driver.refuse_after = 100
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                sitecustomize.driver.refuse_after = None
 
-    if not Steps.watched:
-        Trainer.step, Steps.watched = watched, True  # type: ignore[method-assign]
+        setattr(owner, name, work)
+
+    short(Sampler, "sample")
+    short(Updater, "update")
 
 
 def compared(argv: list[str]) -> int:
