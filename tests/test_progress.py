@@ -7,11 +7,13 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
+import torch
 from test_sampler import refused_to
 from tiny_models import live_units, tiny_config, tiny_policy, tiny_trainer
 from torch import Tensor
 
 from expo_lite import sampler as sampler_module
+from expo_lite.batching import MicroBatch
 from expo_lite.evaluation import Evaluator
 from expo_lite.policy import Policy
 from expo_lite.progress import (
@@ -114,6 +116,22 @@ class TestAStep:
             (0, 4 * (t + 1), pytest.approx((t + 1) / 24)) for t in looks
         ]
         assert (told[-1].done, told[-1].tokens, told[-1].share) == (4, 4 * 24, 1.0)
+
+
+def test_a_micro_batch_that_did_not_fit_is_not_counted(policy: Policy) -> None:
+    """Where memory runs out the same sequences are done again in halves."""
+    updater, told = trainer_of(policy).updater, list[PhaseProgress]()
+    rows = [TrainingSequence([1, 2], [3, 4])] * 4
+    sizes = []
+
+    def work(batch: MicroBatch) -> None:
+        sizes.append(len(batch.sequences))
+        if len(batch.sequences) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    list(updater.in_micro_batches(rows, work, told.append))
+    assert sizes == [4, 2, 2]
+    assert [(p.done, p.tokens) for p in told] == [(0, 0), (2, 8), (4, 16)]
 
 
 def test_an_evaluation(policy: Policy) -> None:
