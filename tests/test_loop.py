@@ -506,7 +506,7 @@ def test_a_log_hears_of_every_phase_from_the_base_on(
     ]
     told = [(found[1], found[2], int(found[4]), int(found[5])) for found in lines if found]
     ends = [(step, phase, total) for step, phase, done, total in told if done == total]
-    # 2 validation and 2 test problems of 5 levels with 2 samples each, 3 prompts with 2 attempts and 4 explanations each
+    # 2 problems of 5 levels with 2 samples each; 3 prompts with 2 attempts and 4 explanations each
     expected = [
         ("0", "base validation", 20), ("0", "base test", 20), ("0", "rollouts", 6), ("0", "explanations", 12),
         ("0", "reference", 6), ("0", "training", 6), ("1", "validation", 20), ("1", "test", 20),
