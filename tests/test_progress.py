@@ -221,7 +221,8 @@ class TestCounting:
         progress.within(PhaseProgress("", 4, 4, "completions", 30, 1.0))
         progress.finished(10)
         assert [(p.done, p.tokens, p.share) for p in told] == [
-            (2, 0, 0.2), (2, 0, 0.2), (3, 20, 0.4), (6, 50, 0.6), (6, 50, 0.6), (8, 70, 0.7), (10, 80, 1.0), (10, 80, 1.0),
+            (2, 0, 0.2), (2, 0, 0.2), (3, 20, 0.4), (6, 50, 0.6), (6, 50, 0.6), (8, 70, 0.7), (10, 80, 1.0),
+            (10, 80, 1.0),
         ]  # fmt: skip
         assert {(p.phase, p.total) for p in told} == {("base", 10)}
 
