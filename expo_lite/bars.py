@@ -77,17 +77,19 @@ def figure(value: float | None, width: int = 5, decimals: int = 2) -> str:
 
 
 class Moment(NamedTuple):
-    """The phase under way: what was told last, when, and when the phase began (seconds)."""
+    """The phase under way: what was told last, when, and when the phase began (seconds), with which share behind it."""
 
     progress: PhaseProgress
     began: float
     told: float
+    share_before: float
 
     @classmethod
     def after(cls, before: Moment | None, progress: PhaseProgress, now: float) -> Moment:
         """What was told at `now`; it begins a phase if the phase is another, or says that nothing is done yet."""
-        is_new = before is None or progress.phase != before.progress.phase or progress.done == progress.tokens == 0
-        return cls(progress, now if is_new else before.began, now)  # type: ignore[union-attr]
+        if before is None or progress.phase != before.progress.phase or progress.done == progress.tokens == 0:
+            return cls(progress, now, now, progress.share)
+        return before._replace(progress=progress, told=now)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -97,10 +99,10 @@ class Moment(NamedTuple):
 
     def seconds_left(self, now: float) -> float | None:
         """Until the phase is over, if it goes on as so far; None where nothing is done yet."""
-        share, seconds = self.progress.share, self.told - self.began
-        if not share or seconds <= 0:
+        share, seconds = self.progress.share - self.share_before, self.told - self.began
+        if share <= 0 or seconds <= 0:
             return None
-        return max(0.0, seconds * (1 - share) / share - (now - self.told))
+        return max(0.0, seconds * (1 - self.progress.share) / share - (now - self.told))
 
     def row(self, now: float, more: Sequence[Text]) -> Row:
         """For the terminal."""

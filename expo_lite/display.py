@@ -1,10 +1,9 @@
-"""What a run shows in the terminal: two rows that stay in their place, notes above them, and tables."""
+"""What a run shows in a terminal or a log: how far it is, notes, and tables."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -14,7 +13,7 @@ from rich.text import Text
 from expo_lite.bars import Moment, Row, figure, rows_within, time_left
 from expo_lite.evaluation import Evaluation
 from expo_lite.metrics import PHASES
-from expo_lite.progress import PhaseProgress
+from expo_lite.progress import OnProgress, PhaseProgress
 
 LOG_SECONDS = 30.0
 """Between two lines of progress in a log."""
@@ -22,31 +21,36 @@ REFRESHES = 4
 """A second, on a terminal."""
 
 
-class Display:
-    """Use it as a context around the run: a row for the run and one for the phase of the step that is under way.
+class PhaseDisplay:
+    """What is under way, as `on_progress` is told. Use it as a context.
 
-    Without a terminal, and in a notebook, there are plain lines instead: one for each step that takes `LOG_SECONDS`,
-    or one for several shorter ones, and within what takes longer one in `LOG_SECONDS`.
+    On a terminal a row that stays in its place, below the rows that `above` gives. Elsewhere, and in a notebook, a line
+    that `prefix` begins, in `LOG_SECONDS` at most.
     """
 
-    def __init__(self, console: Console, steps: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        above: Callable[[], list[Row]] = list,
+        beside: Callable[[], list[Text]] = list,
+        prefix: Callable[[], str] = str,
+    ) -> None:
         self.console = console
         self.clock = clock
-        self.steps, self.done = steps, done
+        self.above, self.beside, self.prefix = above, beside, prefix
         self.moment: Moment | None = None
-        self.metrics: Mapping[str, float] | None = None  # of the last step
-        self.times = [clock()]  # when steps began, and when each ended
-        self.last_line = clock()  # of a log
+        self.last_line = clock()  # of a log, or what stands for one
         is_live = console.is_terminal and not console.is_dumb_terminal
         rows = Live(console=console, get_renderable=self.rows, transient=True, refresh_per_second=REFRESHES)
         self.live = rows if is_live else None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> PhaseDisplay:
         if self.live:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.live:
             self.live.stop()
 
@@ -54,8 +58,42 @@ class Display:
         """Show how far the phase under way is."""
         now = self.clock()
         self.moment = Moment.after(self.moment, progress, now)
-        if self.live is None and now - max(self.last_line, self.times[-1]) >= LOG_SECONDS:
-            self.log(f"{self.step_text(self.done)}  {self.moment.line(now)}", now)
+        if self.live is None and now - self.last_line >= LOG_SECONDS:
+            self.last_line = now
+            say(self.console, self.prefix() + self.moment.line(now))
+
+    def rows(self) -> Table:
+        """What a terminal shows now."""
+        under_way = [self.moment.row(self.clock(), self.beside())] if self.moment else []
+        return rows_within(self.console.width, [*self.above(), *under_way])
+
+
+class Display:
+    """What a run shows: a row for the run above that of the phase, or lines in a log. Use it as a context around it.
+
+    In a log each step that takes `LOG_SECONDS` has a line of its own, and of shorter ones one in as many seconds.
+    """
+
+    def __init__(self, console: Console, steps: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self.clock = clock
+        self.steps, self.done = steps, done
+        self.metrics: Mapping[str, float] | None = None  # of the last step
+        self.times = [clock()]  # when steps began, and when each ended
+        self.last_line = clock()  # of a step, in a log
+        self.phases = PhaseDisplay(console, clock, self.run_row, self.seconds_beside, lambda: f"{self.step_text()}  ")
+
+    def __enter__(self) -> Display:
+        self.phases.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.phases.__exit__()
+
+    @property
+    def on_progress(self) -> OnProgress:
+        """Shows how far the phase under way is."""
+        return self.phases.on_progress
 
     def begin_steps(self) -> None:
         """The base is scored: what comes now is what the time of a step is taken from."""
@@ -66,15 +104,11 @@ class Display:
         now = self.clock()
         self.done, self.metrics = number, metrics
         self.times.append(now)
-        was_long = now - min(self.last_line, self.times[-2]) >= LOG_SECONDS
-        if self.live is None and was_long:
-            figures = [*learning(metrics), phase_seconds(metrics)]
-            self.log("  ".join([self.step_text(number), time_left(self.seconds_left(now)), *map(str, figures)]), now)
-
-    def log(self, line: str, now: float) -> None:
-        """One line of progress in a log."""
-        self.last_line = now
-        self.note(line)
+        if self.phases.live is None and now - min(self.last_line, self.times[-2]) >= LOG_SECONDS:
+            self.last_line = now
+            figures = map(str, [*learning(metrics), phase_seconds(metrics)])
+            self.note("  ".join([self.step_text(), time_left(self.seconds_left(now)), *figures]))
+        self.phases.last_line = now  # within the next one there are lines from its own half minute on
 
     def seconds_left(self, now: float) -> float | None:
         """Until the last step, if steps and validations take as long as so far in this session."""
@@ -84,18 +118,18 @@ class Display:
         a_step = (self.times[-1] - self.times[0]) / finished
         return max(0.0, a_step * (self.steps - self.done) - (now - self.times[-1]))
 
-    def rows(self) -> Table:
-        """What is shown now."""
-        now, moment = self.clock(), self.moment
-        done = self.done / self.steps
-        rows = [Row("step", self.done, self.steps, done, self.seconds_left(now), learning(self.metrics))]
-        if moment is not None:
-            rows.append(moment.row(now, [phase_seconds(self.metrics)] if self.metrics else []))
-        return rows_within(self.console.width, rows)
+    def run_row(self) -> list[Row]:
+        """The run, for a terminal."""
+        left = self.seconds_left(self.clock())
+        return [Row("step", self.done, self.steps, self.done / self.steps, left, learning(self.metrics))]
 
-    def step_text(self, number: int) -> str:
-        """Which step, in the same width for all steps."""
-        return f"step {number:>{len(str(self.steps))}}/{self.steps}"
+    def seconds_beside(self) -> list[Text]:
+        """The last step's seconds, which stand beside the phase."""
+        return [phase_seconds(self.metrics)] if self.metrics else []
+
+    def step_text(self) -> str:
+        """How many steps are finished, in the same width for all steps."""
+        return f"step {self.done:>{len(str(self.steps))}}/{self.steps}"
 
     def note(self, text: str, style: str = "") -> None:
         """A line above the rows."""

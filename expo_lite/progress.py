@@ -92,6 +92,34 @@ class DecodingProgress:
             )
 
 
+class ChunkProgress:
+    """Counts `total` completions that are written in chunks, each of which tells of itself alone."""
+
+    def __init__(self, phase: str, total: int, on_progress: OnProgress) -> None:
+        self.phase = phase
+        self.total = total
+        self.on_progress = on_progress
+        self.done = self.tokens = 0  # of whole chunks
+        self.chunk_tokens = 0
+
+    def within(self, chunk: PhaseProgress) -> None:
+        """So far is the chunk under way; what it judges afterwards is part of it."""
+        if not chunk.phase:
+            self.chunk_tokens = chunk.tokens
+            self._tell(chunk.done, chunk.share * chunk.total)
+
+    def finished(self, done: int) -> None:
+        """So many completions are in whole chunks now, those that were there before the first one among them."""
+        self.done = done
+        self.tokens += self.chunk_tokens
+        self.chunk_tokens = 0
+        self._tell(0, 0.0)
+
+    def _tell(self, done: int, over: float) -> None:
+        tokens, share = self.tokens + self.chunk_tokens, (self.done + over) / self.total
+        self.on_progress(PhaseProgress(self.phase, self.done + done, self.total, "completions", tokens, share))
+
+
 class SequenceProgress:
     """Counts sequences as micro-batches of them are done."""
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from expo_lite import entry, files
 from expo_lite.answer_sheet import AnswerSheet, settings_of
 from expo_lite.assemble import assemble_evaluator, with_prompts_within
 from expo_lite.config import Config, DataConfig
+from expo_lite.display import PhaseDisplay
 from expo_lite.evaluation import Evaluator
 from expo_lite.plots import plot_results
 from expo_lite.problems import load_test
+from expo_lite.progress import ChunkProgress, OnProgress
 from expo_lite.results import BASE, LevelResult, caption, level_results, results_markdown, results_table
 from expo_lite.rewards import Function, load_function, source_digest
 from expo_lite.types import Answered, Problem
@@ -88,7 +89,7 @@ def answer(
     console: Console,
     function: Function | None,
 ) -> dict[str, list[Answered]]:
-    """Every model's answers to the problems whose prompts are short enough; a bar shows how far it is."""
+    """Every model's answers to the problems whose prompts are short enough; a row shows how far it is."""
     evaluator = assemble_evaluator(config, function)
     try:
         short = with_prompts_within(config.rollout.max_prompt_tokens, problems, "test", evaluator.prompts)
@@ -99,27 +100,25 @@ def answer(
                 style="yellow",
                 highlight=False,
             )
-        with bar(console) as progress:
-            return {model: answer_as(model, evaluator, short, sheet, progress) for model in models}
+        with PhaseDisplay(console) as display:
+            return {model: answer_as(model, evaluator, short, sheet, display.on_progress) for model in models}
     finally:
         evaluator.close()
 
 
-def bar(console: Console) -> Progress:
-    """Problems answered."""
-    words = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(bar_width=20)
-    return Progress(*words, TimeRemainingColumn(compact=True), console=console, transient=True)
-
-
 def answer_as(
-    model: str, evaluator: Evaluator, problems: Sequence[Problem], sheet: AnswerSheet, progress: Progress
+    model: str, evaluator: Evaluator, problems: Sequence[Problem], sheet: AnswerSheet, on_progress: OnProgress
 ) -> list[Answered]:
     """One model's answers, a wave of completions at a time."""
     at_once = max(1, evaluator.sampler.units.rollouts_alive // evaluator.samples)
-    task = progress.add_task(model, total=len(problems))
+    progress = ChunkProgress(model, len(problems) * evaluator.samples, on_progress)
     with evaluator.sampler.policy.reference() if model == BASE else nullcontext():
         return sheet.complete(
-            model, problems, at_once, evaluator.answer, lambda done: progress.update(task, completed=done)
+            model,
+            problems,
+            at_once,
+            lambda chunk: evaluator.answer(chunk, progress.within),
+            lambda done: progress.finished(done * evaluator.samples),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,7 +127,7 @@ class TestGoingOn:
         asked: list[int] = []
         whole = Evaluator.answer
 
-        def interrupted(self: Evaluator, problems: Sequence[Problem]) -> list[Answered]:
+        def interrupted(self: Evaluator, problems: Sequence[Problem], *_: Any) -> list[Answered]:
             asked.append(len(problems))
             if len(asked) == 2:
                 raise KeyboardInterrupt
@@ -180,6 +181,25 @@ class TestGoingOn:
     def test_another_adapter_is_refused(self, scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert evaluate.main(["tiny", *SMALL, "--to", str(scored)]) == 2
         assert "other settings (adapter " in capsys.readouterr().err
+
+
+def test_a_log_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also within a chunk, here of 8 completions, and from what was answered before on."""
+    monkeypatch.setattr("expo_lite.display.LOG_SECONDS", 0.0)
+    command = ["tiny", "--problems", "2", "--k", "2", "--memory.rollouts-alive", "8", "--to", str(tmp_path)]
+
+    def told() -> list[int]:
+        assert evaluate.main(command) == 0
+        found = [re.match(r"base  +(\d+)/20 completions", line) for line in capsys.readouterr().out.splitlines()]
+        return [int(line[1]) for line in found if line]
+
+    whole = told()
+    assert whole == sorted(whole) and {0, 8, 16, 20} < set(whole) and len(set(whole)) > 6
+    lines = (tmp_path / ANSWERS).read_text().splitlines(keepends=True)
+    (tmp_path / ANSWERS).write_text("".join(lines[:8]))
+    assert told()[:2] == [8, 16]
 
 
 class TestTargets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -118,7 +119,7 @@ class TestFolder:
         assert steps(undisturbed) == [1, 2, 3, 4]
         assert all(record["updates"] == 1 and record["gradient_norm"] > 0 for record in run.read("metrics.jsonl"))
         assert [(r["name"], r["step"]) for r in run.read("eval.jsonl")] == [
-            ("base_validation", 0), ("base_test", 0), ("validation", 3), ("validation", 4), ("test", 4),
+            ("base_validation", 0), ("base_test", 0), ("validation", 3), ("validation", 20), ("test", 20),
         ]  # fmt: skip
         kinds = [record["kind"] for record in run.read("samples.jsonl")]
         assert kinds.count("rollout") == 4 * 3
@@ -492,6 +493,27 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
     assert "Adapter of step 2 (best on validation)" in shown
     assert "step 2 was best" in (tmp_path / "run" / "README.md").read_text()
     assert shown.count("Level 1 has fallen from ") == 2  # at steps 1 and 3
+
+
+def test_a_log_hears_of_every_phase_from_the_base_on(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expo_lite.display.LOG_SECONDS", 0.0)
+    status, shown = start(config, tmp_path / "run", "--steps", "1", "--explanation.source", "self")
+    assert status == 0
+    lines = [
+        re.match(r"step (\d)/1  (\w+( \w+)?)  +(\d+)/(\d+) (completions|sequences)", x) for x in shown.splitlines()
+    ]
+    told = [(found[1], found[2], int(found[4]), int(found[5])) for found in lines if found]
+    ends = [(step, phase, total) for step, phase, done, total in told if done == total]
+    # 2 problems of 5 levels with 2 samples each; 3 prompts with 2 attempts and 4 explanations each
+    expected = [
+        ("0", "base validation", 20), ("0", "base test", 20), ("0", "rollouts", 6), ("0", "explanations", 12),
+        ("0", "reference", 6), ("0", "training", 6), ("1", "validation", 20), ("1", "test", 20),
+    ]  # fmt: skip
+    assert [end for end in dict.fromkeys(ends) if end[1] != "verifying"] == expected
+    assert {(step, phase) for step, phase, done, _ in told if done == 0} >= {end[:2] for end in expected}
+    assert len([line for line in shown.splitlines() if line.startswith("step 1/1   0:00:00 left  reward  0.00")]) == 1
 
 
 def test_each_step_takes_new_problems(undisturbed: Path) -> None:

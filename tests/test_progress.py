@@ -7,14 +7,17 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
+import torch
 from test_sampler import refused_to
 from tiny_models import live_units, tiny_config, tiny_policy, tiny_trainer
 from torch import Tensor
 
 from expo_lite import sampler as sampler_module
+from expo_lite.batching import MicroBatch
 from expo_lite.evaluation import Evaluator
 from expo_lite.policy import Policy
 from expo_lite.progress import (
+    ChunkProgress,
     DecodingProgress,
     PhaseProgress,
     SequenceProgress,
@@ -116,6 +119,22 @@ class TestAStep:
         assert (told[-1].done, told[-1].tokens, told[-1].share) == (4, 4 * 24, 1.0)
 
 
+def test_a_micro_batch_that_did_not_fit_is_not_counted(policy: Policy) -> None:
+    """Where memory runs out the same sequences are done again in halves."""
+    updater, told = trainer_of(policy).updater, list[PhaseProgress]()
+    rows = [TrainingSequence([1, 2], [3, 4])] * 4
+    sizes = []
+
+    def work(batch: MicroBatch) -> None:
+        sizes.append(len(batch.sequences))
+        if len(batch.sequences) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    list(updater.in_micro_batches(rows, work, told.append))
+    assert sizes == [4, 2, 2]
+    assert [(p.done, p.tokens) for p in told] == [(0, 0), (2, 8), (4, 16)]
+
+
 def test_an_evaluation(policy: Policy) -> None:
     prompts = Prompts(policy.tokenizer, tiny_config().prompt)
     evaluator = Evaluator(Sampler(policy, live_units(4)), prompts, Verifier(), 3, 2, 24, 0.7)
@@ -188,6 +207,24 @@ class TestCounting:
         progress.add(rows[:2])
         progress.add(rows[2:])
         assert [(p.done, p.tokens, p.share) for p in told] == [(0, 0, 0.0), (2, 6, 0.5), (3, 12, 1.0)]
+
+    def test_chunks_as_a_whole(self) -> None:
+        """10 completions, of which 2 were there before; chunks of 4 with 50 and 30 tokens."""
+        told: list[PhaseProgress] = []
+        progress = ChunkProgress("base", 10, told.append)
+        progress.finished(2)
+        for done, share, tokens in ((0, 0.0, 0), (1, 0.5, 20), (4, 1.0, 50)):
+            progress.within(PhaseProgress("", done, 4, "completions", tokens, share))
+        progress.within(PhaseProgress("verifying", 0, 4, "completions", 0, 0.0))
+        progress.finished(6)
+        progress.within(PhaseProgress("", 2, 4, "completions", 20, 0.25))
+        progress.within(PhaseProgress("", 4, 4, "completions", 30, 1.0))
+        progress.finished(10)
+        assert [(p.done, p.tokens, p.share) for p in told] == [
+            (2, 0, 0.2), (2, 0, 0.2), (3, 20, 0.4), (6, 50, 0.6), (6, 50, 0.6), (8, 70, 0.7), (10, 80, 1.0),
+            (10, 80, 1.0),
+        ]  # fmt: skip
+        assert {(p.phase, p.total) for p in told} == {("base", 10)}
 
     def test_nothing_to_do_is_not_told(self) -> None:
         told: list[PhaseProgress] = []
