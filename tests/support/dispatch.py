@@ -48,6 +48,7 @@ class Operators(TorchDispatchMode):
         name = function._schema.name.partition("::")[2]
         if self.on_device(args, kwargs) and self.waits_for(name, args, kwargs):
             self.waits[name] += 1
+        self.require_own_generator(args, kwargs)
         result = function(*args, **kwargs)
         for tensor in tree_flatten(result)[0]:
             if isinstance(tensor, Tensor):
@@ -62,6 +63,17 @@ class Operators(TorchDispatchMode):
     def on_device(args: Any, kwargs: Any) -> bool:
         """Whether an operator has to do with the device at all."""
         return any(isinstance(leaf, Tensor) and leaf.device.type != "cpu" for leaf in tree_flatten((args, kwargs))[0])
+
+    @staticmethod
+    def require_own_generator(args: Any, kwargs: Any) -> None:
+        """Raises RuntimeError, as a card's kernels do, where random numbers come from another device's generator."""
+        leaves = tree_flatten((args, kwargs))[0]
+        generators = {leaf.device.type for leaf in leaves if isinstance(leaf, torch.Generator)}
+        devices = {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
+        wanted = kwargs.get("device")
+        devices |= {torch.device(wanted).type} if wanted is not None else set()
+        if generators and devices and generators != devices:
+            raise RuntimeError(f"Expected a '{devices}' device type for generator but found '{generators}'")
 
     @staticmethod
     def waits_for(name: str, args: Any, kwargs: Any) -> bool:
