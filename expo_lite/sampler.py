@@ -2,7 +2,8 @@
 
 Each prompt is prefilled once and its KV cache expanded to its rollouts; finished rows are dropped.
 Randomness is one uniform number per token from a stream named by (seed, purpose, step, problem,
-rollout), so what is sampled does not depend on how many rollouts are decoded together.
+rollout), never one per wave. On the CPU in float32 what is sampled is the same however many rollouts are decoded
+together; on a GPU the random numbers are, but kernels, chosen by the number of rows, round in other ways.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -63,7 +64,31 @@ def causal_lm(family: str, dtype: torch.dtype = torch.float32, device: str = "cp
     return model
 
 
-def policy_of(model: PreTrainedModel, checkpointing: bool = False) -> Policy:
+def policy_of(model: PreTrainedModel, checkpointing: bool = False, rank: int = 4) -> Policy:
     """The model with an adapter on top, as a run has it."""
-    config = PolicyConfig(quantization="none", lora_rank=4, gradient_checkpointing=checkpointing)
+    config = PolicyConfig(quantization="none", lora_rank=rank, gradient_checkpointing=checkpointing)
     return add_adapter(model, build_tokenizer(), config, 0)
+
+
+def in_4_bit(model: PreTrainedModel) -> PreTrainedModel:
+    """A model on meta with its linear layers but the head in NF4, as bitsandbytes makes them while loading."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is torch.nn.Linear and layer is not model.get_output_embeddings():
+                setattr(parent, name, linear_4bit(layer))
+    model.is_loaded_in_4bit = True  # else peft takes its layers for unquantised ones
+    return model
+
+
+def linear_4bit(layer: torch.nn.Linear) -> Linear4bit:
+    """The layer with its weight quantised twice, on meta."""
+    rows, columns = layer.weight.shape
+    dtype = layer.weight.dtype
+    quantised = Linear4bit(
+        columns, rows, bias=layer.bias is not None, compute_dtype=dtype, quant_type="nf4", device="meta"
+    )
+    weight = Params4bit(layer.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4")
+    weight.module = quantised
+    quantised.weight = weight._quantize("meta")
+    quantised.bias = layer.bias
+    return quantised
