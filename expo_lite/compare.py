@@ -22,7 +22,7 @@ from expo_lite.flags import Parser
 from expo_lite.memory.cards import cards, named_card
 from expo_lite.memory.speed import in_words, within
 from expo_lite.methods import METHODS
-from expo_lite.on_card import forecast_on
+from expo_lite.on_card import answering_on, forecast_on
 
 PROG = "python -m expo_lite.compare"
 DEFAULT_METHODS = ["grpo", "expert", "expo", "dpo-offline", "dpo-online"]
@@ -170,21 +170,23 @@ def cost(asked: Asked, card: str | None) -> str:
     )
     if not card:
         return said
-    each = [seconds_on(named_card(card), config_of(asked, variant)) for variant in variants]
+    card = named_card(card)
+    each = [forecast_on(config_of(asked, variant), card).forecast.total for variant in variants]
     total = sum(count * seconds for count, seconds in zip(counts, each, strict=True))
     shortest, longest = in_words(min(each)), in_words(max(each))
     one = longest if shortest == longest else f"{shortest} to {longest}"
-    return f"{said} On one {named_card(card)} a training takes about {one}, all of them {in_words(total)}; {within()}."
+    adapters = len(asked.seeds) * (len(asked.compared) + len(asked.changed))
+    scores = (adapters + 1) * answering_on(asked.config, card, asked.problems, asked.samples)
+    return (
+        f"{said} On one {card} a training takes about {one}, all of them {in_words(total)}, and the scores of "
+        f"{adapters} adapters and the base {in_words(scores)} more; {within()}. Further steps and their scores come on "
+        "top."
+    )
 
 
 def count_of(seeds: Sequence[int]) -> str:
     """In words."""
     return "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-
-
-def seconds_on(card: str, config: Config) -> float:
-    """How long a training takes on a card, a key of CARDS."""
-    return forecast_on(config, card).forecast.total
 
 
 if __name__ == "__main__":

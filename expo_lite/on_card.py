@@ -9,7 +9,7 @@ from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.cards import CARDS, budget_of, repeats_kv
 from expo_lite.memory.pace import pace_of
 from expo_lite.memory.shapes import ModelShape, find_shape
-from expo_lite.memory.speed import Forecast, HeldOut, forecast, waves_per_step
+from expo_lite.memory.speed import Forecast, HeldOut, forecast, waves_per_step, writing_seconds
 from expo_lite.preset_files import preset_for
 from expo_lite.problems.levels import held_out_counts
 
@@ -39,6 +39,14 @@ def forecast_on(config: Config, card: str, shape: ModelShape | None = None) -> O
     pace = pace_of(CARDS[card], planned.shape, planned.workload)
     found = forecast(config, planned.units.rollouts_alive, pace, HeldOut(*held_out_counts(config.data)))
     return OnCard(card, planned, budget, found)
+
+
+def answering_on(config: Config, card: str, problems: int, samples: int) -> float:
+    """Seconds to answer so many test problems of each level so many times, on `card`. Raises ConfigError."""
+    planned, _ = plan_for(config, find_shape(config.policy.model), card)
+    _, test = held_out_counts(config.data.model_copy(update={"test_problems": problems}))
+    pace = pace_of(CARDS[card], planned.shape, planned.workload)
+    return writing_seconds(config, planned.units.rollouts_alive, pace, test * samples)
 
 
 def room_left(config: Config, planned: BudgetedPlan, card_gib: float) -> str:

@@ -30,7 +30,9 @@ from expo_lite.comparing.study import Tally
 from expo_lite.comparing.trials import Outcome, Trial, begin_from
 from expo_lite.comparing.variants import ablations, methods
 from expo_lite.errors import ExpoLiteError
+from expo_lite.memory.speed import longest_share
 from expo_lite.methods import METHODS
+from expo_lite.on_card import forecast_on
 from expo_lite.run_dir import METRICS, RunDir
 
 RATES = ("1e-4", "5e-4", "1e-3")
@@ -415,14 +417,20 @@ class TestCommandLine:
         assert compare.main(["--preset", "24gb", "--card", "rtx 4090", "--dry-run"]) == 0
         said = capsys.readouterr().out
         found = re.search(
-            r"On one RTX 4090 a training takes about ([\d.]+) h to ([\d.]+) h, all of them ([\d.]+) h", said
+            r"On one RTX 4090 a training takes about ([\d.]+) h to ([\d.]+) h, all of them ([\d.]+) h, "
+            r"and the scores of 25 adapters and the base ([\d.]+) h more",
+            said,
         )
         assert found is not None
-        shortest, longest, total = map(float, found.groups())
+        shortest, longest, total, scores = map(float, found.groups())
         asked = compare.read_asked([], *compare._parser().parse_known_args(["--preset", "24gb"]))
-        hours = [compare.seconds_on("RTX 4090", compare.config_of(asked, v)) / 3600 for v in asked.compared]
+        runs = [forecast_on(compare.config_of(asked, variant), "RTX 4090") for variant in asked.compared]
+        hours = [run.forecast.total / 3600 for run in runs]
         assert (shortest, longest) == pytest.approx((min(hours), max(hours)), abs=0.05) and shortest < longest
         assert total == pytest.approx(8 * sum(hours), abs=0.05)
+        waves = 26 * 5 * 256 * 16 / 96  # adapters and base, levels, problems, answers; rollouts alive
+        wave = longest_share(96) * 1536 * (28 * 92 + 100) * 20e-6  # tokens, launches a token, seconds a launch
+        assert scores == pytest.approx(waves * wave / 3600, rel=0.01)
 
     def test_a_dry_run_loads_no_torch(self, tmp_path: Path) -> None:
         argv = ["--preset", "24gb", "--card", "RTX 4090", "--dry-run"]

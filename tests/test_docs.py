@@ -37,9 +37,12 @@ from expo_lite import cli
 from expo_lite.config_messages import sections, settings
 from expo_lite.config_reader import read_config, read_request
 from expo_lite.environment import version_of
+from expo_lite.memory import pace, speed
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.plan import GIB
-from expo_lite.memory.shapes import find_shape
+from expo_lite.memory.shapes import KNOWN, find_shape
+from expo_lite.memory.speed import in_words
+from expo_lite.on_card import forecast_on
 from expo_lite.preset_files import preset_path, presets
 from expo_lite.start import default_folder
 
@@ -335,7 +338,7 @@ def planned(name: str, budget: float | None = None) -> BudgetedPlan:
 
 @pytest.mark.parametrize("name", presets())
 def test_the_table_of_presets_is_the_plans(name: str) -> None:
-    model, budget, generating, training, least, alive, tokens, _ = rows("docs/memory.md", "Presets")[name]
+    model, budget, generating, training, least, alive, tokens, before, hours = rows("docs/memory.md", "Presets")[name]
     config, plan = read_config(preset_path(name)), planned(name)
     assert name == "tiny" or config.policy.model == f"Qwen/{model}"
     assert float(budget) == config.memory.budget_gib
@@ -346,6 +349,30 @@ def test_the_table_of_presets_is_the_plans(name: str) -> None:
     assert tokens == f"{config.rollout.max_prompt_tokens} + {config.rollout.max_new_tokens}"
     assert planned(name, float(least)).fits
     assert name == "tiny" or not planned(name, float(least) - 0.1).fits
+    if name != "tiny":
+        card = hours.partition("(")[2].rstrip(")")
+        found = forecast_on(config, card).forecast
+        assert (before, hours) == (in_words(found.before.seconds), f"{found.total / 3600:.1f} ({card})")
+
+
+def test_what_a_forecast_assumes() -> None:
+    """The figures of the section, where the code has them."""
+    said = (ROOT / "docs/memory.md").read_text(encoding="utf-8").partition("\n## How long it takes\n")[2]
+    seven, per_layer = KNOWN["Qwen/Qwen2.5-7B-Instruct"], pace.OPERATORS_PER_LAYER
+    normed = per_layer + 2 * pace.OPERATORS_PER_NORM_OF_HEADS
+    figures = [
+        f"read at {pace.BANDWIDTH_SHARE:.0%} of the bandwidth".replace("%", " %"),
+        f"{per_layer} operators a layer ({normed} in Qwen3) at {1e6 * pace.LAUNCH_SECONDS:.0f} µs: about "
+        f"{1e3 * pace.launching_seconds(seven):.0f} ms a token with {seven.layers} layers",
+        f"{pace.ARITHMETIC_SHARE:.0%} of the card's 16-bit rate".replace("%", " %"),
+        f"{speed.FAILED_SHARE:.0%} fail, {speed.MIXED_SHARE:.0%} are mixed".replace("%", " %"),
+        f"the median {speed.TYPICAL_LENGTH:.0%} of".replace("%", " %"),
+        f"spread {speed.SPREAD:g}, cut off at the limit: {speed.longest_share(1):.0%} on average, the longest of 64 "
+        f"{speed.longest_share(64):.0%}".replace("%", " %"),
+        f"{speed.PROMPT_SHARE:.0%} of `rollout.max_prompt_tokens`".replace("%", " %"),
+        f"claims a factor of {speed.FACTOR}",
+    ]
+    assert [figure for figure in figures if figure not in " ".join(said.split())] == []
 
 
 def least_budget(name: str, *settings: str) -> float:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from tiny_models import adapter_vector
 
-from expo_lite import train
+from expo_lite import session, train
 from expo_lite.assemble import Assembly, assemble
 from expo_lite.config import Config
 from expo_lite.config_reader import read_request
 from expo_lite.errors import MemoryBudgetError
 from expo_lite.memory.pace import Pace
-from expo_lite.rehearsal import rehearse
+from expo_lite.memory.speed import HeldOut, in_words, longest_share
+from expo_lite.rehearsal import expected, rehearse
 from expo_lite.sampler import Sampler
 
 FLAGS = ["--preset", "tiny", "--rollout.prompts-per-step", "2", "--rollout.group-size", "4"]
@@ -54,6 +55,28 @@ def test_the_longest_shapes_are_run(parts: tuple[Config, Assembly]) -> None:
     assert seen[-2:] == [(3, longest), (3, longest)]  # as many rows as 300 tokens hold
     assert pace.decoded_token(6, 40) > 0
     assert pace.trained_token > 0
+
+
+def test_what_the_pace_means() -> None:
+    """A tenth of a second a token: a validation of 40 answers takes two waves of at most 24, the base's scores four."""
+    config = read_request([*FLAGS, "--rollout.max-new-tokens", "100", "--evaluation.samples", "2"], "test").config
+    said = expected(config, 24, Pace.measured(0.1, 0.001), HeldOut(validation=20, test=20))
+    tokens = (longest_share(24) + longest_share(16)) * 100
+    assert f"about {in_words(0.2 * tokens)} of scores before step 1, then " in said
+    assert f"{in_words(0.1 * tokens)} per validation: " in said
+
+
+def test_the_run_says_it_with_the_problems_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pace = Pace.measured(60.0, 0.0)
+    monkeypatch.setattr(session, "rehearse", lambda *_: pace)
+    monkeypatch.setattr(session.Loop, "to_the_end", lambda loop: 0)
+    held_out = ["--data.validation-problems", "3", "--data.test-problems", "5"]
+    assert train.main([*FLAGS, *SIZES, *held_out, "--run", str(tmp_path / "run")]) == 0
+    config = read_request([*FLAGS, *SIZES], "test").config
+    said = expected(config, 6, pace, HeldOut(validation=15, test=25))
+    assert f"Dry pass: {said}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_nothing_stays(parts: tuple[Config, Assembly]) -> None:

@@ -73,7 +73,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fit:
-    """The answer. `refusal` names what to change and is empty where the run fits; `seconds` are for a card that is named.
+    """The answer. `refusal` names what to change and is empty where the run fits; `seconds` are for a named card.
 
     `spare` says what a larger card could do with the memory that is left. A run that does not fit has neither.
     """
