@@ -16,7 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from expo_lite.policy import Policy
 
-CUDA, META, TYPES = 1, 14, 22  # c10/core/DeviceType.h of torch 2.13: numbers of two device types, and how many there are
+CUDA, META, TYPES = (
+    1,
+    14,
+    22,
+)  # c10/core/DeviceType.h of torch 2.13: numbers of two device types, and how many there are
 CARD = torch.device("cuda", 0)
 
 
