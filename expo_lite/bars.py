@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -31,7 +32,7 @@ class Row:
     figures: Sequence[Text]
 
 
-def rows_within(width: int, rows: Sequence[Row]) -> Table:
+def rows_within(width: int, rows: Sequence[Row]) -> Group:
     """The rows below each other in at most `width` columns; time left and bar are there if each first figure is."""
     first = max((row.figures[0].cell_len for row in rows if row.figures), default=0)
     room = width - (LABEL + GAP + COUNT + GAP + first)
@@ -46,7 +47,7 @@ def rows_within(width: int, rows: Sequence[Row]) -> Table:
         cells = [Text(row.label), Text(f"{f'{row.done}/{row.total}':>{COUNT}}")]
         bar = [ProgressBar(total=1.0, completed=row.share, width=BAR)] * with_bar
         table.add_row(*cells, *bar, *[Text(time_left(row.left))] * with_left, fitting(row.figures, rest))
-    return table
+    return Group(table, "")  # the cursor rests in an empty line: ^C echoed at the end of a full one would move all rows
 
 
 def fitting(figures: Sequence[Text], room: int) -> Text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -62,7 +62,7 @@ class PhaseDisplay:
             self.last_line = now
             say(self.console, self.prefix() + self.moment.line(now))
 
-    def rows(self) -> Table:
+    def rows(self) -> Group:
         """What a terminal shows now."""
         under_way = [self.moment.row(self.clock(), self.beside())] if self.moment else []
         return rows_within(self.console.width, [*self.above(), *under_way])

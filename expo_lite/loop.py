@@ -209,7 +209,7 @@ class Loop:
         """Say how to go on."""
         self.run.status(step=step, state="stopped", steps=self.config.steps)
         self.console.print(
-            f"Stopped after step {step}; nothing is lost. To go on: "
+            f"Stopped after step {step}; nothing is lost. To go on:\n"
             f"python -m expo_lite.train --resume --run {self.run.path}",
             highlight=False,
             soft_wrap=True,

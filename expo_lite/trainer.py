@@ -85,9 +85,7 @@ class Trainer:
             return group.kind != "solved"
         return group.kind == "failed" or self.config.explanation.gate == "every"
 
-    def attempt(
-        self, draw: int, problems: Sequence[Problem], on_progress: OnProgress = silent
-    ) -> list[list[Completion]]:
+    def attempt(self, draw: int, problems: Sequence[Problem], on_progress: OnProgress) -> list[list[Completion]]:
         """G completions of each problem's task prompt."""
         rollout = self.config.rollout
         requests = [

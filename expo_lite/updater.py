@@ -103,9 +103,7 @@ class Updater:
         """A meter for one step's update."""
         return UpdateMeter(learning_rate=float(self.scheduler.get_last_lr()[0]))
 
-    def one_update(
-        self, sequences: Sequence[TrainingSequence], meter: UpdateMeter, on_progress: OnProgress = silent
-    ) -> None:
+    def one_update(self, sequences: Sequence[TrainingSequence], meter: UpdateMeter, on_progress: OnProgress) -> None:
         """Gradients of all sequences, and one optimizer step. Only the first update is metered: later ones no longer
         belong to the policy that was sampled."""
         first = meter.gradient_norm is None
@@ -168,7 +166,7 @@ class Updater:
         self,
         sequences: Sequence[TrainingSequence],
         name: Literal["old_logprobs", "reference_logprobs"],
-        on_progress: OnProgress = silent,
+        on_progress: OnProgress,
     ) -> list[TrainingSequence]:
         """The sequences, in their order, with the model's present log-probabilities of their tokens.
 

@@ -44,7 +44,9 @@ class Watched:
         """The rows as they are on the screen now."""
         with self.console.capture() as shown:
             self.console.print(self.display.phases.rows())
-        return [row.rstrip() for row in re.sub(r"\x1b\[[0-9;]*m", "", shown.get()).splitlines()]
+        *rows, last = re.sub(r"\x1b\[[0-9;]*m", "", shown.get()).splitlines()
+        assert last == ""  # else ^C would be echoed at the end of a full row, and move all of them
+        return [row.rstrip() for row in rows]
 
     @property
     def log(self) -> list[str]:
