@@ -222,7 +222,7 @@ class TestFit:
         open_fit(page)
         page.locator("#fit-preset input").click()
         page.get_by_role("option", name=re.compile("^24gb")).click()
-        page.wait_for_function("document.querySelector('#fit-new input').value == '2048'")
+        page.wait_for_function("document.querySelector('#fit-new input').value == '1536'")
         page.locator("#fit-card input").click()
         page.get_by_role("option", name=re.compile("RTX 4080")).click()
         page.locator("#fit-board", has_text="On the RTX 4080: about").wait_for()

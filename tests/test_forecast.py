@@ -7,10 +7,13 @@ from math import log
 from typing import Any
 
 import pytest
+import torch
+from support.card import driver_of
 from tiny_models import tiny_config
 
 from expo_lite.config import Config, DataConfig
 from expo_lite.config_reader import read_request
+from expo_lite.memory.cap import gib_of, plan_here
 from expo_lite.memory.cards import CARDS
 from expo_lite.memory.pace import Pace
 from expo_lite.memory.shapes import KNOWN
@@ -176,3 +179,15 @@ def test_the_budget_that_is_named_is_the_cards_own() -> None:
     config = preset("24gb", "--memory.budget-gib", "23.5")
     assert plan_for(config, KNOWN[config.policy.model], "RTX 4090")[0].units.rollouts_alive == 96
     assert CARDS["RTX 4090"].gib == 24
+
+
+@pytest.mark.parametrize(("name", "gib", "older"), [("t4", 14.6, True), ("3060", 11.8, False), ("4090", 23.6, False)])
+def test_the_plan_of_the_card_that_is_here(name: str, gib: float, older: bool) -> None:
+    """Its capability decides whether keys and values are repeated, its memory what is the most to plan for."""
+    device, config = torch.device("cuda", 0), preset("8gb")
+    with driver_of(name):
+        planned, budget = plan_here(config, device)
+        assert gib_of(device) == pytest.approx(gib) and budget == 8
+        assert planned.workload.repeats_kv == older
+        assert ("leaves the rest unused" in room_left(config, planned, gib_of(device))) == (gib > 8.8)
+        assert plan_here(preset("24gb", "--memory.budget-gib", "100"), device)[1] == gib_of(device)

@@ -149,7 +149,7 @@ def _forecast(fit: Fit) -> str:
     return (
         f'<p class="forecast">On the {harmless(str(fit.asked.card))}: about <strong>{fit.hours:.1f} h</strong> for '
         f"{fit.config.steps:,} steps, {within()}.</p>"
-        '<table class="parts"><thead><tr><th scope="col">Part</th><th scope="col">Time</th>'
+        '<table class="parts hours"><thead><tr><th scope="col">Part</th><th scope="col">Time</th>'
         f'<th scope="col">Counted as</th></tr></thead><tbody>{rows}</tbody></table>'
         f'<p class="forecast">{harmless(assumptions(fit.config))} {harmless(fit.spare)}</p>'
     )
