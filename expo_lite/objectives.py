@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-
 EXTREME = 60.0
 """Nats. A token whose probability has changed by more than e^60 gives no gradient."""
 

@@ -26,7 +26,9 @@ ALIKE = [SampleRequest([3, 5, 4], 2, ("a",)), SampleRequest([3, 8, 4], 2, ("b",)
 PADDED = [ALIKE[0], SampleRequest([3, 5, 4, 11, 6], 2, ("c",))]
 
 
-def sample_and_train(folder: Path, driver: Driver, dtype: str, requests: list[SampleRequest]) -> tuple[set[str], set[str]]:
+def sample_and_train(
+    folder: Path, driver: Driver, dtype: str, requests: list[SampleRequest]
+) -> tuple[set[str], set[str]]:
     """The kernels that sampling takes, and those of one update. Four query heads share two key heads."""
     config = PolicyConfig(
         model=str(folder), device="cuda", dtype=dtype, quantization="none", lora_rank=4, gradient_checkpointing=True

@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support.card_tensors import card
-from support.dispatch import Operators, Read, attention_as_one_operator
-from support.fake_card import fake_card, moved
-from support.meta_models import causal_lm, policy_of
 from tiny_models import live_units, tiny_config, tiny_trainer
 
 from expo_lite.batching import collate
@@ -20,6 +16,10 @@ from expo_lite.config import PolicyConfig
 from expo_lite.policy import Policy, load_policy
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import TrainingSequence
+from support.card_tensors import card
+from support.dispatch import Operators, Read, attention_as_one_operator
+from support.fake_card import fake_card, moved
+from support.meta_models import causal_lm, policy_of
 
 RANK, HALF = 16, torch.bfloat16
 REQUESTS = [SampleRequest([3, 5, 4], 2, ("a",)), SampleRequest([3, 5, 11, 6, 8, 20], 3, ("b",))]
@@ -73,7 +73,8 @@ def on_stand_in(folder: Path) -> str:
             updater.read = read
             driver.waits.clear()
             Sampler(policy, live_units(), read=read).sample(REQUESTS, TOKENS)
-            updater.update(ROLLOUTS)
+            # without the optimizer's step: torch's C++ groups gradients by device, and sees where they really are
+            list(updater.in_micro_batches(ROLLOUTS, updater.accumulate_gradients))
         except Exception as error:
             return f"{type(error).__name__}: {error}"
     waits = sum(driver.waits.values())
