@@ -1,7 +1,7 @@
 """Attention masks and positions of rows that are padded on the left, from lengths that the host knows.
 
 transformers' own builder looks at a mask's values, to do without where nothing is masked: on a GPU the host then waits
-for every token that is decoded. And the mask that it makes is boolean, which attention turns into numbers in every layer.
+for every token that is decoded. And its mask is boolean, which attention turns into numbers in every layer.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def last_columns(mask: Tensor, filled: int, window: int | None) -> Tensor:
 def one_sequence_per_row() -> Iterator[None]:
     """Within it, transformers does not look through positions for several sequences in a row.
 
-    Where there is neither mask nor cache (in training) it does so with every forward, and the host waits for the device.
+    Where there is neither mask nor cache (in training) it does so in every forward, and the host waits for the device.
     """
     look = masking_utils.find_packed_sequence_indices
     masking_utils.find_packed_sequence_indices = lambda position_ids: None

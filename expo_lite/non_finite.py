@@ -36,8 +36,8 @@ def require_finite(
 def diverged(what: str) -> DivergedError:
     """The error where training is to blame; `what` was found."""
     return DivergedError(
-        f"{what}: training has diverged. Start again, in another --run, with a lower optimizer.learning_rate; the adapter "
-        "saved last is sound."
+        f"{what}: training has diverged. Start again, in another --run, with a lower optimizer.learning_rate; the "
+        "adapter saved last is sound."
     )
 
 
@@ -51,9 +51,9 @@ def why_not_finite(policy: Policy, token_ids: Sequence[int], read: Callable[[Ten
     model, dtype = policy.causal_lm.name_or_path or "the base", policy.head.weight.dtype
     if dtype == torch.float16:
         return ConfigError(
-            f"policy.dtype: {model} gives no finite numbers in float16, before any training: its activations are larger "
-            "than this type holds. Set policy.dtype to float32 (slower, and twice the memory), choose another or a "
-            "smaller policy.model, or take a GPU with bfloat16 (compute capability 8.0 or higher)."
+            f"policy.dtype: {model} gives no finite numbers in float16, before any training: its activations are "
+            "larger than this type holds. Set policy.dtype to float32 (slower, and activations take twice the memory), "
+            "choose another or a smaller policy.model, or take a GPU with bfloat16 (compute capability 8.0 or higher)."
         )
     name = str(dtype).removeprefix("torch.")
     return ConfigError(

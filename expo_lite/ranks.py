@@ -2,7 +2,8 @@
 
 Every rank holds the same weights and goes through the same steps. What takes time is dealt out (completions, verdicts,
 gradients), and what comes of it is gathered by all before it is used. So all ranks decide the same, and a step reads as
-if there were one process; random numbers have names, so on the CPU in float32 what is sampled does not depend on how many ranks there are.
+if there were one process; random numbers have names, so on the CPU in float32 what is sampled does not depend on how
+many ranks there are.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ class Sampler:
         return self._completions(slots, self.read(tokens), self.read(logprobs))
 
     def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, LeftPadded, int]:
-        """Run each different prompt once, a few at a time; logits (B, V) and cache with a row per slot, and how wide."""
+        """Run each different prompt once, a few at a time; logits (B, V), cache, masks and width, a row per slot."""
         requests = [(request, len(list(same))) for request, same in groupby(slots, key=attrgetter("request"))]
         width = max(len(request.prompt_ids) for request, _ in requests)
         room = width + max_new_tokens

@@ -75,6 +75,17 @@ def test_sampling(family: str, dtype: torch.dtype) -> None:
     assert seen.leaks(dtype, RANK) == set()
 
 
+def test_watching_reads_each_token_once() -> None:
+    """The app shows them as they come: there the host has to wait."""
+    policy, read, told = meta_policy("qwen2", torch.bfloat16), Read(), []
+    with Operators() as seen:
+        Sampler(policy, live_units(), read=read).sample(REQUESTS, 3, watch=lambda *token: told.append(token))
+    assert seen.waits == Counter()
+    # Each token's rows, ids and whether they were done; who has finished; at the end whether all is sound, and all.
+    assert read.shapes == [(5, 3), (5,), (5, 3), (5, 3), (), (5, 3), (5, 3)]
+    assert len(told) == 3 * 5
+
+
 @half
 @family
 def test_two_updates_with_a_kl_penalty(family: str, dtype: torch.dtype) -> None:
@@ -87,7 +98,7 @@ def test_two_updates_with_a_kl_penalty(family: str, dtype: torch.dtype) -> None:
     assert seen.waits == Counter()
     # Log-probabilities of reference and policy, 12 tokens; each update's gradient norm; the metrics.
     assert read.shapes[:-1] == [(12,), (12,), (), ()]
-    assert set(key[:3] for key in attention) == {(dtype,) * 3}
+    assert {key[:3] for key in attention} == {(dtype,) * 3}
     assert seen.leaks(dtype, RANK) == set()
     assert {state["state1"].dtype for state in updater.optimizer.state.values()} >= {torch.uint8}
 

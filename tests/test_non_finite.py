@@ -45,9 +45,8 @@ def spoiled(dtype: torch.dtype = torch.float32) -> Policy:
 
 
 def write(policy: Policy, dense: bool = False) -> object:
-    return Sampler(policy, live_units(), dense).sample(
-        [SampleRequest(IDS, 2, ("s",)), SampleRequest([3], 1, ("t",))], 4
-    )
+    requests = [SampleRequest(IDS, 2, ("s",)), SampleRequest([3], 1, ("t",))]
+    return Sampler(policy, live_units(), dense).sample(requests, 4)
 
 
 class TestSampling:

@@ -16,11 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from expo_lite.policy import Policy
 
-CUDA, META, TYPES = (
-    1,
-    14,
-    22,
-)  # c10/core/DeviceType.h of torch 2.13: numbers of two device types, and how many there are
+CUDA, META = 1, 14  # c10/core/DeviceType.h: the numbers of two device types, as in torch 2.13
 CARD = torch.device("cuda", 0)
 
 
@@ -28,7 +24,7 @@ CARD = torch.device("cuda", 0)
 def device_guard() -> Iterator[None]:
     """Within it, C++ finds a guard for CUDA."""
     library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
-    guards = (ctypes.c_void_p * TYPES).in_dll(library, "_ZN3c104impl26device_guard_impl_registryE")
+    guards = (ctypes.c_void_p * (META + 1)).in_dll(library, "_ZN3c104impl26device_guard_impl_registryE")
     missing = not guards[CUDA]
     if missing:
         guards[CUDA] = guards[META]
