@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 GROUPED_DECODING = "grouped_decoding"
 REPEATED_HEADS = "grouped_decoding_repeated_heads"
+ADD_MASKS = {"eager", "sdpa", GROUPED_DECODING, REPEATED_HEADS}  # implementations that add a mask to their scores
 
 
 def grouped_decoding(

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers import masking_utils
 
+from expo_lite.attention import ADD_MASKS
+
 FULL, SLIDING = "full_attention", "sliding_attention"
 ALIGNED = 8  # elements: rows that begin at other places are copied by the memory-efficient kernel, in every layer
 
@@ -30,6 +32,9 @@ class LeftPadded:
     def __init__(self, pads: Sequence[int], room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.pads = list(pads)
         self.kinds, self.window = layer_kinds(config)
+        self.own = (
+            self.kinds <= {FULL, SLIDING} and config._attn_implementation in ADD_MASKS
+        )  # else transformers' masks
         self.dtype = dtype
         self.first = torch.tensor(self.pads, device=device)[:, None]  # (B, 1) each row's first token
         self.columns = torch.arange(room + -room % ALIGNED, device=device)
@@ -46,7 +51,7 @@ class LeftPadded:
         positions = (columns - self.first).clamp(min=0)
         if not self.padded:
             return None, positions
-        if not self.kinds <= {FULL, SLIDING}:
+        if not self.own:
             return (columns >= self.first).long(), positions
         keys, queries = self.columns[: width + -width % ALIGNED], columns[:, None]
         seen = (keys >= self.first[:, None, None]) & (keys <= queries)  # (B, 1, width, keys)
@@ -58,7 +63,7 @@ class LeftPadded:
         positions = filled - 1 - self.first
         if not self.padded:
             return None, positions
-        if not self.kinds <= {FULL, SLIDING}:
+        if not self.own:
             return (self.columns[:filled] >= self.first).long(), positions
         if self.decoding is None:
             self.decoding = self._additive(self.columns >= self.first[:, None, None])

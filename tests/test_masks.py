@@ -118,9 +118,13 @@ def test_kinds_of_layers() -> None:
     }
 
 
-def test_layers_of_other_kinds_get_what_transformers_makes_its_own_masks_from() -> None:
+@pytest.mark.parametrize(
+    "other", [{"layer_types": ["chunked_attention", FULL]}, {"_attn_implementation": "flex_attention"}]
+)
+def test_other_layers_and_attentions_get_what_transformers_makes_masks_from(other: dict[str, Any]) -> None:
     config = causal_lm("llama").config
-    config.layer_types = ["chunked_attention", "full_attention"]
+    for name, value in other.items():
+        setattr(config, name, value)
     rows = LeftPadded([2, 0], 16, config, torch.float32, torch.device("cpu"))
     mask, positions = rows.prompt(4)
     assert isinstance(mask, Tensor)

@@ -167,7 +167,8 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     def run(group: int) -> int:
         tokens = group * length
         cached = kv + kv // shape.layers
-        return forward_bytes(shape, workload, tokens) + tokens * (cached + index_bytes(shape) + length)  # the mask
+        mask = workload.value_bytes * length
+        return forward_bytes(shape, workload, tokens) + tokens * (cached + index_bytes(shape) + mask)
 
     first = min(prompts, max(1, PREFILL_TOKENS // length))
     room = rollouts * units.sequence_tokens * kv
