@@ -200,7 +200,7 @@ class Updater:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable, self.config.optimizer.max_grad_norm)
         value = float(self.read(norm))
         if not math.isfinite(value):
-            self.with_logprobs(sequences, "old_logprobs")  # raises where they are not finite
+            self.with_logprobs(sequences, "old_logprobs", silent)  # raises where they are not finite
             if self.scaler.get_scale() <= 1:
                 raise diverged(f"The gradient norm is {value}")
         self.within_update = True
