@@ -70,14 +70,16 @@ def test_large_weights_are_chosen_as_bitsandbytes_does(theirs: tuple[Card, Choic
 
 
 def test_small_weights_hardly_matter(theirs: tuple[Card, Choice]) -> None:
-    """Of a model's 4-bit parameters, few are in small weights that are chosen otherwise, from 3B on."""
+    """Of a model's 4-bit parameters, few are in small weights chosen otherwise, in the mean over 1 to 128 rows."""
     card, choice = theirs
-    for shape in (shape for shape in KNOWN.values() if shape.linear_parameters > 2e9):
-        for rows in ROWS:
-            wrong = sum(
-                outputs * inputs
-                for inputs, outputs in shape.layer_matrices
-                if outputs * inputs < SMALL_WEIGHT
-                and choice(rows, outputs, inputs) != (rows <= most_rows(card, outputs, inputs))
-            )
-            assert shape.layers * wrong < 0.08 * shape.linear_parameters, (shape.name, rows)
+    rows = range(1, 129)
+    for shape in KNOWN.values():
+        small = [(outputs, inputs) for inputs, outputs in shape.layer_matrices if outputs * inputs < SMALL_WEIGHT]
+        wrong = sum(
+            outputs * inputs
+            for outputs, inputs in small
+            for count in rows
+            if choice(count, outputs, inputs) != (count <= most_rows(card, outputs, inputs))
+        )
+        most = 0.085 if card.capability == (8, 0) else 0.035  # an A100 fuses small ones for far more rows
+        assert shape.layers * wrong / len(rows) < most * shape.linear_parameters, shape.name

@@ -2,7 +2,7 @@
 
 The rule is that of bitsandbytes 0.50, `_gemm_4bit_use_custom_cuda` in bitsandbytes/backends/cuda/ops.py: by the kind of
 card, the weight's shape and the number of rows. `tests/test_fused.py` holds this against the installed one. Small
-weights have a rule here that is simpler than theirs; on a GPU they take a small share of the time.
+weights have a rule here that is simpler than theirs: few of a model's parameters are in such.
 """
 
 from __future__ import annotations
