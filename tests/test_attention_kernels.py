@@ -15,6 +15,7 @@ from tiny_models import live_units, save_base, tiny_config, tiny_trainer
 from expo_lite.attention import GROUPED_DECODING, REPEATED_HEADS
 from expo_lite.config import PolicyConfig
 from expo_lite.memory.budget import workload_of
+from expo_lite.memory.cap import plan_here
 from expo_lite.memory.plan import activation_bytes
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.policy import load_policy
@@ -79,3 +80,11 @@ def test_which_plans_do() -> None:
     half, wide = tiny_config(), tiny_config(policy__dtype="float32")
     assert [workload_of(half, shape, True, old).repeats_kv for old in (False, True)] == [False, True]
     assert [workload_of(wide, shape, on_gpu).repeats_kv for on_gpu in (False, True)] == [False, True]
+
+
+@pytest.mark.parametrize(("name", "repeats"), [("t4", True), ("4090", False)])
+def test_the_plan_of_a_run_knows_its_card(name: str, repeats: bool) -> None:
+    config = tiny_config(policy__model="Qwen/Qwen2.5-1.5B-Instruct", memory__budget_gib=14)
+    with card(name):
+        planned, _ = plan_here(config, torch.device("cuda", 0))
+    assert planned.workload.repeats_kv == repeats

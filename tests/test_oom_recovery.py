@@ -6,7 +6,7 @@ selection, old log-probabilities, a reference and validation all occur. The erro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,6 +24,7 @@ from expo_lite.memory.oom import in_halves
 from expo_lite.metrics import UpdateMeter
 from expo_lite.problems import draw_problems
 from expo_lite.trainer import StepReport
+from expo_lite.types import TrainingSequence
 
 STEPS, VALIDATE_AFTER = 5, 3
 SETTINGS = {
@@ -140,9 +141,9 @@ def run(spy: Spy, settings: Config | None = None) -> Run:
         updater, policy = parts.trainer.updater, parts.policy
         apply_gradients = updater.apply_gradients
 
-        def record_and_apply() -> float:
+        def record_and_apply(sequences: Sequence[TrainingSequence]) -> float:
             gradients.append(torch.cat([p.grad.flatten().clone() for p in policy.trainable if p.grad is not None]))
-            return apply_gradients()
+            return apply_gradients(sequences)
 
         updater.apply_gradients = record_and_apply  # type: ignore[method-assign]
         spy.watch(parts)
