@@ -119,7 +119,7 @@ class TestFolder:
         assert steps(undisturbed) == [1, 2, 3, 4]
         assert all(record["updates"] == 1 and record["gradient_norm"] > 0 for record in run.read("metrics.jsonl"))
         assert [(r["name"], r["step"]) for r in run.read("eval.jsonl")] == [
-            ("base_validation", 0), ("base_test", 0), ("validation", 3), ("validation", 20), ("test", 20),
+            ("base_validation", 0), ("base_test", 0), ("validation", 3), ("validation", 4), ("test", 4),
         ]  # fmt: skip
         kinds = [record["kind"] for record in run.read("samples.jsonl")]
         assert kinds.count("rollout") == 4 * 3
