@@ -32,9 +32,8 @@ class LeftPadded:
     def __init__(self, pads: Sequence[int], room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.pads = list(pads)
         self.kinds, self.window = layer_kinds(config)
-        self.own = (
-            self.kinds <= {FULL, SLIDING} and config._attn_implementation in ADD_MASKS
-        )  # else transformers' masks
+        # else the model gets 2-D masks, from which transformers makes what its layers or its attention take
+        self.own = self.kinds <= {FULL, SLIDING} and config._attn_implementation in ADD_MASKS
         self.dtype = dtype
         self.first = torch.tensor(self.pads, device=device)[:, None]  # (B, 1) each row's first token
         self.columns = torch.arange(room + -room % ALIGNED, device=device)
