@@ -429,7 +429,7 @@ class TestCommandLine:
         assert (shortest, longest) == pytest.approx((min(hours), max(hours)), abs=0.05) and shortest < longest
         assert total == pytest.approx(8 * sum(hours), abs=0.05)
         waves = 26 * 5 * 256 * 16 / 96  # adapters and base, levels, problems, answers; rollouts alive
-        wave = longest_share(96) * 1536 * (28 * 92 + 100) * 20e-6  # tokens, launches a token, seconds a launch
+        wave = longest_share(96) * 1536 * (28 * 89 + 100) * 20e-6  # tokens, launches a token, seconds a launch
         assert scores == pytest.approx(waves * wave / 3600, rel=0.01)
 
     def test_a_dry_run_loads_no_torch(self, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tiny_models import live_units, tiny_config, tiny_trainer
 
 from expo_lite.batching import collate
 from expo_lite.policy import Policy
+from expo_lite.progress import silent
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import TrainingSequence
 
@@ -44,7 +45,7 @@ def test_training_forward_and_optimizer(policy: Policy) -> None:
     updater = tiny_trainer(tiny_config(kl__coef=0.1), policy, optimizer=optimizer).updater
     updater.read = Read()
     with Operators() as seen, attention_as_one_operator():
-        rows = updater.with_logprobs(ROLLOUTS, "reference_logprobs")
+        rows = updater.with_logprobs(ROLLOUTS, "reference_logprobs", silent)
         batch = collate(rows, policy.pad_id, policy.device)
         loss = updater.loss(batch, updater.logprobs(batch)[0])
         for parameter in policy.trainable:
