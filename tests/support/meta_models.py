@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from bitsandbytes import functional
 from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from transformers import (
     AutoModelForCausalLM,
@@ -89,6 +90,7 @@ def linear_4bit(layer: torch.nn.Linear) -> Linear4bit:
     )
     weight = Params4bit(layer.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4")
     weight.module = quantised
+    functional.name2qmap.setdefault("dynamic", functional.create_dynamic_map())  # else it is kept for good, on meta
     quantised.weight = weight._quantize("meta")
     quantised.bias = layer.bias
     return quantised
