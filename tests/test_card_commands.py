@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,12 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "openai/gsm8k": (("main",), ("question", "answer")),
 }
 FEW = "--data.test-problems 2 --data.validation-problems 2"
-TINY = "--policy.device cuda --rollout.prompts-per-step 2 --rollout.max-new-tokens 24 --memory.rollouts-alive 16"
+TINY = "--policy.device cuda --rollout.prompts-per-step 2 --rollout.max-new-tokens 24 --memory.rollouts-alive 8"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+Results = dict[str, tuple[int, str]]
+"""Line -> exit status, output."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +57,11 @@ def environment(hub: Path, card: str) -> dict[str, str]:
     path = os.pathsep.join([str(HERE / "support" / "site"), str(HERE.parent)])
     return os.environ | {
         "STAND_IN_CARD": card, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "COLUMNS": "120",
+        "OMP_NUM_THREADS": "1",
     }  # fmt: skip
 
 
-def typed(hub: Path, card: str, folder: Path, *lines: str) -> dict[str, tuple[int, str]]:
+def typed(hub: Path, card: str, folder: Path, *lines: str) -> Results:
     """Exit status and output of each line, run in `folder` by one process."""
     done = subprocess.run(
         [sys.executable, str(HERE / "support" / "typed.py"), *lines],
@@ -64,16 +69,23 @@ def typed(hub: Path, card: str, folder: Path, *lines: str) -> dict[str, tuple[in
         check=False,
     )  # fmt: skip
     found = re.findall(r"^\$ (.*)\n((?:.*\n)*?)-> (\d+) after", done.stdout, re.M)
-    print(*re.findall(r"^-> .*|^\$ .*", done.stdout, re.M), sep="\n")
     assert [line for line, _, _ in found] == list(lines), done.stdout[-4000:]
     return {line: (int(status), said) for line, said, status in found}
 
 
-@pytest.mark.parametrize("card", CARDS)
+def at_once(hub: Path, folder: Path, work: dict[str, tuple[str, list[str]]]) -> dict[str, tuple[Path, Results]]:
+    """What came of each piece of work (name -> card, lines), in a folder of its own, two at a time."""
+    folders = {name: folder / name for name in work}
+    for each in folders.values():
+        each.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        found = {name: pool.submit(typed, hub, card, folders[name], *lines) for name, (card, lines) in work.items()}
+        return {name: (folders[name], future.result()) for name, future in found.items()}
+
+
 @pytest.mark.parametrize("preset", presets())
-def test_from_the_plan_to_the_app(preset: str, card: str, hub: Path, tmp_path: Path) -> None:
-    more = TINY if preset == "tiny" else ""
-    train = f"expo_lite.train --preset {preset} --run run {FEW} {more}"
+def test_from_the_plan_to_the_app(preset: str, hub: Path, tmp_path: Path) -> None:
+    train = f"expo_lite.train --preset {preset} --run run {FEW} {TINY if preset == 'tiny' else ''}"
     lines = [
         f"expo_lite.plan --preset {preset}",
         f"{train} --steps 2",
@@ -85,26 +97,29 @@ def test_from_the_plan_to_the_app(preset: str, card: str, hub: Path, tmp_path: P
         "expo_lite.export run --to merged --merged",
         "app --run run",
     ]
-    results = typed(hub, card, tmp_path, *lines)
-    for line, (status, said) in results.items():
-        assert status == 0, f"{line}\n{said[-3000:]}"
-        assert "Traceback" not in said and "Warning" not in said, f"{line}\n{said[-3000:]}"
-    run = RunDir(tmp_path / "run")
-    steps = run.read(METRICS)
-    assert [record["step"] for record in steps] == [1, 2, 3]
-    halved = [bool(record["out_of_memory_halvings"]) for record in steps]
-    assert halved == [False, False, True], "it goes on in halves"
-    assert json.loads((tmp_path / "run" / "environment.json").read_text())["gpu"] == small_name(card)
-    assert (tmp_path / "merged" / "model.safetensors").is_file()
+    for card, (folder, results) in at_once(hub, tmp_path, {card: (card, lines) for card in CARDS}).items():
+        for line, (status, said) in results.items():
+            assert status == 0, f"{card}: {line}\n{said[-3000:]}"
+            assert "Traceback" not in said and "Warning" not in said, f"{card}: {line}\n{said[-3000:]}"
+        steps = RunDir(folder / "run").read(METRICS)
+        assert [record["step"] for record in steps] == [1, 2, 3]
+        halved = [bool(record["out_of_memory_halvings"]) for record in steps]
+        assert halved == [False, False, True], f"{card}: it goes on in halves"
+        assert json.loads((folder / "run" / "environment.json").read_text())["gpu"] == CARDS[card].name
+        assert (folder / "merged" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(("preset", "card"), zip(presets(), itertools.cycle(CARDS), strict=False))
-def test_trainings_in_processes_of_their_own(preset: str, card: str, hub: Path, tmp_path: Path) -> None:
-    more = TINY if preset == "tiny" else ""
-    line = f"expo_lite.compare --preset {preset} --methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 2 {FEW}"
-    ((status, said),) = typed(hub, card, tmp_path, f"{line} --learning-rates 1e-5 --to report {more}").values()
-    assert status == 0 and "Traceback" not in said, said[-3000:]
-    assert len(list((tmp_path / "report").rglob("metrics.jsonl"))) == 2
+def test_trainings_in_processes_of_their_own(hub: Path, tmp_path: Path) -> None:
+    """Every preset and every card, not each with each: a comparison is four processes."""
+    small = f"--methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 2 --learning-rates 1e-5 --to report {FEW}"
+    work = {
+        preset: (card, [f"expo_lite.compare --preset {preset} {small} {TINY if preset == 'tiny' else ''}"])
+        for preset, card in zip(presets(), itertools.cycle(CARDS), strict=False)
+    }
+    for preset, (folder, results) in at_once(hub, tmp_path, work).items():
+        ((status, said),) = results.values()
+        assert status == 0 and "Traceback" not in said, f"{preset}\n{said[-3000:]}"
+        assert len(list((folder / "report").rglob("metrics.jsonl"))) == 2
 
 
 @pytest.mark.timeout(900)
@@ -125,8 +140,3 @@ def test_the_notebook_on_a_t4(hub: Path, tmp_path: Path, monkeypatch: pytest.Mon
     said = json.dumps([cell.get("outputs") for cell in notebook.cells])
     assert "step 3 of 3, finished" in said and "Tesla T4" in said and "Traceback" not in said
     assert (tmp_path / "runs" / "exported" / "adapter_model.safetensors").is_file()
-
-
-def small_name(card: str) -> str:
-    """What torch calls the card."""
-    return CARDS[card].name

@@ -1,7 +1,7 @@
 """Command lines run one after the other as `python -m` would, in one process: `python typed.py LINE LINE ...`.
 
 `app ARGUMENT ...` opens the app and presses Compare through its API. After `short of memory` the card's memory runs out
-now and then.
+in the next training step.
 """
 
 from __future__ import annotations
@@ -32,26 +32,36 @@ def typed(line: str) -> int:
 
 
 def run_short_of_memory() -> None:
-    """From here on memory runs out once in every decoding and once in every update, in their midst."""
+    """In the next step memory runs out in the midst of its first decoding, and of its first update."""
     import sitecustomize
 
     from expo_lite.sampler import Sampler
+    from expo_lite.trainer import Trainer
     from expo_lite.updater import Updater
 
-    def short(owner: Any, name: str) -> None:
-        plain = getattr(owner, name)
+    driver, plain_step = sitecustomize.driver, Trainer.step
+
+    def short(plain: Any) -> Any:
+        left = [1]
 
         def work(*args: Any, **kwargs: Any) -> Any:
-            sitecustomize.driver.refuse_after = 100
+            driver.refuse_after = 100 if left and left.pop() else None
             try:
                 return plain(*args, **kwargs)
             finally:
-                sitecustomize.driver.refuse_after = None
+                driver.refuse_after = None
 
-        setattr(owner, name, work)
+        return work
 
-    short(Sampler, "sample")
-    short(Updater, "update")
+    def step(*args: Any, **kwargs: Any) -> Any:
+        plain = Sampler.sample, Updater.update, plain_step
+        Sampler.sample, Updater.update, Trainer.step = short(plain[0]), short(plain[1]), plain_step  # type: ignore[method-assign]
+        try:
+            return plain_step(*args, **kwargs)
+        finally:
+            Sampler.sample, Updater.update, Trainer.step = plain  # type: ignore[method-assign]
+
+    Trainer.step = step  # type: ignore[method-assign]
 
 
 def compared(argv: list[str]) -> int:
