@@ -2,7 +2,7 @@
 
 Each preset runs in a process of its own, capped at its budget: its model's shape is filled with random numbers,
 saved, loaded in 4 bit as a run loads it, and one full wave and two full micro-batches are timed. Peaks stand beside
-the plan's; `docs/gpu-results.md` keeps the tables that were made on real cards. No download is needed.
+the plan's. No download is needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from expo_lite.updater import Updater
 
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "colab-t4")
 LAYER = re.compile(r"\.layers\.(\d+)\.")  # in the name of a weight, the number of its layer
-DECODED = 64  # tokens that are timed; the cache has its whole length from the first one on
+DECODED = 64  # tokens that are timed
 ATTENTION_NAMES = ("flash", "fmha", "efficient_attention", "cudnn", "sdpa", "attention")
 COLUMNS = (
     "preset",
@@ -174,7 +174,7 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
         decoded(2)
     kernels["generation"] = attention_kernels(record)
     reset_peak(device)
-    seconds_per_decoded_token(config, sampler)  # the cache has its whole length there
+    seconds_per_decoded_token(config, sampler)
     generation = peak(device, "reserved")
     plan = planned.plan
     return {

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from expo_lite.progress import PhaseProgress
 
-LABEL, COUNT, BAR, LEFT, GAP = 15, 11, 8, 13, 2  # columns
+LABEL, COUNT, BAR, LEFT, GAP = 15, 11, 8, 13, 2  # columns; more for a count that is longer
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,17 @@ class Row:
 def rows_within(width: int, rows: Sequence[Row]) -> Group:
     """The rows below each other in at most `width` columns; time left and bar are there if each first figure is."""
     first = max((row.figures[0].cell_len for row in rows if row.figures), default=0)
-    room = width - (LABEL + GAP + COUNT + GAP + first)
+    count = max([COUNT, *(2 * len(str(row.total)) + 1 for row in rows)])
+    room = width - (LABEL + GAP + count + GAP + first)
     with_left = room >= LEFT + GAP
     with_bar = room >= LEFT + GAP + BAR + GAP
     rest = room + first - with_left * (LEFT + GAP) - with_bar * (BAR + GAP)
-    columns = [LABEL, COUNT, *[BAR] * with_bar, *[LEFT] * with_left, rest]
+    columns = [LABEL, count, *[BAR] * with_bar, *[LEFT] * with_left, rest]
     table = Table.grid(padding=(0, GAP, 0, 0))
     for column in columns:
         table.add_column(width=max(1, column), no_wrap=True, overflow="crop")
     for row in rows:
-        cells = [Text(row.label), Text(f"{f'{row.done}/{row.total}':>{COUNT}}")]
+        cells = [Text(row.label), Text(f"{f'{row.done}/{row.total}':>{count}}")]
         bar = [ProgressBar(total=1.0, completed=row.share, width=BAR)] * with_bar
         table.add_row(*cells, *bar, *[Text(time_left(row.left))] * with_left, fitting(row.figures, rest))
     return Group(table, "")  # the cursor rests in an empty line: ^C echoed at the end of a full one would move all rows

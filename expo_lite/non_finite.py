@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,26 +11,27 @@ from torch import Tensor
 
 from expo_lite.errors import ConfigError, DivergedError, ExpoLiteError
 from expo_lite.policy import Policy
+from expo_lite.types import Completion, TrainingSequence
 
 CHUNK = 64  # tokens of logits at once
 
 
 class NotFiniteError(Exception):
-    """The model's next token after `token_ids` has no finite log-probability."""
+    """The model's next token after `token_ids` has no finite log-probability; whether the row asked for the adapter."""
 
-    def __init__(self, token_ids: list[int]) -> None:
+    def __init__(self, token_ids: list[int], adapter: bool = True) -> None:
         super().__init__(token_ids)
-        self.token_ids = token_ids
+        self.token_ids, self.adapter = token_ids, adapter
 
 
 def require_finite(
-    prompts: Sequence[list[int]], completions: Sequence[list[int]], logprobs: Sequence[Sequence[float]]
+    rows: Iterable[Completion | TrainingSequence], logprobs: Iterable[Sequence[float]], adapters: Iterable[bool]
 ) -> None:
     """Raises NotFiniteError for the first token whose log-probability is not finite, with what stands before it."""
-    for prompt, completion, row in zip(prompts, completions, logprobs, strict=True):
-        for t, value in enumerate(row):
+    for row, values, adapter in zip(rows, logprobs, adapters, strict=False):
+        for t, value in enumerate(values):
             if not math.isfinite(value):
-                raise NotFiniteError(prompt + completion[:t])
+                raise NotFiniteError(row.prompt_ids + row.completion_ids[:t], adapter)
 
 
 def diverged(what: str) -> DivergedError:
@@ -41,14 +42,22 @@ def diverged(what: str) -> DivergedError:
     )
 
 
-def why_not_finite(policy: Policy, token_ids: Sequence[int], read: Callable[[Tensor], Any]) -> ExpoLiteError:
+def why_not_finite(policy: Policy, error: NotFiniteError, read: Callable[[Tensor], Any]) -> ExpoLiteError:
     """The error to raise where the model gave no finite numbers for these tokens: the base's fault, or training's.
 
-    Runs the base alone, once, on that row.
+    Runs the base alone, once, on that row; where the adapter was off, training cannot be to blame.
     """
-    if base_is_finite(policy, token_ids, read):
+    trained = error.adapter and policy.model.get_model_status().enabled is not False
+    finite = base_is_finite(policy, error.token_ids, read)
+    if finite and trained:
         return diverged("The model no longer gives finite logits")
     model, dtype = policy.causal_lm.name_or_path or "the base", policy.head.weight.dtype
+    if finite:
+        return ConfigError(
+            f"policy.dtype: {model}, without any training, gives no finite numbers in {str(dtype).removeprefix('torch.')} "
+            "where several rows are computed together, though it does for one. Set policy.dtype to float32, or choose "
+            "another policy.model."
+        )
     if dtype == torch.float16:
         return ConfigError(
             f"policy.dtype: {model} gives no finite numbers in float16, before any training: its activations are "

@@ -19,13 +19,14 @@ from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.oom import free_memory, how_to_begin
 from expo_lite.memory.pace import Pace
 from expo_lite.memory.speed import HeldOut, forecast, in_words
-from expo_lite.non_finite import why_not_finite
+from expo_lite.non_finite import NotFiniteError, why_not_finite
 from expo_lite.policy import Policy
 from expo_lite.sampler import Sampler, SampleRequest
 from expo_lite.types import TrainingSequence
 from expo_lite.updater import Updater
 
-DECODED = 4  # tokens; the cache has its whole length from the first one on
+DECODED = 4  # tokens that are timed
+WRITTEN = 0.25  # of the longest completion, before the timed tokens: about what the mean token of a run looks back on
 
 
 class _Enough(Exception):
@@ -60,8 +61,9 @@ def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
 
 
 def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
-    """Begin one wave of the longest prompts; the time of one more token for all of its rollouts."""
-    requests = longest_requests(config, sampler.units.rollouts_alive, rollouts_per_prompt(config))
+    """Go on with one wave of the longest prompts and begun completions; the time of one more token for all of it."""
+    written = int(WRITTEN * config.rollout.max_new_tokens)
+    requests = longest_requests(config, sampler.units.rollouts_alive, rollouts_per_prompt(config), written)
     sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # a whole wave on every rank
     times: dict[int, float] = {}
 
@@ -71,7 +73,7 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
             raise _Enough
 
     with without_end(sampler.policy), suppress(_Enough):
-        sampler.sample(requests, config.rollout.max_new_tokens, watch=watch)
+        sampler.sample(requests, config.rollout.max_new_tokens - written, watch=watch)
     first, last = min(1, max(times)), max(times)  # the very first one took the prompts as well
     return (times[last] - times[first]) / max(1, last - first)
 
@@ -88,15 +90,20 @@ def seconds_per_trained_token(config: Config, updater: Updater) -> float:
     for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
         if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
             row = sequences[0]
-            raise why_not_finite(updater.policy, row.prompt_ids + row.completion_ids, updater.read)
+            raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
     updater.optimizer.zero_grad(set_to_none=True)
     return (time.perf_counter() - start) / (len(sequences) * config.sequence_tokens)
 
 
-def longest_requests(config: Config, rollouts: int, per_prompt: int) -> list[SampleRequest]:
-    """Requests for so many completions of the longest prompts; no two prompts are the same."""
+def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:
+    """Requests for so many completions of the longest prompts, with `written` tokens of completion at their ends.
+
+    No prompt is like the one before, and the last is a token shorter: as in a run, rows are padded, and attention takes
+    the kernels that it takes there.
+    """
     first = range(0, rollouts, per_prompt)
-    prompts = [[row % 2, *[0] * (config.rollout.max_prompt_tokens - 1)] for row in range(len(first))]
+    longest = config.rollout.max_prompt_tokens + written
+    prompts = [[row % 2, *[0] * (longest - 1 - (0 < row == len(first) - 1))] for row in range(len(first))]
     return [
         SampleRequest(prompt, min(per_prompt, rollouts - begun), ("rehearsal", begun))
         for prompt, begun in zip(prompts, first, strict=True)

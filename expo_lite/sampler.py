@@ -124,7 +124,7 @@ class Sampler:
                     for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
                         written += part
         except NotFiniteError as error:  # here, where no merged weights stand in for the base
-            raise why_not_finite(self.policy, error.token_ids, self.read) from None
+            raise why_not_finite(self.policy, error, self.read) from None
         completions = iter(written)
         return [[next(completions) for _ in of_request] for of_request in by_request]
 
@@ -155,7 +155,7 @@ class Sampler:
             column = None if uniforms is None else uniforms[alive, t]
             chosen, chosen_logprobs = choose(logits, temperature, column)
             tokens[alive, t], logprobs[alive, t] = chosen, chosen_logprobs
-            sound &= chosen_logprobs.isfinite().all()
+            sound &= (chosen_logprobs.isfinite() | finished).all()  # behind its end a row may hold anything
             if watch is not None:
                 for row, token, done in self.read(torch.stack([alive, chosen, finished.long()], 1)):
                     if not done:
@@ -175,10 +175,11 @@ class Sampler:
                     alive, finished, chosen = alive[kept], finished[kept], chosen[kept]
                     adapters = [adapters[row] for row in keep]
             logits = self._forward(chosen[:, None], *rows.token(width + t + 1), cache, adapters)
-        if not self.read(sound):
-            prompts = [slot.request.prompt_ids for slot in slots]
-            require_finite(prompts, self.read(tokens), self.read(logprobs))
-        return self._completions(slots, self.read(tokens), self.read(logprobs))
+        sound_so_far = self.read(sound)
+        written = self._completions(slots, self.read(tokens), self.read(logprobs))
+        if not sound_so_far:
+            require_finite(written, [each.logprobs for each in written], [slot.request.adapter for slot in slots])
+        return written
 
     def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, LeftPadded, int]:
         """Run each different prompt once, a few at a time; logits (B, V), cache, masks and width, a row per slot."""

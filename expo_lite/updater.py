@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -175,8 +176,7 @@ class Updater:
 
         def score(batch: MicroBatch) -> list[tuple[int, list[float]]]:
             values = per_sequence(batch.sequences, self.read(self.logprobs(batch)[0]))
-            rows = batch.sequences
-            require_finite([row.prompt_ids for row in rows], [row.completion_ids for row in rows], values)
+            require_finite(batch.sequences, values, repeat(True))
             return [(id(row), own) for row, own in zip(batch.sequences, values, strict=True)]
 
         def scored(own: Sequence[TrainingSequence]) -> list[TrainingSequence]:
@@ -184,7 +184,7 @@ class Updater:
             try:
                 found = dict(pair for pairs in batches for pair in pairs)
             except NotFiniteError as error:
-                raise why_not_finite(self.policy, error.token_ids, self.read) from None
+                raise why_not_finite(self.policy, error, self.read) from None
             return [replace(row, **{name: found[id(row)]}) for row in own]
 
         return self.ranks.each(sequences, scored)

@@ -26,7 +26,15 @@ from expo_lite.memory.cap import apply_budget
 from expo_lite.policy import resolve_device, resolve_dtype
 
 ROOT = Path(__file__).parent.parent
-LIBRARIES = ("torch.cuda", "torch.version", "torch.distributed", "torch.accelerator", "bitsandbytes", "accelerate")
+LIBRARIES = (
+    "torch.cuda",
+    "torch.backends",
+    "torch.version",
+    "torch.distributed",
+    "torch.accelerator",
+    "bitsandbytes",
+    "accelerate",
+)
 VERSIONS = {"torch": "2.13", "bitsandbytes": "0.50", "accelerate": "1.15"}
 
 
@@ -50,6 +58,7 @@ def asked_of_libraries(source: str) -> Iterator[str]:
             found = [dotted(node)]
         elif isinstance(node, ast.ImportFrom):
             found = [f"{node.module}.{name.name}" for name in node.names]
+            found += [f"{name}." for name in found if name in LIBRARIES]  # `from torch import cuda`
         elif isinstance(node, ast.Import):
             found = [f"{name.name}." for name in node.names]  # a whole library: no row has this name
         yield from (name for name in found if name.startswith(tuple(f"{library}." for library in LIBRARIES)))
@@ -78,7 +87,9 @@ def test_every_call_has_its_contract_in_the_docs() -> None:
     assert calls() == set(contracts())
 
 
-@pytest.mark.parametrize("source", ["torch.cuda.get_sync_debug_mode()", "from accelerate import Accelerator"])
+@pytest.mark.parametrize(
+    "source", ["torch.cuda.get_sync_debug_mode()", "from accelerate import Accelerator", "from torch import cuda"]
+)
 def test_a_call_without_contract_is_found(source: str) -> None:
     assert not set(asked_of_libraries(source)) <= set(contracts())
 
@@ -144,6 +155,13 @@ def test_devices_do_not_mix(t4: Driver) -> None:
             mix()
     assert (ours + torch.tensor(1.0)).device == torch.device("cuda", 0), "a number may come from the host"
     ours.copy_(theirs)
+    assert ours[torch.tensor([0])].is_cuda, "an index may come from the host"
+    for mix in (
+        lambda: theirs[torch.tensor([0], device="cuda")],
+        lambda: ours.index_put((torch.tensor([0, 1]),), theirs[:2]),
+    ):
+        with pytest.raises(RuntimeError, match=r"indices should be|values are on another"):
+            mix()
     with pytest.raises(RuntimeError, match="'cuda' device type for generator"):
         torch.rand(3, device="cuda", generator=torch.Generator())
 

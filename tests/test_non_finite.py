@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import pytest
 import torch
 from tiny_models import live_units, tiny_base, tiny_config, tiny_trainer
 
+from expo_lite import sampler
 from expo_lite.config import PolicyConfig
 from expo_lite.errors import ConfigError, DivergedError
 from expo_lite.non_finite import base_is_finite
@@ -66,6 +70,41 @@ class TestSampling:
     def test_in_float16_too(self) -> None:
         with pytest.raises(DivergedError, match="training has diverged"):
             write(spoiled(torch.float16))
+
+    def test_what_stands_behind_an_end_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A row that has ended is decoded on until enough others have; its numbers are thrown away."""
+        policy, real, calls = policy_in(torch.float32), sampler.choose, [0]
+        policy.end_ids = [7]
+
+        def choose(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            chosen, logprobs = real(*args)
+            calls[0] += 1
+            if calls[0] == 1:
+                chosen[0] = 7
+            elif len(chosen) == 5:
+                logprobs[0] = float("nan")
+            chosen[1:] = 5
+            return chosen, logprobs
+
+        monkeypatch.setattr(sampler, "choose", choose)
+        (written,) = Sampler(policy, live_units()).sample([SampleRequest(IDS, 5, ("s",))], 6)
+        assert [len(completion.completion_ids) for completion in written] == [1, 6, 6, 6, 6]
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_training_is_never_to_blame_where_the_adapter_is_off(
+        self, asked: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The base is sound row by row, and not where rows are computed together."""
+        policy, real = policy_in(torch.float32), sampler.choose
+
+        def choose(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            chosen, logprobs = real(*args)
+            return chosen, logprobs * float("nan")
+
+        monkeypatch.setattr(sampler, "choose", choose)
+        off = policy.reference() if asked else contextlib.nullcontext()
+        with off, pytest.raises(ConfigError, match=r"policy\.dtype: big/model, without any training, .*several rows"):
+            Sampler(policy, live_units()).sample([SampleRequest(IDS, 2, ("s",), adapter=asked)], 4)
 
 
 class TestUpdating:

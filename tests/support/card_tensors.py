@@ -97,6 +97,8 @@ class Operators(TorchDispatchMode):
             self.count_waits(name, ours, theirs, args, target)
             if theirs:
                 require_one_device(name, ours, theirs)
+            if name in INDEXING:
+                require_the_indexed_ones_device(name, args)
         _here.in_operator = True
         try:
             args, kwargs = tree_unflatten(leaves, spec)
@@ -137,13 +139,21 @@ class Operators(TorchDispatchMode):
 def require_one_device(name: str, ours: list[Tensor], theirs: list[Tensor]) -> None:
     """Raises RuntimeError where tensors of both devices meet. A number (no dimensions) may come from the host."""
     if name in CROSSING or all(tensor.dim() == 0 for tensor in theirs) or name in INDEXING:
-        if name in INDEXING and any(t.dim() and t.dtype not in (torch.int64, torch.int32, torch.bool) for t in theirs):
-            raise RuntimeError(f"aten::{name}: indices may be on the CPU, values may not")
         return
     raise RuntimeError(
         f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! ({name}, "
         f"on the CPU {[tuple(tensor.shape) for tensor in theirs]})"
     )
+
+
+def require_the_indexed_ones_device(name: str, args: Any) -> None:
+    """Raises RuntimeError for an index on the card into the host's tensor, and for the host's values into the card's."""
+    indices = [index for index in args[1] if index is not None]
+    if not on_card(args[0]) and any(on_card(index) for index in indices):
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+    values = args[2] if len(args) > 2 else None
+    if isinstance(values, Tensor) and values.dim() and on_card(values) != on_card(args[0]):
+        raise RuntimeError(f"aten::{name}: values are on another device than the tensor that they are put into")
 
 
 def moved(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
