@@ -4,8 +4,8 @@ With an attention mask, transformers' sdpa repeats every key and value head for 
 on a 7B model seven copies of each layer's cache are written and read for every token. With one new token per
 row there is nothing causal to mask, so the queries that share a head can stand where a sequence's tokens stand.
 
-Without a mask it leaves grouped queries to torch, whatever the card. Below compute capability 8.0, and in float32, no fast
-kernel of torch's (2.13) takes them: all scores would exist at once, about 15 bytes each. There heads are repeated.
+Without a mask it leaves grouped queries to torch, whatever the card. Below compute capability 8.0, and in float32, no
+fast kernel of torch's (2.13) takes them: all scores would exist at once, about 15 bytes each. There heads are repeated.
 """
 
 from __future__ import annotations

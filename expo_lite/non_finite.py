@@ -51,22 +51,20 @@ def why_not_finite(policy: Policy, error: NotFiniteError, read: Callable[[Tensor
     finite = base_is_finite(policy, error.token_ids, read)
     if finite and trained:
         return diverged("The model no longer gives finite logits")
-    model, dtype = policy.causal_lm.name_or_path or "the base", policy.head.weight.dtype
+    model, dtype = policy.causal_lm.name_or_path or "the base", str(policy.head.weight.dtype).removeprefix("torch.")
     if finite:
         return ConfigError(
-            f"policy.dtype: {model}, without any training, gives no finite numbers in {str(dtype).removeprefix('torch.')} "
-            "where several rows are computed together, though it does for one. Set policy.dtype to float32, or choose "
-            "another policy.model."
+            f"policy.dtype: {model}, without any training, gives no finite numbers in {dtype} where several rows are "
+            "computed together, though it does for one. Set policy.dtype to float32, or choose another policy.model."
         )
-    if dtype == torch.float16:
+    if dtype == "float16":
         return ConfigError(
             f"policy.dtype: {model} gives no finite numbers in float16, before any training: its activations are "
             "larger than this type holds. Set policy.dtype to float32 (slower, and activations take twice the memory), "
             "choose another or a smaller policy.model, or take a GPU with bfloat16 (compute capability 8.0 or higher)."
         )
-    name = str(dtype).removeprefix("torch.")
     return ConfigError(
-        f"policy.model: {model} gives no finite numbers in {name}, before any training: its weights may be damaged. "
+        f"policy.model: {model} gives no finite numbers in {dtype}, before any training: its weights may be damaged. "
         "Download it again, or choose another."
     )
 

@@ -66,7 +66,7 @@ def room_left(config: Config, planned: BudgetedPlan, card_gib: float) -> str:
         )
     preset = preset_for(card_gib, above=budget)
     return (
-        f"{spare}: a larger one would not be faster, for a step's rollouts and explanations are decoded in {now} waves either way; "
-        "more rollout.prompts_per_step or a longer rollout.max_new_tokens would use it"
+        f"{spare}: a larger one would not be faster, for a step's rollouts and explanations are decoded in {now} waves "
+        "either way; more rollout.prompts_per_step or a longer rollout.max_new_tokens would use it"
         + (f", as the preset {preset} does." if preset else ".")
     )

@@ -98,12 +98,12 @@ def seconds_per_trained_token(config: Config, updater: Updater) -> float:
 def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:
     """Requests for so many completions of the longest prompts, with `written` tokens of completion at their ends.
 
-    No prompt is like the one before, and the last is a token shorter: as in a run, rows are padded, and attention takes
-    the kernels that it takes there.
+    Every second prompt is a token shorter: as in a run, rows are padded, and attention takes the kernels that it takes
+    there.
     """
     first = range(0, rollouts, per_prompt)
     longest = config.rollout.max_prompt_tokens + written
-    prompts = [[row % 2, *[0] * (longest - 1 - (0 < row == len(first) - 1))] for row in range(len(first))]
+    prompts = [[0] * (longest - row % 2) for row in range(len(first))]
     return [
         SampleRequest(prompt, min(per_prompt, rollouts - begun), ("rehearsal", begun))
         for prompt, begun in zip(prompts, first, strict=True)

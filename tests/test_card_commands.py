@@ -111,7 +111,7 @@ def test_from_the_plan_to_the_app(preset: str, hub: Path, tmp_path: Path) -> Non
 
 def test_trainings_in_processes_of_their_own(hub: Path, tmp_path: Path) -> None:
     """Every preset and every card, not each with each: a comparison is four processes."""
-    small = f"--methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 2 --learning-rates 1e-5 --to report {FEW}"
+    small = f"--methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 4 --learning-rates 1e-5 --to report {FEW}"
     work = {
         preset: (card, [f"expo_lite.compare --preset {preset} {small} {TINY if preset == 'tiny' else ''}"])
         for preset, card in zip(presets(), itertools.cycle(CARDS), strict=False)

@@ -323,6 +323,13 @@ def test_settings_exist(page: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- figures
 
 
+def test_figures_of_the_comparison_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digit by digit, as it only counts."""
+    (shown,) = (c for c in COMMANDS if c.page == "docs/compare.md" and "--card" in c.arguments)
+    with inside(tmp_path, monkeypatch):
+        assert run(shown).split() == shown.shown.split()
+
+
 def rows(page: str, heading: str) -> dict[str, list[str]]:
     """The table below a heading: cells by what stands in the first."""
     section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]

@@ -50,11 +50,25 @@ def test_the_longest_shapes_are_run(parts: tuple[Config, Assembly]) -> None:
     seen = shapes_seen(parts[1])
     pace = dry_pass(parts)
     prompts, longest = 2, 32 + 64  # six rollouts, four of a prompt
-    assert seen[0] == (prompts, 32)
+    assert seen[0] == (prompts, 32 + 64 // 4)  # a quarter of a completion is there already
     assert seen[1] == (6, 1)
     assert seen[-2:] == [(3, longest), (3, longest)]  # as many rows as 300 tokens hold
     assert pace.decoded_token(6, 40) > 0
     assert pace.trained_token > 0
+
+
+def test_its_rows_are_padded_as_in_a_run(parts: tuple[Config, Assembly], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a card times the kernels that take no mask."""
+    masked: list[bool] = []
+    forward = Sampler._forward
+
+    def noted(sampler: Sampler, ids: torch.Tensor, mask: Any, *rest: Any) -> torch.Tensor:
+        masked.append(mask is not None)
+        return forward(sampler, ids, mask, *rest)
+
+    monkeypatch.setattr(Sampler, "_forward", noted)
+    dry_pass(parts)
+    assert masked and all(masked)
 
 
 def test_what_the_pace_means() -> None:

@@ -9,7 +9,7 @@ from expo_lite.config import Config
 from expo_lite.errors import ConfigError
 
 FLASH_FROM = (8, 0)
-"""Compute capability from which torch's flash attention runs, in 16 bit; below it no fast kernel takes grouped queries."""
+"""Compute capability from which torch's flash attention runs, in 16 bit; below it none takes grouped queries."""
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def require_one_device(name: str, ours: list[Tensor], theirs: list[Tensor]) -> N
 
 
 def require_the_indexed_ones_device(name: str, args: Any) -> None:
-    """Raises RuntimeError for an index on the card into the host's tensor, and for the host's values into the card's."""
+    """Raises RuntimeError for an index on the card into a host tensor, and for host values into the card's."""
     indices = [index for index in args[1] if index is not None]
     if not on_card(args[0]) and any(on_card(index) for index in indices):
         raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
