@@ -189,9 +189,13 @@ def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.
 
 
 def _redraw(context: AppContext) -> Callable[[str | None, str], Any]:
-    """An empty board, for another trained model or for the base alone; what is written stays."""
+    """An empty board, for another trained model or for the base alone; what is written stays.
+
+    Nothing where it stands there already: late, an answer would take away what was written in the meantime.
+    """
 
     def redraw(model: str | None, shown: str) -> Any:
-        return empty_board(events.chosen(context, model)) if is_empty(shown) else gr.skip()
+        empty = empty_board(events.chosen(context, model))
+        return empty if is_empty(shown) and shown != empty else gr.skip()
 
     return redraw
