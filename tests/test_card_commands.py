@@ -41,10 +41,10 @@ TINY = "--policy.device cuda --rollout.prompts-per-step 2 --rollout.max-new-toke
 Results = dict[str, tuple[int, str]]
 """Line -> exit status, output."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder with everything that the presets download."""
     home = tmp_path_factory.mktemp("hub")
@@ -83,11 +83,23 @@ def at_once(hub: Path, folder: Path, work: dict[str, tuple[str, list[str]]]) -> 
         return {name: (folders[name], future.result()) for name, future in found.items()}
 
 
+def test_what_the_project_exists_for(hub: Path, tmp_path: Path) -> None:
+    """One line of the rest, among the fast tests."""
+    ((status, said),) = typed(
+        hub, "4090", tmp_path, f"expo_lite.train --preset 24gb --run run {FEW} --steps 1"
+    ).values()
+    assert status == 0 and "Traceback" not in said, said[-3000:]
+    assert [record["step"] for record in RunDir(tmp_path / "run").read(METRICS)] == [1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", presets())
 def test_from_the_plan_to_the_app(preset: str, hub: Path, tmp_path: Path) -> None:
     train = f"expo_lite.train --preset {preset} --run run {FEW} {TINY if preset == 'tiny' else ''}"
     lines = [
         f"expo_lite.plan --preset {preset}",
+        *([] if preset == "tiny" else [f"expo_lite.plan --preset {preset} --card H100"]),
+        f"{train} --dry-run",
         f"{train} --steps 2",
         "short of memory",
         f"{train} --steps 3 --resume",
@@ -109,6 +121,7 @@ def test_from_the_plan_to_the_app(preset: str, hub: Path, tmp_path: Path) -> Non
         assert (folder / "merged" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_trainings_in_processes_of_their_own(hub: Path, tmp_path: Path) -> None:
     """Every preset and every card, not each with each: a comparison is four processes."""
     small = f"--methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 4 --learning-rates 1e-5 --to report {FEW}"
@@ -122,7 +135,7 @@ def test_trainings_in_processes_of_their_own(hub: Path, tmp_path: Path) -> None:
         assert len(list((folder / "report").rglob("metrics.jsonl"))) == 2
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_the_notebook_on_a_t4(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell but the one that serves, in a kernel and the processes that it starts."""
     for name, value in environment(hub, "t4").items():

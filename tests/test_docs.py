@@ -340,7 +340,10 @@ def rows(page: str, heading: str) -> dict[str, list[str]]:
 def planned(name: str, budget: float | None = None) -> BudgetedPlan:
     config = read_config(preset_path(name))
     shape = find_shape(config.policy.model)
-    return budgeted_plan(config, shape, budget or config.memory.budget_gib or 0, config.policy.device != "cpu")
+    repeats_kv = name == "colab-t4"  # a card without flash attention
+    return budgeted_plan(
+        config, shape, budget or config.memory.budget_gib or 0, config.policy.device != "cpu", repeats_kv
+    )
 
 
 @pytest.mark.parametrize("name", presets())

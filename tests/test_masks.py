@@ -8,10 +8,10 @@ import pytest
 import torch
 from support.meta_models import FAMILIES, causal_lm
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, masking_utils
 
 from expo_lite.kv_cache import WaveCache
-from expo_lite.masks import ALIGNED, FULL, SLIDING, LeftPadded, layer_kinds
+from expo_lite.masks import ALIGNED, FULL, SLIDING, LeftPadded, layer_kinds, one_sequence_per_row
 
 PADDED = [[3, 7, 9, 12, 4, 8, 20, 11, 6], [3, 5, 4], [3, 5, 11, 6, 8, 20, 4]]  # a window of 6 is crossed by two rows
 ALIKE = [row[:3] for row in PADDED]
@@ -134,3 +134,22 @@ def test_other_layers_and_attentions_get_what_transformers_makes_masks_from(othe
     assert isinstance(mask, Tensor)
     assert mask.tolist() == [[0, 0, 1, 1, 1], [1] * 5]
     assert positions.tolist() == [[2], [4]]
+
+
+def test_transformers_looks_for_packed_sequences_where_it_did_in_5_17() -> None:
+    """`one_sequence_per_row` replaces a function that is not public: here a newer transformers shows that it moved."""
+    looked: list[torch.Size] = []
+    look = masking_utils.find_packed_sequence_indices
+    decoder = causal_lm("qwen2").get_decoder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            masking_utils,
+            "find_packed_sequence_indices",
+            lambda ids: looked.append(ids.shape) or look(position_ids=ids),
+        )
+        decoder(input_ids=torch.tensor([[3, 7, 9]]), use_cache=False)
+        assert looked == [(1, 3)]
+        with one_sequence_per_row():
+            decoder(input_ids=torch.tensor([[3, 7, 9]]), use_cache=False)
+        assert looked == [(1, 3)]
+    assert masking_utils.find_packed_sequence_indices is look
