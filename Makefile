@@ -31,7 +31,7 @@ layers:  ## imports point down
 	lint-imports
 
 base:  ## train the shipped base anew (about 20 minutes)
-	$(PYTHON) -m expo_lite.tiny.build
+	$(PYTHON) -m scripts.tiny_base.build
 
 clean:  ## remove what tools leave behind; runs/ stays
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

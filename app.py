@@ -2,7 +2,7 @@
 
 import sys
 
-from expo_lite.app import main
+from expo_lite.commands.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

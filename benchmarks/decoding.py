@@ -7,7 +7,7 @@ import time
 import torch
 from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
-from expo_lite.attention import GROUPED_DECODING, decode_grouped
+from expo_lite.model.grouped_attention import GROUPED_DECODING, decode_grouped
 
 ROWS, PROMPT, TOKENS = 16, 600, 20
 

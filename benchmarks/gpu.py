@@ -21,21 +21,21 @@ from safetensors.torch import save_file
 from torch.profiler import profile
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
-from expo_lite.assemble import build_optimizer
-from expo_lite.config import Config
-from expo_lite.config_reader import read_request
-from expo_lite.entry import avoid_fragments
+from expo_lite.config.process_setup import avoid_fragments
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config
 from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.cap import apply_budget
+from expo_lite.memory.halving import free_memory
 from expo_lite.memory.live import LiveUnits
-from expo_lite.memory.oom import free_memory
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape
-from expo_lite.policy import load_policy, resolve_device
-from expo_lite.rehearsal import longest_requests, longest_sequences, seconds_per_decoded_token, without_end
-from expo_lite.sampler import Sampler
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.updater import Updater
+from expo_lite.model.policy import load_policy, resolve_device
+from expo_lite.model.sampler import Sampler
+from expo_lite.runs.assemble import build_optimizer
+from expo_lite.training.dry_pass import longest_requests, longest_sequences, seconds_per_decoded_token, without_end
+from expo_lite.training.updater import Updater
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 PRESETS = ("8gb", "12gb", "16gb", "24gb", "colab-t4")
 LAYER = re.compile(r"\.layers\.(\d+)\.")  # in the name of a weight, the number of its layer

@@ -15,20 +15,20 @@ from itertools import islice
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from expo_lite.assemble import assemble, build_optimizer
-from expo_lite.config import Config
-from expo_lite.config_reader import read_request
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config
 from expo_lite.memory.budget import workload_of
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.measure import peak_on_cpu, stored_bytes
 from expo_lite.memory.plan import Units, plan_memory
 from expo_lite.memory.shapes import find_shape
-from expo_lite.policy import load_policy
+from expo_lite.model.policy import load_policy
+from expo_lite.model.sampler import Sampler
 from expo_lite.problems import draw_problems
-from expo_lite.rehearsal import longest_requests, longest_sequences, without_end
-from expo_lite.sampler import Sampler
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.updater import Updater
+from expo_lite.runs.assemble import assemble, build_optimizer
+from expo_lite.training.dry_pass import longest_requests, longest_sequences, without_end
+from expo_lite.training.updater import Updater
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 ARCHITECTURES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),

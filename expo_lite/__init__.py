@@ -7,13 +7,18 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from expo_lite.api import ExPOTrainer, load_config
-    from expo_lite.config import Config
-    from expo_lite.errors import ExpoLiteError
+    from expo_lite.commands.from_python import ExPOTrainer, load_config
+    from expo_lite.config.settings import Config
+    from expo_lite.core.errors import ExpoLiteError
 
 __all__ = ["Config", "ExPOTrainer", "ExpoLiteError", "load_config"]
 
-_WHERE = {"ExPOTrainer": "api", "load_config": "api", "Config": "config", "ExpoLiteError": "errors"}
+_WHERE = {
+    "ExPOTrainer": "commands.from_python",
+    "load_config": "commands.from_python",
+    "Config": "config.settings",
+    "ExpoLiteError": "core.errors",
+}
 
 try:
     __version__ = version("expo-lite")

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from expo_lite.config import PolicyConfig
-from expo_lite.unsloth_backend import import_early
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.model.unsloth import import_early
 
 KINDS: dict[str, dict[str, Any]] = {
     "nf4": {},
@@ -26,8 +26,8 @@ def numbers(config: PolicyConfig) -> dict[str, Any]:
     import torch
 
     from expo_lite.memory.live import LiveUnits
-    from expo_lite.policy import load_policy
-    from expo_lite.sampler import Sampler, SampleRequest
+    from expo_lite.model.policy import load_policy
+    from expo_lite.model.sampler import Sampler, SampleRequest
 
     fresh = load_policy(config.model_copy(update={"adapter": None}), 3, 80)
     policy = load_policy(config, 0, 80)

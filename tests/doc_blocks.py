@@ -39,18 +39,18 @@ class Command:
     @property
     def module(self) -> str | None:
         """The entry point of the package that it runs."""
-        found = re.match(r"python -m (expo_lite\.\S+)|expo-lite (\S+)", self.words)
+        found = re.match(r"(?:python -m expo_lite[. ]|expo-lite )(\S+)", self.words)
         if not found:
             return None
-        return found[1] or ("expo_lite.cli" if found[2] == "presets" else f"expo_lite.{found[2]}")
+        return f"expo_lite.commands.{'main' if found[1] == 'presets' else found[1].replace('-', '_')}"
 
     @property
     def arguments(self) -> list[str]:
         """What the entry point is given."""
         words = shlex.split(self.words)
         if words[0] == "python":
-            return words[3:]
-        return words[1:] if self.module == "expo_lite.cli" else words[2:]
+            words = ["expo-lite", *words[2].split(".")[1:], *words[3:]]
+        return words[1:] if self.module == "expo_lite.commands.main" else words[2:]
 
 
 def page_name(page: Path) -> str:

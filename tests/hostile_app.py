@@ -5,8 +5,8 @@ import tempfile
 from dataclasses import replace
 from typing import Any
 
-from expo_lite import app
-from expo_lite.comparison import Comparer, Comparison
+from expo_lite.commands import app
+from expo_lite.studies.before_after import Comparer, Comparison
 
 HOSTILE = '<script>window.hurt=1</script><img src="http://evil.example/a.png" onerror="window.hurt=1">'
 

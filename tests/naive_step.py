@@ -7,10 +7,10 @@ import random
 import torch
 from torch import Tensor
 
-from expo_lite.advantages import group_advantages
-from expo_lite.config import Config
-from expo_lite.policy import Policy
-from expo_lite.types import Completion, Explanation, Problem, Rollout, RolloutGroup, Verdict
+from expo_lite.config.settings import Config
+from expo_lite.core.records import Completion, Explanation, Problem, Rollout, RolloutGroup, Verdict
+from expo_lite.model.policy import Policy
+from expo_lite.training.advantages import group_advantages
 
 REWARDS = [[1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]]
 """A mixed, a failed, a solved and another mixed group."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from tiny_models import tiny_config
 
-from expo_lite.config_reader import dump_yaml
-from expo_lite.run_dir import RunDir
+from expo_lite.config.read import dump_yaml
+from expo_lite.runs.folder import RunDir
 
 LEARNED: dict[str, Any] = {
     "groups_with_signal": 2,

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expo_lite.answer_sheet import ANSWERS, SETTINGS, digest
-from expo_lite.comparing.jobs import Job
-from expo_lite.config_reader import dump_yaml, read_config, read_request
-from expo_lite.evaluation import Evaluation, LevelScore
-from expo_lite.intervals import Estimate
-from expo_lite.methods import method_of
-from expo_lite.run_dir import EVAL, METRICS, RunDir
-from expo_lite.saved_adapter import WEIGHTS
+from expo_lite.config.methods import method_of
+from expo_lite.config.read import dump_yaml, read_config, read_request
+from expo_lite.grading.evaluator import Evaluation, LevelScore
+from expo_lite.grading.intervals import Estimate
+from expo_lite.model.adapter_files import WEIGHTS
+from expo_lite.runs.files import digest
+from expo_lite.runs.folder import EVAL, METRICS, RunDir
+from expo_lite.studies.evaluate.answer_sheet import ANSWERS, SETTINGS
+from expo_lite.studies.methods.jobs import Job
 
 Counts = dict[int, list[int]]
 """Right answers of each problem by level."""
@@ -25,7 +26,7 @@ Counts = dict[int, list[int]]
 class Script:
     """What trainings come to: metrics of a step by method, validation by method and rate, answers by method and seed.
 
-    `run_all` stands in for that of expo_lite.comparing.jobs; `done` are its jobs' names with their modules.
+    `run_all` stands in for that of expo_lite.studies.methods.jobs; `done` are its jobs' names with their modules.
     """
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -4,8 +4,8 @@ import sys
 import time
 from typing import Any
 
-from expo_lite import app
-from expo_lite.sampler import Sampler
+from expo_lite.commands import app
+from expo_lite.model.sampler import Sampler
 
 _forward = Sampler._forward
 

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from run_folders import LEARNED, STUCK, against_base, explanation, write_run
 
-from expo_lite.advice import advise
-from expo_lite.config_reader import read_config
-from expo_lite.display import Display
+from expo_lite.config.read import read_config
+from expo_lite.runs.diagnosis.advice import advise
+from expo_lite.runs.display import Display
 
 
 def advice_on(folder: Path, *metrics: dict[str, Any], **records: Any) -> list[str]:

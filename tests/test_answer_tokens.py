@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from expo_lite.answer_tokens import answer_place, answer_span, spelled, tokens_before, with_answer
-from expo_lite.tiny import world
-from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.problems import tiny_world
+from expo_lite.training.answer_span import answer_place, answer_span, spelled, tokens_before, with_answer
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 # pairs that are one token, in the spelling of byte-level BPE; "Ã" starts a character of two bytes
 MERGES = [("{", "\\"), ("b", "o"), ("x", "e"), ("bo", "xe"), ("4", "2"), ("}", "$"), ("2", "}"), (" ", "5"), ("{", "Ã")]
@@ -63,24 +63,24 @@ class TestTinyTokenizer:
     tokenizer = build_tokenizer()
 
     def test_span_is_the_digits(self) -> None:
-        text = world.own_solution((23, 45, 12))
+        text = tiny_world.own_solution((23, 45, 12))
         ids = [*encoded(self.tokenizer, text), *encoded(self.tokenizer, "<|end|>")]
         start, end = answer_span(ids, text, self.tokenizer) or (0, 0)
         assert tokens(self.tokenizer, ids[start:end]) == ["8", "0"]
-        assert tokens(self.tokenizer, ids[end:]) == [world.ANSWER_END, "<|end|>"]
+        assert tokens(self.tokenizer, ids[end:]) == [tiny_world.ANSWER_END, "<|end|>"]
 
     def test_another_answer_in_its_place(self) -> None:
-        text = world.own_solution((23, 45, 12))
+        text = tiny_world.own_solution((23, 45, 12))
         ids = [*encoded(self.tokenizer, text), *encoded(self.tokenizer, "<|end|>")]
         before, answer_ids = with_answer(ids, text, self.tokenizer, "123") or ([], [])
         assert spelled(before, self.tokenizer) == text[: text.rindex("80}")]
         assert tokens(self.tokenizer, answer_ids) == ["1", "2", "3"]
 
     def test_none_where_there_is_none_or_it_cannot_be_written(self) -> None:
-        text = world.running_sums((23, 45))[0]
+        text = tiny_world.running_sums((23, 45))[0]
         ids = encoded(self.tokenizer, text)
         assert answer_span(ids, text, self.tokenizer) is None is with_answer(ids, text, self.tokenizer, "1")
-        text = world.own_solution((23, 45))
+        text = tiny_world.own_solution((23, 45))
         ids = encoded(self.tokenizer, text)
         assert with_answer(ids, text, self.tokenizer, "x+1") is None  # it knows no letters, and drops them
         assert answer_span(ids, text + " ", self.tokenizer) is None is with_answer(ids, text + " ", self.tokenizer, "1")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite.answers import boxed_answer, gold_answer, normalise, same_plain_number, split_unit
+from expo_lite.grading.answer_text import boxed_answer, gold_answer, normalise, same_plain_number, split_unit
 
 
 @pytest.mark.parametrize(

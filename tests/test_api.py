@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 import expo_lite
-from expo_lite import Config, ExpoLiteError, ExPOTrainer, load_config, notebook, train
-from expo_lite.config_reader import read_request
-from expo_lite.errors import ConfigError
-from expo_lite.run_dir import METRICS, RunDir
+from expo_lite import Config, ExpoLiteError, ExPOTrainer, load_config
+from expo_lite.commands import train
+from expo_lite.config.read import read_request
+from expo_lite.core.errors import ConfigError
+from expo_lite.runs import notebook
+from expo_lite.runs.folder import METRICS, RunDir
 
 SMALL: dict[str, Any] = {"steps": 2, "data": {"validation_problems": 2, "test_problems": 2}, "evaluation": {"every": 1}}
 

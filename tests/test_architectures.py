@@ -13,10 +13,10 @@ from tiny_models import ARCHITECTURES, save_base
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from expo_lite import train
-from expo_lite.loop import Loop
-from expo_lite.run_dir import RunDir
-from expo_lite.trainer import StepReport
+from expo_lite.commands import train
+from expo_lite.runs.folder import RunDir
+from expo_lite.runs.loop import Loop
+from expo_lite.training.step import StepReport
 
 pytestmark = pytest.mark.slow
 

@@ -8,17 +8,16 @@ import pytest
 import torch
 from tiny_models import tiny_base, tiny_config
 
-from expo_lite.assemble import assemble, with_short_prompts, with_short_solutions
-from expo_lite.config import PolicyConfig, PromptConfig
-from expo_lite.config_reader import read_request
-from expo_lite.errors import ConfigError, DataError
-from expo_lite.policy import add_adapter
-from expo_lite.problems import ProblemSet
-from expo_lite.prompts import Prompts
-from expo_lite.tiny import world
-from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import PolicyConfig, PromptConfig
+from expo_lite.core.errors import ConfigError, DataError
+from expo_lite.model.policy import add_adapter
+from expo_lite.model.prompts import Prompts
+from expo_lite.problems import ProblemSet, tiny_world
+from expo_lite.runs.assemble import assemble, with_short_prompts, with_short_solutions
+from scripts.tiny_base.tokenizer import build_tokenizer
 
-SHORT, LONG = world.problem((10, 20)), world.problem((10, 20, 30, 40, 50, 60))
+SHORT, LONG = tiny_world.problem((10, 20)), tiny_world.problem((10, 20, 30, 40, 50, 60))
 
 
 def prompts() -> Prompts:
@@ -99,7 +98,7 @@ def test_dropout_is_off() -> None:
 
 def test_the_tiny_world_says_how_many_problems_it_has() -> None:
     with pytest.raises(DataError, match=r"has only \d+ test problems of level 1, 5000 are asked for"):
-        world.problems("test", 1, 5000)
+        tiny_world.problems("test", 1, 5000)
 
 
 def test_the_digest_tells_other_problems() -> None:

@@ -10,8 +10,8 @@ from tiny_models import nf4_policy, save_base
 from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache
 
-from expo_lite.attention import GROUPED_DECODING
-from expo_lite.policy import Policy
+from expo_lite.model.grouped_attention import GROUPED_DECODING
+from expo_lite.model.policy import Policy
 
 
 @torch.no_grad()

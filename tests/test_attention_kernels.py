@@ -12,15 +12,15 @@ from support.card_tensors import card
 from test_memory import QLORA
 from tiny_models import live_units, save_base, tiny_config, tiny_trainer
 
-from expo_lite.attention import GROUPED_DECODING, REPEATED_HEADS
-from expo_lite.config import PolicyConfig
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.budget import workload_of
 from expo_lite.memory.cap import plan_here
 from expo_lite.memory.plan import activation_bytes
 from expo_lite.memory.shapes import KNOWN
-from expo_lite.policy import load_policy
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.types import TrainingSequence
+from expo_lite.model.grouped_attention import GROUPED_DECODING, REPEATED_HEADS
+from expo_lite.model.policy import load_policy
+from expo_lite.model.sampler import Sampler, SampleRequest
 
 ROLLOUT = TrainingSequence([3, 7, 9, 12, 4], [8, 15, 9, 16, 2], advantage=1.0, policy_weight=0.1)
 ALIKE = [SampleRequest([3, 5, 4], 2, ("a",)), SampleRequest([3, 8, 4], 2, ("b",))]

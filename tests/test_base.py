@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expo_lite.config_reader import read_config
-from expo_lite.model_files import tiny_base
-from expo_lite.preset_files import preset_path
-from expo_lite.prompts import fill
-from expo_lite.tiny import world
+from expo_lite.config.model_files import tiny_base
+from expo_lite.config.presets import preset_path
+from expo_lite.config.read import read_config
+from expo_lite.model.prompts import fill
+from expo_lite.problems import tiny_world
 
 PROBLEMS, SAMPLES = 48, 4
 TOLERANCE = 0.1  # two samples of about 200 completions each, and NF4 against 16 bit
@@ -45,10 +45,10 @@ def answers(base, problems, template: str) -> list[str]:
     return tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("level", world.LEVELS)
+@pytest.mark.parametrize("level", tiny_world.LEVELS)
 @pytest.mark.parametrize("prompt", ["task", "hinted"])
 def test_transformers_alone_reproduces_the_level_table(base, recorded, level, prompt):
-    problems = world.problems("test", level, PROBLEMS)
+    problems = tiny_world.problems("test", level, PROBLEMS)
     template = getattr(read_config(preset_path("tiny")).prompt, prompt)
     texts = answers(base, problems, template)
     right = [f"\\boxed{{{problems[i // SAMPLES].answer}}}" in text for i, text in enumerate(texts)]
@@ -62,7 +62,7 @@ def test_the_base_is_the_papers_setting(recorded):
         assert recorded[level]["unhinted_pass_at_1"] > 0.9
     assert recorded[4]["unhinted_pass_at_4"] < 0.1
     assert recorded[5]["unhinted_pass_at_4"] < 0.02
-    for level in world.LEVELS:
+    for level in tiny_world.LEVELS:
         assert recorded[level]["hinted_answer_right"] > 0.9
     for level in (4, 5):  # on easy levels both ways are natural to it
         assert recorded[level]["self_explanation_nll_nats"] < recorded[level]["expert_solution_nll_nats"] / 2

@@ -15,8 +15,8 @@ from conftest import need_chromium, serving
 from hostile_app import HOSTILE
 
 from benchmarks.browsing import FIRST_TOKEN, TABS, cpu_seconds, started
-from expo_lite.tiny import world
-from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.problems import tiny_world
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 if os.environ.get("CI"):
     import gradio_client  # a missing one fails
@@ -25,7 +25,7 @@ else:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-HARD = world.problems("test", 4, 8)
+HARD = tiny_world.problems("test", 4, 8)
 
 
 CREATED = "[document.querySelectorAll('[src*=evil], [onerror], #board script').length, window.hurt ?? null]"

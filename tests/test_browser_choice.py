@@ -11,7 +11,7 @@ import pytest
 from conftest import need_chromium, serving
 from safetensors.torch import load_file, save_file
 
-from expo_lite.run_dir import RunDir
+from expo_lite.runs.folder import RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

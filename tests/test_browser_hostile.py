@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import serving
 
-from expo_lite.tiny import world
+from expo_lite.problems import tiny_world
 
 if os.environ.get("CI"):
     import gradio_client  # a missing one fails
@@ -19,7 +19,7 @@ else:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-HARDEST = world.problems("test", 5, 8)
+HARDEST = tiny_world.problems("test", 5, 8)
 CLICKS = 50
 CLICK = "([selector, times]) => { for (let n = 0; n < times; n++) document.querySelector(selector).click() }"
 LEAST_CONTRAST = 4.5

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from conftest import need_chromium, serving
 
-from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
-from expo_lite.ui.fit import fit, preset_values
-from expo_lite.ui.fit_board import gib
+from expo_lite.app.fit.answer import fit, preset_values
+from expo_lite.app.fit.board import gib
+from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

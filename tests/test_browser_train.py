@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from conftest import need_chromium, serving
 
-from expo_lite.run_dir import SAMPLES, RunDir
-from expo_lite.ui.training import Trainings
+from expo_lite.app.train.trainings import Trainings
+from expo_lite.runs.folder import SAMPLES, RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

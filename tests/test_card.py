@@ -19,11 +19,11 @@ from support.card import CARDS, GIB, Driver, c_functions
 from support.card_tensors import card
 from tiny_models import save_base
 
-from expo_lite import entry
-from expo_lite.config_reader import read_request
-from expo_lite.errors import ConfigError
+from expo_lite.config import process_setup
+from expo_lite.config.read import read_request
+from expo_lite.core.errors import ConfigError
 from expo_lite.memory.cap import apply_budget
-from expo_lite.policy import resolve_device, resolve_dtype
+from expo_lite.model.policy import resolve_device, resolve_dtype
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = (
@@ -235,8 +235,8 @@ class TestTheAllocatorsVariable:
             monkeypatch.delenv(name, raising=False)
 
     def set_by(self, torch_version: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-        monkeypatch.setattr(entry, "version", lambda package: {"torch": torch_version}[package])
-        entry.avoid_fragments()
+        monkeypatch.setattr(process_setup, "version", lambda package: {"torch": torch_version}[package])
+        process_setup.avoid_fragments()
         found = {name: os.environ[name] for name in (self.OLD, self.NEW) if name in os.environ}
         for name in found:
             monkeypatch.delenv(name)
@@ -262,19 +262,19 @@ class TestTheAllocatorsVariable:
 @pytest.mark.parametrize("name", CARDS)
 def test_the_apps_train_tab_plans_for_it(name: str) -> None:
     pytest.importorskip("gradio")
-    from expo_lite.ui import training_plan
-    from expo_lite.ui.training import Asked
+    from expo_lite.app.train import choice
+    from expo_lite.app.train.trainings import Asked
 
-    training_plan.prepare.cache_clear()
+    choice.prepare.cache_clear()
     with card(name) as driver:
-        prepared = training_plan.prepare(Asked("8gb", "expo", 0))
-        assert training_plan.held_by_app() == 0, "looking holds nothing"
-    training_plan.prepare.cache_clear()
+        prepared = choice.prepare(Asked("8gb", "expo", 0))
+        assert choice.held_by_app() == 0, "looking holds nothing"
+    choice.prepare.cache_clear()
     assert prepared.card == driver.card.total_memory / GIB and not prepared.refusal
 
 
 def test_a_bug_report_names_it(t4: Driver) -> None:
-    from expo_lite.env import report
+    from expo_lite.commands.bug_report import report
 
     seen = dict(report())["import torch"]
     assert "Tesla T4 (14.6 GiB, compute capability 7.5)" in seen

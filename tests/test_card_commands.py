@@ -19,9 +19,9 @@ import pytest
 from support import small_hub
 from support.card import CARDS
 
-from expo_lite.preset_files import presets
+from expo_lite.config.presets import presets
 from expo_lite.problems.hub import KNOWN_SETS
-from expo_lite.run_dir import METRICS, RunDir
+from expo_lite.runs.folder import METRICS, RunDir
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -97,16 +97,16 @@ def test_what_the_project_exists_for(hub: Path, tmp_path: Path) -> None:
 def test_from_the_plan_to_the_app(preset: str, hub: Path, tmp_path: Path) -> None:
     train = f"expo_lite.train --preset {preset} --run run {FEW} {TINY if preset == 'tiny' else ''}"
     lines = [
-        f"expo_lite.plan --preset {preset}",
-        *([] if preset == "tiny" else [f"expo_lite.plan --preset {preset} --card H100"]),
+        f"expo_lite plan --preset {preset}",
+        *([] if preset == "tiny" else [f"expo_lite plan --preset {preset} --card H100"]),
         f"{train} --dry-run",
         f"{train} --steps 2",
         "short of memory",
         f"{train} --steps 3 --resume",
-        "expo_lite.evaluate run --problems 2",
-        "expo_lite.properties run --problems 2",
-        "expo_lite.doctor run",
-        "expo_lite.export run --to merged --merged",
+        "expo_lite evaluate run --problems 2",
+        "expo_lite properties run --problems 2",
+        "expo_lite doctor run",
+        "expo_lite export run --to merged --merged",
         "app --run run",
     ]
     for card, (folder, results) in at_once(hub, tmp_path, {card: (card, lines) for card in CARDS}).items():
@@ -126,7 +126,7 @@ def test_trainings_in_processes_of_their_own(hub: Path, tmp_path: Path) -> None:
     """Every preset and every card, not each with each: a comparison is four processes."""
     small = f"--methods grpo expo --seeds 0 --steps 2 --problems 2 --samples 4 --learning-rates 1e-5 --to report {FEW}"
     work = {
-        preset: (card, [f"expo_lite.compare --preset {preset} {small} {TINY if preset == 'tiny' else ''}"])
+        preset: (card, [f"expo_lite study --preset {preset} {small} {TINY if preset == 'tiny' else ''}"])
         for preset, card in zip(presets(), itertools.cycle(CARDS), strict=False)
     }
     for preset, (folder, results) in at_once(hub, tmp_path, work).items():

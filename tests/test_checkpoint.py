@@ -12,12 +12,13 @@ from tiny_models import live_units, nf4_policy, save_base, tiny_config
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from expo_lite.assemble import build_optimizer
-from expo_lite.checkpoint import Progress, load_adapter, load_checkpoint, save_checkpoint
-from expo_lite.config import OptimizerConfig
-from expo_lite.errors import CheckpointError
-from expo_lite.policy import Policy
-from expo_lite.updater import Updater
+from expo_lite.config.settings import OptimizerConfig
+from expo_lite.core.errors import CheckpointError
+from expo_lite.model.adapter_weights import load_adapter
+from expo_lite.model.policy import Policy
+from expo_lite.runs.assemble import build_optimizer
+from expo_lite.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
+from expo_lite.training.updater import Updater
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2]])
 PROGRESS = Progress(step=3, best_step=2, best_score=0.25)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from run_folders import LEARNED, STUCK, against_base, explanation, write_run
 
-from expo_lite.advice import diagnose
-from expo_lite.checks import EVERY, Finding
-from expo_lite.config_reader import read_config
-from expo_lite.run_dir import RunDir
+from expo_lite.config.read import read_config
+from expo_lite.runs.diagnosis import EVERY, Finding
+from expo_lite.runs.diagnosis.advice import diagnose
+from expo_lite.runs.folder import RunDir
 
 NONE, EXPERT = {"explanation__source": "none"}, {"explanation__source": "expert"}
 LEAK = "2+2=4. As we were told, the answer is $\\boxed{4}$."

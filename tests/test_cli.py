@@ -11,30 +11,32 @@ from pathlib import Path
 import pytest
 
 import expo_lite
-from expo_lite import cli, entry, train
-from expo_lite.config import Config
-from expo_lite.config_reader import dump_yaml
-from expo_lite.errors import CheckpointError
-from expo_lite.preset_files import preset_path
+from expo_lite.commands import main as cli
+from expo_lite.commands import train
+from expo_lite.config import process_setup
+from expo_lite.config.presets import preset_path
+from expo_lite.config.read import dump_yaml
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import CheckpointError
 
 
 class TestEntry:
     @pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (3, 3)])
     def test_status_is_the_bodys(self, result: int | None, status: int) -> None:
-        assert entry.run(lambda: result) == status
+        assert process_setup.run(lambda: result) == status
 
     def test_known_errors_end_in_their_message(self, capsys: pytest.CaptureFixture[str]) -> None:
         def body() -> None:
             raise CheckpointError("this folder is taken")
 
-        assert entry.run(body) == 2
+        assert process_setup.run(body) == 2
         assert capsys.readouterr() == ("", "this folder is taken\n")
 
     def test_ctrl_c(self, capsys: pytest.CaptureFixture[str]) -> None:
         def body() -> None:
             raise KeyboardInterrupt
 
-        assert entry.run(body) == 130
+        assert process_setup.run(body) == 130
         assert capsys.readouterr().err == "interrupted\n"
 
     def test_a_reader_that_has_had_enough(self) -> None:
@@ -48,7 +50,7 @@ class TestEntry:
 
     def test_bugs_keep_their_traceback(self) -> None:
         with pytest.raises(ZeroDivisionError):
-            entry.run(lambda: 1 // 0)
+            process_setup.run(lambda: 1 // 0)
 
 
 class TestCommands:

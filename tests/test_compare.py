@@ -21,19 +21,19 @@ from matplotlib.figure import Figure
 from run_folders import write_run
 from scripted_trainings import Counts, Script, levels
 
-from expo_lite import compare
-from expo_lite.comparing import study
-from expo_lite.comparing.jobs import Job, run_all
-from expo_lite.comparing.lines import forgetting, stacked
-from expo_lite.comparing.pictures import plot_soundness
-from expo_lite.comparing.study import Tally
-from expo_lite.comparing.trials import Outcome, Trial, begin_from
-from expo_lite.comparing.variants import ablations, methods
-from expo_lite.errors import ExpoLiteError
-from expo_lite.memory.speed import longest_share
-from expo_lite.methods import METHODS
-from expo_lite.on_card import forecast_on
-from expo_lite.run_dir import METRICS, RunDir
+from expo_lite.commands import study as compare
+from expo_lite.config.methods import METHODS
+from expo_lite.core.errors import ExpoLiteError
+from expo_lite.memory.forecast import longest_share
+from expo_lite.runs.folder import METRICS, RunDir
+from expo_lite.runs.on_card import forecast_on
+from expo_lite.studies.methods import study
+from expo_lite.studies.methods.jobs import Job, run_all
+from expo_lite.studies.methods.lines import forgetting, stacked
+from expo_lite.studies.methods.pictures import plot_soundness
+from expo_lite.studies.methods.study import Tally
+from expo_lite.studies.methods.trials import Outcome, Trial, begin_from
+from expo_lite.studies.methods.variants import ablations, methods
 
 RATES = ("1e-4", "5e-4", "1e-3")
 SMALL = ["--preset", "tiny", "--steps", "4", "--learning-rates", *RATES]
@@ -291,7 +291,7 @@ class TestReport:
 
     def test_heading(self, report: str, tmp_path: Path) -> None:
         """The command as it was given, however it was started."""
-        command = f"    python -m expo_lite.compare {' '.join([*SMALL, '--to', str(tmp_path)])}\n"
+        command = f"    expo-lite study {' '.join([*SMALL, '--to', str(tmp_path)])}\n"
         assert report.startswith(f"# Comparison on tiny with tiny\n\n{command}")
         assert (
             "2 seeds; 4 steps of 16 problems and 8 rollouts." in report and "2 test problems a level, 4 ans" in report

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from expo_lite import doctor, evaluate, train
-from expo_lite.comparing.trials import Outcome
-from expo_lite.config_reader import read_config
-from expo_lite.methods import METHODS, method_of
-from expo_lite.run_dir import METRICS, RunDir
+from expo_lite.commands import doctor, evaluate, train
+from expo_lite.config.methods import METHODS, method_of
+from expo_lite.config.read import read_config
+from expo_lite.runs.folder import METRICS, RunDir
+from expo_lite.studies.methods.trials import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ class TestInterrupted:
         numbers = ["--learning-rates", "5e-4", "--steps", "2", "--problems", "4", "--samples", "2", "--k", "2"]
         methods = ["--methods", "grpo", "expo", "--seeds", "0", "1", "--jobs", "2"]
         own = ["--preset", "tiny", *methods, *numbers, "--to", str(to)]
-        return [sys.executable, "-m", "expo_lite.compare", *own, *DATA]
+        return [sys.executable, "-m", "expo_lite", "study", *own, *DATA]
 
     def finished(self, to: Path) -> dict[Path, float]:
         """The adapters of finished runs, with the time of their writing."""
@@ -75,10 +75,10 @@ def test_a_run_of_every_method_is_read_everywhere(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("pandas")  # comes with the extra `app`
-    from expo_lite.ui.curves import curves_html, levels_of, panels, show
-    from expo_lite.ui.run_board import sample_html, samples_html, scores_html
-    from expo_lite.ui.run_list import find_run, list_runs
-    from expo_lite.ui.run_tables import load_evaluations, load_metrics, load_samples, rows_of
+    from expo_lite.app.run_list import find_run, list_runs
+    from expo_lite.app.runs.board import sample_html, samples_html, scores_html
+    from expo_lite.app.runs.curves import curves_html, levels_of, panels, show
+    from expo_lite.app.runs.tables import load_evaluations, load_metrics, load_samples, rows_of
 
     folder = tmp_path / name
     flags = [*METHODS[name].flags, *DATA, "--steps", "2", "--rollout.prompts-per-step", "8"]

@@ -11,19 +11,18 @@ import pytest
 import torch
 from tiny_models import live_units, nf4_policy, save_base, tiny_config
 
-from expo_lite.assemble import assemble_comparer
-from expo_lite.checkpoint import save_adapter
-from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Comparer, token_likelihood
-from expo_lite.config_reader import read_config
-from expo_lite.errors import CheckpointError, DataError
-from expo_lite.preset_files import preset_path
-from expo_lite.prompts import Prompts
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.tiny import world
-from expo_lite.types import Problem, Verdict
-from expo_lite.verifier import Verifier
+from expo_lite.config.presets import preset_path
+from expo_lite.config.read import read_config
+from expo_lite.core.errors import CheckpointError, DataError
+from expo_lite.core.records import Problem, Verdict
+from expo_lite.grading.verifier import Verifier
+from expo_lite.model.adapter_weights import save_adapter
+from expo_lite.model.prompts import Prompts
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.problems import tiny_world
+from expo_lite.studies.before_after import AFTER, BEFORE, EXPLANATION, Comparer, assemble_comparer, token_likelihood
 
-PROBLEM = world.problem((23, 45, 12))
+PROBLEM = tiny_world.problem((23, 45, 12))
 CONFIG = tiny_config(rollout__max_new_tokens=24, rollout__max_prompt_tokens=40)
 
 
@@ -92,10 +91,10 @@ class TestColumns:
 
     def test_judged_by_the_rules_of_training(self, comparer: Comparer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A scripted model that is right when told the answer, but betrays that it was."""
-        ids = comparer.prompts.completion(f"{world.LEAK_FIRST}80.\n{world.conclusion((23, 45, 12))}")
+        ids = comparer.prompts.completion(f"{tiny_world.LEAK_FIRST}80.\n{tiny_world.conclusion((23, 45, 12))}")
 
         def sample(requests: list[SampleRequest], *_: Any) -> Any:
-            from expo_lite.types import Completion
+            from expo_lite.core.records import Completion
 
             return [[Completion(r.prompt_ids, ids, [], True, comparer.text(ids))] for r in requests]
 
@@ -142,7 +141,7 @@ class TestLikelihoods:
 class TestWhatIsRefused:
     def test_a_question_longer_than_training_would_read(self, comparer: Comparer) -> None:
         with pytest.raises(DataError, match=r"too long for this model: \d+ tokens .* at most 40"):
-            comparer.compare(world.problem((11,) * 12), trained=True)
+            comparer.compare(tiny_world.problem((11,) * 12), trained=True)
 
     def test_characters_that_the_tokenizer_drops_are_noticed(self, comparer: Comparer) -> None:
         assert comparer.reads_all_of("What is 12+34?")
@@ -165,12 +164,12 @@ class TestAdapters:
     def test_one_in_use_is_not_read_again(self, comparer: Comparer, tmp_path: Path, monkeypatch: Any) -> None:
         save_adapter(tmp_path / "adapter", comparer.policy.model)
         comparer.use_adapter(tmp_path / "adapter")
-        monkeypatch.setattr("expo_lite.comparison.load_adapter", lambda *_: pytest.fail("read again"))
+        monkeypatch.setattr("expo_lite.studies.before_after.load_adapter", lambda *_: pytest.fail("read again"))
         comparer.use_adapter(tmp_path / "adapter")
 
     def test_one_of_another_rank_is_refused(self, comparer: Comparer, base: Path, tmp_path: Path) -> None:
-        from expo_lite.config import PolicyConfig
-        from expo_lite.policy import load_policy
+        from expo_lite.config.settings import PolicyConfig
+        from expo_lite.model.policy import load_policy
 
         other = load_policy(PolicyConfig(model=str(base), device="cpu", lora_rank=2), 0)
         save_adapter(tmp_path / "adapter", other.model)
@@ -187,7 +186,7 @@ def test_opened_through_transformers_whatever_the_run_was_trained_with() -> None
     trained = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "unsloth"})})
     comparer = assemble_comparer(trained)
     try:
-        comparison = comparer.compare(world.problem((11, 12, 13, 14, 15)), trained=False, greedy=True)
+        comparison = comparer.compare(tiny_world.problem((11, 12, 13, 14, 15)), trained=False, greedy=True)
     finally:
         comparer.close()
     assert comparison.attempts[BEFORE].verdict is Verdict.WRONG  # the shipped base fails these

@@ -10,8 +10,8 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 import expo_lite
-from expo_lite.config import Config
-from expo_lite.config_messages import section_model, sections, settings
+from expo_lite.config.messages import section_model, sections, settings
+from expo_lite.config.settings import Config
 
 PACKAGE = Path(expo_lite.__file__).parent
 # they handle settings in general, by name, and so would hide one that nothing uses

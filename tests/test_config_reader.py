@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from expo_lite.config import Config
-from expo_lite.config_messages import settings
-from expo_lite.config_reader import dump_yaml, read_request
-from expo_lite.errors import ConfigError
-from expo_lite.preset_files import preset_folder, preset_path, preset_summary, presets
+from expo_lite.config.messages import settings
+from expo_lite.config.presets import preset_folder, preset_path, preset_summary, presets
+from expo_lite.config.read import dump_yaml, read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError
 
 
 def errors_of(*argv: str) -> list[str]:

@@ -10,13 +10,13 @@ from peft.tuners.lora import LoraLayer
 from tiny_models import ARCHITECTURES, nf4_policy, save_base, tiny_config
 from torch import Tensor
 
-from expo_lite.assemble import assemble
-from expo_lite.base_model import quantised_linears
-from expo_lite.config_reader import read_request
-from expo_lite.dense import dense_linears
+from expo_lite.config.read import read_request
 from expo_lite.memory.budget import workload_of
 from expo_lite.memory.shapes import KNOWN
-from expo_lite.policy import Policy
+from expo_lite.model.base import quantised_linears
+from expo_lite.model.merged_copies import dense_linears
+from expo_lite.model.policy import Policy
+from expo_lite.runs.assemble import assemble
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2], [3, 11, 5, 4, 9, 2, 6, 1]])
 

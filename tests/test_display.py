@@ -9,11 +9,11 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from expo_lite.bars import Moment, figure, time_left
-from expo_lite.display import LOG_SECONDS, Display, say
-from expo_lite.evaluation import Evaluation, LevelScore
-from expo_lite.intervals import Estimate
-from expo_lite.progress import PhaseProgress
+from expo_lite.core.progress import PhaseProgress
+from expo_lite.grading.evaluator import Evaluation, LevelScore
+from expo_lite.grading.intervals import Estimate
+from expo_lite.runs.bars import Moment, figure, time_left
+from expo_lite.runs.display import LOG_SECONDS, Display, say
 
 WIDTHS = (80, 100, 140)
 METRICS = {

@@ -33,18 +33,18 @@ from doc_blocks import (
 )
 from run_folders import against_base, write_run
 
-from expo_lite import cli
-from expo_lite.config_messages import sections, settings
-from expo_lite.config_reader import read_config, read_request
-from expo_lite.environment import version_of
-from expo_lite.memory import pace, speed
+from expo_lite.commands import main as cli
+from expo_lite.config.messages import sections, settings
+from expo_lite.config.presets import preset_path, presets
+from expo_lite.config.read import read_config, read_request
+from expo_lite.memory import forecast, pace
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
+from expo_lite.memory.forecast import in_words
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.memory.speed import in_words
-from expo_lite.on_card import forecast_on
-from expo_lite.preset_files import preset_path, presets
-from expo_lite.start import default_folder
+from expo_lite.runs.environment import version_of
+from expo_lite.runs.on_card import forecast_on
+from expo_lite.runs.open import default_folder
 
 NOT_RUN = dict(
     re.findall(r"^\| `(.+?)` \| (.+) \|$", (ROOT / "tests/data/blocks_not_run.md").read_text(), re.MULTILINE)
@@ -53,13 +53,18 @@ NOT_RUN = dict(
 TINY = ["--preset", "tiny"]
 SMALL = ["--data.validation-problems", "1", "--data.test-problems", "2", "--evaluation.samples", "2"]
 SHORTER: dict[str, list[str]] = {
-    "expo_lite.train": [*SMALL, "--steps", "2", "--rollout.prompts-per-step", "4"],
-    "expo_lite.evaluate": ["--problems", "2"],
-    "expo_lite.properties": ["--problems", "2"],
-    "expo_lite.compare": ["--dry-run"],
+    "expo_lite.commands.train": [*SMALL, "--steps", "2", "--rollout.prompts-per-step", "4"],
+    "expo_lite.commands.evaluate": ["--problems", "2"],
+    "expo_lite.commands.properties": ["--problems", "2"],
+    "expo_lite.commands.study": ["--dry-run"],
 }
 """What is appended to a command: later flags win. Models for a GPU are replaced by the tiny preset besides."""
-LOAD_A_MODEL = ("expo_lite.train", "expo_lite.evaluate", "expo_lite.properties", "expo_lite.export")
+LOAD_A_MODEL = (
+    "expo_lite.commands.train",
+    "expo_lite.commands.evaluate",
+    "expo_lite.commands.properties",
+    "expo_lite.commands.export",
+)
 WITHOUT_ONE = ("--dry-run", "--help", "-h")
 FINISHED = "runs/tiny-expo-seed0"
 STAND_INS = {"RUN": FINISHED, "runs/NAME": FINISHED}
@@ -87,7 +92,7 @@ def arguments_of(command: Command) -> list[str]:
     if loads_a_model(command):
         cards = "|".join(name for name in presets() if name != "tiny")
         words = shlex.split(re.sub(rf"--preset ({cards})\b", "--preset tiny", shlex.join(words)))
-        words += [*TINY, *SMALL] if "--config" in words and command.module != "expo_lite.train" else []
+        words += [*TINY, *SMALL] if "--config" in words and command.module != "expo_lite.commands.train" else []
     return words + SHORTER.get(command.module or "", [])
 
 
@@ -99,7 +104,7 @@ def run(command: Command) -> str:
     """Run it here and return what it printed. A training replaces the run that would be in its way."""
     assert command.module, f"{command.page}: {command.words}: name it in tests/data/blocks_not_run.md, with the reason"
     arguments = arguments_of(command)
-    if command.module == "expo_lite.train" and loads_a_model(command) and "--resume" not in arguments:
+    if command.module == "expo_lite.commands.train" and loads_a_model(command) and "--resume" not in arguments:
         request = read_request(arguments)
         folder = Path(request.config.run or default_folder(request))
         if folder.exists():
@@ -173,10 +178,10 @@ def test_commands_without_a_model(command: Command, tmp_path: Path, monkeypatch:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one short finished tiny run."""
-    from expo_lite import train
+    from expo_lite.commands import train
 
     folder = tmp_path_factory.mktemp("docs")
-    arguments = [*TINY, *SHORTER["expo_lite.train"], "--run", str(folder / FINISHED)]
+    arguments = [*TINY, *SHORTER["expo_lite.commands.train"], "--run", str(folder / FINISHED)]
     with contextlib.redirect_stdout(io.StringIO()):
         assert train.main(arguments) == 0
     return folder
@@ -277,7 +282,8 @@ def flags_in(text: str) -> set[str]:
 @pytest.fixture(scope="module")
 def flags() -> dict[str, set[str]]:
     """The flags of each entry point, as its help lists them."""
-    return {f"expo_lite.{name}": flags_in(help_of(f"expo_lite.{name}")) for name in (*cli.COMMANDS, "tiny.build")}
+    modules = [f"expo_lite.commands.{name.replace('-', '_')}" for name in cli.COMMANDS] + ["scripts.tiny_base.build"]
+    return {module: flags_in(help_of(module)) for module in modules}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -295,15 +301,15 @@ def test_flags_exist(page: Path, flags: dict[str, set[str]]) -> None:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.module], ids=lambda command: command.words[:60])
 def test_flags_belong_to_their_command(command: Command, flags: dict[str, set[str]]) -> None:
     """Also those of commands that are not run."""
-    if command.module != "expo_lite.cli":
-        known = flags[command.module or ""] | flags["expo_lite.train"] | {"--help"}
+    if command.module != "expo_lite.commands.main":
+        known = flags[command.module or ""] | flags["expo_lite.commands.train"] | {"--help"}
         assert flags_in(command.words) - known == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_exist(page: Path) -> None:
     code = "\n".join(code_spans(page.read_text(encoding="utf-8")))
-    named = set(re.findall(r"\bexpo-lite ([a-z]+)", code))
+    named = set(re.findall(r"\bexpo-lite ([a-z-]+)", code))
     assert named - {*cli.COMMANDS, "presets"} == set()
     modules = set(re.findall(r"python -m expo_lite\.([\w.]+\w)", code)) - {"NAME"}
     assert [name for name in modules if not (ROOT / f"expo_lite/{name.replace('.', '/')}.py").is_file()] == []
@@ -375,12 +381,12 @@ def test_what_a_forecast_assumes() -> None:
         f"{per_layer} operators a layer ({normed} in Qwen3) at {1e6 * pace.LAUNCH_SECONDS:.0f} µs: about "
         f"{1e3 * pace.launching_seconds(seven):.0f} ms a token with {seven.layers} layers",
         f"{pace.ARITHMETIC_SHARE:.0%} of the card's 16-bit rate".replace("%", " %"),
-        f"{speed.FAILED_SHARE:.0%} fail, {speed.MIXED_SHARE:.0%} are mixed".replace("%", " %"),
-        f"the median {speed.TYPICAL_LENGTH:.0%} of".replace("%", " %"),
-        f"spread {speed.SPREAD:g}, cut off at the limit: {speed.longest_share(1):.0%} on average, the longest of 64 "
-        f"{speed.longest_share(64):.0%}".replace("%", " %"),
-        f"{speed.PROMPT_SHARE:.0%} of `rollout.max_prompt_tokens`".replace("%", " %"),
-        f"claims a factor of {speed.FACTOR}",
+        f"{forecast.FAILED_SHARE:.0%} fail, {forecast.MIXED_SHARE:.0%} are mixed".replace("%", " %"),
+        f"the median {forecast.TYPICAL_LENGTH:.0%} of".replace("%", " %"),
+        f"spread {forecast.SPREAD:g}, cut off at the limit: {forecast.longest_share(1):.0%} on average, the longest of 64 "
+        f"{forecast.longest_share(64):.0%}".replace("%", " %"),
+        f"{forecast.PROMPT_SHARE:.0%} of `rollout.max_prompt_tokens`".replace("%", " %"),
+        f"claims a factor of {forecast.FACTOR}",
     ]
     assert [figure for figure in figures if figure not in " ".join(said.split())] == []
 

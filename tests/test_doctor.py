@@ -1,4 +1,4 @@
-"""`python -m expo_lite.doctor RUN`: on real runs of the tiny world, and as it is typed."""
+"""`expo-lite doctor RUN`: on real runs of the tiny world, and as it is typed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.console import Console
 from run_folders import LEARNED, STUCK, explanation, write_run
 from test_checks import CASES, GOOD
 
-from expo_lite import cli
-from expo_lite.advice import diagnose
-from expo_lite.checks import Finding
-from expo_lite.config_reader import read_config, read_request
-from expo_lite.doctor import main
-from expo_lite.run_dir import RunDir
-from expo_lite.session import train
-from expo_lite.tiny import world
+from expo_lite.commands import main as cli
+from expo_lite.commands.doctor import main
+from expo_lite.config.read import read_config, read_request
+from expo_lite.problems import tiny_world
+from expo_lite.runs.diagnosis import Finding
+from expo_lite.runs.diagnosis.advice import diagnose
+from expo_lite.runs.folder import RunDir
+from expo_lite.runs.session import train
 
 SMALL = [
     *("--preset", "tiny", "--steps", "3", "--evaluation.samples", "2", "--rollout.group-size", "4"),
@@ -65,7 +65,7 @@ def test_grpo_on_hard_problems_has_dead_groups(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.slow
 def test_wrong_golds_are_named(tmp_path: Path) -> None:
     """On levels where the base does not talk itself into what it is told."""
-    problems = [p for level in (2, 3, 4) for p in world.problems("train", level, 8)]
+    problems = [p for level in (2, 3, 4) for p in tiny_world.problems("train", level, 8)]
     wrong = {p.question for p in problems[::4]}
     rows = [
         {"question": p.question, "answer": str(int(p.answer) + 10 * (p.question in wrong)), "level": p.level}
@@ -160,7 +160,7 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_answers_without_torch(tmp_path: Path) -> None:
     write_run(tmp_path, [LEARNED])
     code = (
-        "import sys; from expo_lite.cli import main; status = main(sys.argv[1:]); "
+        "import sys; from expo_lite.commands.main import main; status = main(sys.argv[1:]); "
         "loaded = {'torch', 'transformers', 'numpy'} & set(sys.modules); sys.exit(str(loaded) if loaded else status)"
     )
     done = subprocess.run(

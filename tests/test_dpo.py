@@ -17,17 +17,17 @@ from tiny_models import GradientRecorder, ScriptedSampler, live_units, tiny_conf
 from torch import Tensor
 from trl import DPOTrainer
 
-from expo_lite.config_reader import read_request
-from expo_lite.errors import ConfigError
-from expo_lite.methods import METHODS, method_of
-from expo_lite.objectives import dpo_losses
-from expo_lite.pairs import preference_pairs, preference_weights
-from expo_lite.policy import Policy
-from expo_lite.sampler import Sampler
-from expo_lite.schedules import factor
-from expo_lite.sequences import training_sequences
-from expo_lite.session import train
-from expo_lite.types import Explanation, PreferencePair, RolloutGroup, TrainingSequence, Verdict
+from expo_lite.config.methods import METHODS, method_of
+from expo_lite.config.read import read_request
+from expo_lite.core.errors import ConfigError
+from expo_lite.core.records import Explanation, PreferencePair, RolloutGroup, TrainingSequence, Verdict
+from expo_lite.model.policy import Policy
+from expo_lite.model.sampler import Sampler
+from expo_lite.runs.session import train
+from expo_lite.training.dpo_pairs import preference_pairs, preference_weights
+from expo_lite.training.losses import dpo_losses
+from expo_lite.training.schedules import factor
+from expo_lite.training.sequences import training_sequences
 
 BETA = 0.1
 

@@ -1,4 +1,4 @@
-"""`python -m expo_lite.env`: what a bug report needs, and nothing about the person."""
+"""`expo-lite bug-report`: what a bug report needs, and nothing about the person."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from expo_lite import env
-from expo_lite.model_files import tiny_base
-from expo_lite.preset_files import presets
+from expo_lite.commands import bug_report
+from expo_lite.config.model_files import tiny_base
+from expo_lite.config.presets import presets
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """The report; where a name comes twice, its last value."""
-    assert env.main([]) == 0
+    assert bug_report.main([]) == 0
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in capsys.readouterr().out.splitlines())
     }
@@ -53,7 +53,7 @@ def test_nothing_personal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     where = "/home/zaphod beeblebrox/secret/lib/libtorch.so: lost; C:\\Users\\zaphod\\x.dll on heart-of-gold for zaphod"
     broken(monkeypatch, where)
-    assert env.main([]) == 0
+    assert bug_report.main([]) == 0
     shown = capsys.readouterr().out
     assert [word for word in ("zaphod", "beeblebrox", "heart-of-gold", "secret", "home") if word in shown] == []
     assert "BROKEN, OSError: .../libtorch.so: lost; .../x.dll on HOST for USER\n" in shown
@@ -82,15 +82,15 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def test_the_driver(status: int, output: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = SimpleNamespace(returncode=status, stdout=output)
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
-    assert env.nvidia_smi() == said
+    assert bug_report.nvidia_smi() == said
 
 
 def test_a_damaged_base(tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(tiny_base(), base)
-    assert env.whole(base).startswith("whole, ")
+    assert bug_report.whole(base).startswith("whole, ")
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert env.attempt(lambda: env.whole(base)).startswith("BROKEN, ")
+    assert bug_report.attempt(lambda: bug_report.whole(base)).startswith("BROKEN, ")
     (base / "config.json").unlink()
-    assert env.attempt(lambda: env.whole(base)) == "BROKEN, without config.json: install again"
+    assert bug_report.attempt(lambda: bug_report.whole(base)) == "BROKEN, without config.json: install again"

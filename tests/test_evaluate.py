@@ -1,4 +1,4 @@
-"""`python -m expo_lite.evaluate`: runs, adapters and models scored, going on after Ctrl-C, and what is refused."""
+"""`expo-lite evaluate`: runs, adapters and models scored, going on after Ctrl-C, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from typing import Any
 
 import pytest
 
-from expo_lite import evaluate, train
-from expo_lite.answer_sheet import ANSWERS
-from expo_lite.config import DataConfig
-from expo_lite.errors import ConfigError, DataError
-from expo_lite.evaluate import read_asked
-from expo_lite.evaluation import Evaluator
-from expo_lite.problems import load_problems, load_test
-from expo_lite.tiny import world
-from expo_lite.types import Answered, Problem
+from expo_lite.commands import evaluate, train
+from expo_lite.commands.evaluate import read_asked
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import ConfigError, DataError
+from expo_lite.core.records import Answered, Problem
+from expo_lite.grading.evaluator import Evaluator
+from expo_lite.problems import load_problems, load_test, tiny_world
+from expo_lite.studies.evaluate.answer_sheet import ANSWERS
 
 SMALL = ["--problems", "6", "--k", "1", "2"]
 
@@ -102,7 +101,7 @@ class TestScores:
 
     def test_a_file_of_problems(self, run: Path, tmp_path: Path) -> None:
         """All of a test source is answered, by level."""
-        problems = [world.problem((n, 3)) for n in range(20, 24)]
+        problems = [tiny_world.problem((n, 3)) for n in range(20, 24)]
         lines = [
             json.dumps({"question": p.question, "answer": p.answer, "level": 1 + n % 2}) for n, p in enumerate(problems)
         ]
@@ -187,7 +186,7 @@ def test_a_log_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also within a chunk, here of 8 completions, and from what was answered before on."""
-    monkeypatch.setattr("expo_lite.display.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("expo_lite.runs.display.LOG_SECONDS", 0.0)
     command = ["tiny", "--problems", "2", "--k", "2", "--memory.rollouts-alive", "8", "--to", str(tmp_path)]
 
     def told() -> list[int]:
@@ -312,4 +311,4 @@ class TestCommandLine:
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("usage: python -m expo_lite.evaluate TARGET ")
+        assert done.stdout.startswith("usage: expo-lite evaluate TARGET ")

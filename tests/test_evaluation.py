@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from tiny_models import CUT, ScriptedSampler, tiny_config
 
-from expo_lite.evaluation import Evaluation, Evaluator, level_score
-from expo_lite.prompts import Prompts
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import Answered, Problem
-from expo_lite.verifier import Verifier
+from expo_lite.core.records import Answered, Problem
+from expo_lite.grading.evaluator import Evaluation, Evaluator, level_score
+from expo_lite.grading.verifier import Verifier
+from expo_lite.model.prompts import Prompts
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 EASY, EASY2, HARD = Problem("a", "1?", "1", 1), Problem("b", "2?", "2", 1), Problem("c", "3?", "3", 4)
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from tiny_models import CUT, ScriptedSampler, live_units, tiny_config, tiny_policy, written
 
-from expo_lite.explain import Explainer, rejection, unhinted_logprobs
-from expo_lite.policy import Policy
-from expo_lite.prompts import Prompts, near_miss
-from expo_lite.sequences import training_sequences
-from expo_lite.tiny import world
-from expo_lite.types import Explanation, Problem, Verdict
-from expo_lite.verifier import Verifier
+from expo_lite.core.records import Explanation, Problem, Verdict
+from expo_lite.grading.verifier import Verifier
+from expo_lite.model.policy import Policy
+from expo_lite.model.prompts import Prompts, near_miss
+from expo_lite.problems import tiny_world
+from expo_lite.training.explainer import Explainer, rejection, unhinted_logprobs
+from expo_lite.training.sequences import training_sequences
 
-PROBLEM = world.problem((23, 45))
+PROBLEM = tiny_world.problem((23, 45))
 ANSWER = "The answer is $\\boxed{68}$."
 GOOD = "23+45=68\n" + ANSWER
 INCOMPLETE = "23+45=68\n23+45=68\n" + ANSWER + CUT
@@ -119,7 +119,7 @@ def test_a_rejected_explanation_is_never_selected(policy: Policy) -> None:
 
 
 def test_random_depends_on_seed_step_and_problem_alone(policy: Policy) -> None:
-    other = world.problem((11, 57))
+    other = tiny_world.problem((11, 57))
 
     def choices(seed: int, problem: Problem) -> list[str]:
         explainer = explainer_of(policy, TEXTS, problem, seed=seed, explanation__selection="random")

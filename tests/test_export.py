@@ -1,4 +1,4 @@
-"""`python -m expo_lite.export`: merged numbers, answers after loading elsewhere, what is refused, and the upload."""
+"""`expo-lite export`: merged numbers, answers after loading elsewhere, what is refused, and the upload."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tiny_models import nf4_policy, save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expo_lite import evaluate, export, train
-from expo_lite.checkpoint import save_adapter
-from expo_lite.config_reader import read_config
-from expo_lite.exporting import folders
-from expo_lite.files import sha256
-from expo_lite.run_dir import ADAPTER_DIGEST, RunDir
-from expo_lite.saved_adapter import SETTINGS, WEIGHTS
+from expo_lite.commands import evaluate, export, train
+from expo_lite.config.read import read_config
+from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
+from expo_lite.model.adapter_weights import save_adapter
+from expo_lite.runs.export import folders
+from expo_lite.runs.files import sha256
+from expo_lite.runs.folder import ADAPTER_DIGEST, RunDir
 
 FINISHED = {"step": 8, "state": "finished", "steps": 8}
 PROMPTS = ["12+34?", "7+8+9?", "55+5+1?", "1+2+3+4?"]

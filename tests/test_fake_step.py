@@ -13,11 +13,11 @@ from support.fake_card import CARD, fake_card, moved
 from support.meta_models import causal_lm, policy_of
 from tiny_models import live_units, tiny_config, tiny_trainer
 
-from expo_lite.batching import collate
-from expo_lite.policy import Policy
-from expo_lite.progress import silent
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.types import TrainingSequence
+from expo_lite.core.progress import silent
+from expo_lite.core.records import TrainingSequence
+from expo_lite.model.policy import Policy
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.training.micro_batches import collate
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in for CUDA's device guard is for Linux")
 

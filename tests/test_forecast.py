@@ -11,13 +11,11 @@ import torch
 from support.card import driver_of
 from tiny_models import tiny_config
 
-from expo_lite.config import Config, DataConfig
-from expo_lite.config_reader import read_request
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config, DataConfig
 from expo_lite.memory.cap import gib_of, plan_here
 from expo_lite.memory.cards import CARDS
-from expo_lite.memory.pace import Pace
-from expo_lite.memory.shapes import KNOWN
-from expo_lite.memory.speed import (
+from expo_lite.memory.forecast import (
     SPREAD,
     TYPICAL_LENGTH,
     Forecast,
@@ -27,10 +25,12 @@ from expo_lite.memory.speed import (
     trained_tokens_per_step,
     waves_per_step,
 )
-from expo_lite.on_card import forecast_on, plan_for, room_left
+from expo_lite.memory.pace import Pace
+from expo_lite.memory.shapes import KNOWN
 from expo_lite.problems import load_problems
 from expo_lite.problems.hub import KNOWN_SETS
 from expo_lite.problems.levels import held_out_counts
+from expo_lite.runs.on_card import forecast_on, plan_for, room_left
 
 PACE = Pace.measured(decoded_token=0.1, trained_token=0.001)
 

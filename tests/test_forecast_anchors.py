@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 
 from expo_lite.memory.cards import CARDS
+from expo_lite.memory.forecast import FACTOR, within
 from expo_lite.memory.pace import pace_of
 from expo_lite.memory.plan import Workload
 from expo_lite.memory.shapes import KNOWN
-from expo_lite.memory.speed import FACTOR, within
 
 QLORA = Workload(16, quantised=True, checkpointing=True, optimizer="adamw_8bit", value_bytes=2, on_gpu=True)
 LORA = Workload(16, quantised=False, checkpointing=True, optimizer="adamw_8bit", value_bytes=2, on_gpu=True)

@@ -12,10 +12,10 @@ from support.card_tensors import card
 from tiny_models import adapter_vector, nf4_policy, save_base
 
 from benchmarks.gpu import PRESETS, random_model, run, table
-from expo_lite.config_reader import read_request
+from expo_lite.config.read import read_request
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape
-from expo_lite.policy import load_policy, resolve_device
+from expo_lite.model.policy import load_policy, resolve_device
 
 SMALL = ModelShape("small", 2, 64, 4, 2, 16, 128, 64, tied=True)
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

@@ -14,8 +14,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from expo_lite.config import Config
-from expo_lite.hub_access import hub_names, may_be_on_hub, offline_if_unreachable, reachable
+from expo_lite.config.hub import hub_names, may_be_on_hub, offline_if_unreachable, reachable
+from expo_lite.config.settings import Config
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from expo_lite.intervals import (
+from expo_lite.grading.intervals import (
     Estimate,
     mean_interval,
     paired_difference,

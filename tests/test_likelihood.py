@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_models import live_units, tiny_policy
 
-from expo_lite.likelihood import sequence_logprobs
-from expo_lite.policy import Policy
-from expo_lite.types import TrainingSequence
+from expo_lite.core.records import TrainingSequence
+from expo_lite.model.policy import Policy
+from expo_lite.training.sequence_logprobs import sequence_logprobs
 
 SEQUENCES = [
     TrainingSequence([5, 6, 7], [8, 9, 10, 11, 12, 2]),

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from expo_lite.logprobs import token_logprobs
+from expo_lite.model.token_logprobs import token_logprobs
 
 N, H, V = 13, 6, 17
 

@@ -23,21 +23,21 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from tiny_models import save_base
 
-from expo_lite import sampler
-from expo_lite.config_reader import read_config, read_request
-from expo_lite.errors import CheckpointError, ConfigError, ExpoLiteError, MemoryBudgetError
-from expo_lite.evaluation import Evaluation, Evaluator, LevelScore
-from expo_lite.intervals import Estimate
-from expo_lite.loop import Loop
+from expo_lite.commands.train import main
+from expo_lite.config.read import read_config, read_request
+from expo_lite.core.errors import CheckpointError, ConfigError, ExpoLiteError, MemoryBudgetError
+from expo_lite.core.progress import OnProgress
+from expo_lite.core.records import Problem
+from expo_lite.grading.evaluator import Evaluation, Evaluator, LevelScore
+from expo_lite.grading.intervals import Estimate
+from expo_lite.model import sampler
+from expo_lite.model.sampler import Sampler
 from expo_lite.problems import load_problems
-from expo_lite.progress import OnProgress
-from expo_lite.run_dir import RunDir
-from expo_lite.sampler import Sampler
-from expo_lite.session import train
-from expo_lite.train import main
-from expo_lite.trainer import StepReport, Trainer
-from expo_lite.types import Problem
-from expo_lite.updater import Updater
+from expo_lite.runs.folder import RunDir
+from expo_lite.runs.loop import Loop
+from expo_lite.runs.session import train
+from expo_lite.training.step import StepReport, Trainer
+from expo_lite.training.updater import Updater
 
 SETTINGS = {
     "steps": 4,
@@ -401,7 +401,7 @@ class TestOutOfMemoryForGood:
         def load(*_: Any) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8.00 GiB.")
 
-        monkeypatch.setattr("expo_lite.session.assemble", load)
+        monkeypatch.setattr("expo_lite.runs.session.assemble", load)
         with pytest.raises(MemoryBudgetError, match=r"^memory\.budget_gib: .* before training began .*smaller policy"):
             start(config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -450,7 +450,7 @@ class TestStarting:
         def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("expo_lite.session.assemble", interrupt)
+        monkeypatch.setattr("expo_lite.runs.session.assemble", interrupt)
         with pytest.raises(KeyboardInterrupt):
             start(config, tmp_path / "mine")
         assert not (tmp_path / "mine").exists()
@@ -498,7 +498,7 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
 def test_a_log_hears_of_every_phase_from_the_base_on(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("expo_lite.display.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("expo_lite.runs.display.LOG_SECONDS", 0.0)
     status, shown = start(config, tmp_path / "run", "--steps", "1", "--explanation.source", "self")
     assert status == 0
     lines = [

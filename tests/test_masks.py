@@ -10,8 +10,8 @@ from support.meta_models import FAMILIES, causal_lm
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, masking_utils
 
-from expo_lite.kv_cache import WaveCache
-from expo_lite.masks import ALIGNED, FULL, SLIDING, LeftPadded, layer_kinds, one_sequence_per_row
+from expo_lite.model.kv_cache import WaveCache
+from expo_lite.model.masks import ALIGNED, FULL, SLIDING, LeftPadded, layer_kinds, one_sequence_per_row
 
 PADDED = [[3, 7, 9, 12, 4, 8, 20, 11, 6], [3, 5, 4], [3, 5, 11, 6, 8, 20, 4]]  # a window of 6 is crossed by two rows
 ALIKE = [row[:3] for row in PADDED]

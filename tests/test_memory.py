@@ -20,15 +20,15 @@ from tiny_models import (
     tiny_trainer,
 )
 
-from expo_lite.base_model import quantised_linears
-from expo_lite.config import Config
-from expo_lite.errors import ConfigError, MemoryBudgetError
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError, MemoryBudgetError
 from expo_lite.memory.budget import LARGEST_MICRO_BATCH, BudgetedPlan, budgeted_plan, workload_of
 from expo_lite.memory.plan import GIB, Workload, activation_bytes, kv_bytes_per_token, logprob_bytes, weight_bytes
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, find_shape, shape_from_config
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.sequences import training_sequences
+from expo_lite.model.base import quantised_linears
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.training.sequences import training_sequences
 
 QLORA = Workload(16, quantised=True, checkpointing=True, optimizer="adamw_8bit", value_bytes=2, on_gpu=True)
 

@@ -14,12 +14,12 @@ from support.dispatch import Operators, Read, attention_as_one_operator
 from support.meta_models import causal_lm, in_4_bit, policy_of
 from tiny_models import live_units, tiny_config, tiny_trainer
 
-from expo_lite.assemble import build_optimizer
-from expo_lite.config import OptimizerConfig
-from expo_lite.policy import Policy
-from expo_lite.sampler import CHECK_EVERY, Sampler, SampleRequest
-from expo_lite.types import PreferencePair, TrainingSequence
-from expo_lite.updater import Updater
+from expo_lite.config.settings import OptimizerConfig
+from expo_lite.core.records import PreferencePair, TrainingSequence
+from expo_lite.model.policy import Policy
+from expo_lite.model.sampler import CHECK_EVERY, Sampler, SampleRequest
+from expo_lite.runs.assemble import build_optimizer
+from expo_lite.training.updater import Updater
 
 RANK = 16
 LARGE = {  # LoRA matrices of 8,192 numbers: large enough for 8-bit averages

@@ -9,15 +9,15 @@ import pytest
 import torch
 from tiny_models import live_units, tiny_base, tiny_config, tiny_trainer
 
-from expo_lite import sampler
-from expo_lite.config import PolicyConfig
-from expo_lite.errors import ConfigError, DivergedError
-from expo_lite.non_finite import base_is_finite
-from expo_lite.policy import Policy, add_adapter
-from expo_lite.rehearsal import seconds_per_trained_token
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import PreferencePair, TrainingSequence
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.errors import ConfigError, DivergedError
+from expo_lite.core.records import PreferencePair, TrainingSequence
+from expo_lite.model import sampler
+from expo_lite.model.non_finite import base_is_finite
+from expo_lite.model.policy import Policy, add_adapter
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.training.dry_pass import seconds_per_trained_token
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 IDS = [3, 20, 6, 7, 15]
 ROLLOUT = TrainingSequence(IDS, [8, 15, 9, 2], advantage=1.0, policy_weight=0.1)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from expo_lite.run_dir import METRICS, RunDir
-from expo_lite.ui.ways_in import read_options
+from expo_lite.app.opening import read_options
+from expo_lite.runs.folder import METRICS, RunDir
 
 nbformat = pytest.importorskip("nbformat")
 NotebookClient = pytest.importorskip("nbclient").NotebookClient
@@ -78,7 +78,7 @@ def test_what_is_not_run_can_be_read() -> None:
     """The command that opens a public link: its flags are the app's."""
     cells = [cell for path in NOTEBOOKS for cell in code(nbformat.read(path, as_version=4)) if SERVES in tags(cell)]
     (command,) = [cell.source for cell in cells]
-    assert command == "!python -m expo_lite.app --run {trainer.run} --share"
+    assert command == "!expo-lite app --run {trainer.run} --share"
     assert read_options(["--preset", "tiny", "--share"]).password
 
 

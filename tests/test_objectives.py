@@ -12,8 +12,8 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import nanstd
 
-from expo_lite.advantages import group_advantages
-from expo_lite.objectives import (
+from expo_lite.training.advantages import group_advantages
+from expo_lite.training.losses import (
     explanation_loss,
     explanation_token_weights,
     kl_loss,

@@ -16,15 +16,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from expo_lite.assemble import Assembly, assemble
-from expo_lite.config import Config
-from expo_lite.config_reader import read_request
-from expo_lite.evaluation import Evaluation
-from expo_lite.memory.oom import in_halves
-from expo_lite.metrics import UpdateMeter
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.records import TrainingSequence
+from expo_lite.grading.evaluator import Evaluation
+from expo_lite.memory.halving import in_halves
 from expo_lite.problems import draw_problems
-from expo_lite.trainer import StepReport
-from expo_lite.types import TrainingSequence
+from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.training.metrics import UpdateMeter
+from expo_lite.training.step import StepReport
 
 STEPS, VALIDATE_AFTER = 5, 3
 SETTINGS = {

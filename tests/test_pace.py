@@ -22,7 +22,7 @@ from expo_lite.memory.pace import (
 )
 from expo_lite.memory.plan import Workload, saved_bytes_per_token
 from expo_lite.memory.shapes import KNOWN
-from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.model.sampler import Sampler, SampleRequest
 
 QLORA = Workload(16, quantised=True, checkpointing=True, optimizer="adamw_8bit", value_bytes=2, on_gpu=True)
 SEVEN = KNOWN["Qwen/Qwen2.5-7B-Instruct"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from expo_lite.preset_files import presets
+from expo_lite.config.presets import presets
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +75,7 @@ def test_sdist_holds_tests_and_documents(checkout: Path) -> None:
 
 
 def test_presets_are_found_from_a_wheel(wheel_target: Path, tmp_path: Path) -> None:
-    code = "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
+    code = "from expo_lite.config.presets import preset_path; print(preset_path('tiny'))"
     assert (
         Path(python("-c", code, cwd=tmp_path, path=wheel_target).strip())
         == wheel_target / "expo_lite/presets/tiny.yaml"
@@ -85,7 +85,7 @@ def test_presets_are_found_from_a_wheel(wheel_target: Path, tmp_path: Path) -> N
 
 
 def test_presets_are_found_from_a_checkout(checkout: Path, tmp_path: Path) -> None:
-    code = "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
+    code = "from expo_lite.config.presets import preset_path; print(preset_path('tiny'))"
     assert Path(python("-c", code, cwd=tmp_path, path=checkout).strip()) == checkout / "presets/tiny.yaml"
 
 
@@ -96,7 +96,7 @@ def test_presets_are_found_from_an_editable_install(checkout: Path, tmp_path: Pa
     # -S leaves out this environment, in which the package may itself be installed editable
     code = (
         f"import site; site.addsitedir({str(target)!r})\n"
-        "from expo_lite.preset_files import preset_path; print(preset_path('tiny'))"
+        "from expo_lite.config.presets import preset_path; print(preset_path('tiny'))"
     )
     assert Path(python("-I", "-S", "-c", code, cwd=tmp_path).strip()) == checkout / "presets/tiny.yaml"
 
@@ -139,7 +139,7 @@ class TestTheWheelInABareEnvironment:
         assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
 
     def test_serves_the_app(self, bare: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-        serving = bare("-m", "expo_lite.app", cwd=tmp_path)
+        serving = bare("-m", "expo_lite", "app", cwd=tmp_path)
         try:
             assert serving.stdout is not None
             said = next(line for line in serving.stdout if line.startswith("Open "))

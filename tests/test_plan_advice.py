@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite.config import Config
-from expo_lite.config_reader import read_request
-from expo_lite.errors import MemoryBudgetError
+from expo_lite.config.presets import presets
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import MemoryBudgetError
 from expo_lite.memory.budget import budgeted_plan
 from expo_lite.memory.remedies import LEAST, changed, require_fit
 from expo_lite.memory.shapes import KNOWN
-from expo_lite.preset_files import presets
 
 PRESETS = {name: read_request(["--preset", name]).config for name in presets()}
 VALUES = {"null": None, "true": True}

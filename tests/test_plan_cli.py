@@ -1,4 +1,4 @@
-"""`python -m expo_lite.plan`: without a GPU, weights or a network."""
+"""`expo-lite plan`: without a GPU, weights or a network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from expo_lite.plan import main
-from expo_lite.preset_files import presets
+from expo_lite.commands.plan import main
+from expo_lite.config.presets import presets
 
 
 def shown(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -111,7 +111,7 @@ def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_nothing_slow_is_imported() -> None:
     """It answers at once, where torch is slow to load or not even there."""
     script = (
-        "import sys; from expo_lite.plan import main; status = main(sys.argv[1:]);"
+        "import sys; from expo_lite.commands.plan import main; status = main(sys.argv[1:]);"
         "sys.exit(status or ' '.join({'torch', 'transformers', 'huggingface_hub', 'datasets'} & set(sys.modules)) or 0)"
     )
     command = [sys.executable, "-c", script, "--preset", "24gb", "--card", "RTX 4090"]

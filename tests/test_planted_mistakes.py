@@ -13,9 +13,9 @@ from support.catchers import on_fake_card, on_meta, on_stand_in
 from tiny_models import save_base
 from torch import Tensor
 
-from expo_lite import logprobs, sampler
-from expo_lite.kv_cache import PreallocatedLayer
-from expo_lite.masks import LeftPadded
+from expo_lite.model import sampler, token_logprobs
+from expo_lite.model.kv_cache import PreallocatedLayer
+from expo_lite.model.masks import LeftPadded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in for CUDA's device guard is for Linux")
 
@@ -71,7 +71,7 @@ def leak_of_float32(patch: pytest.MonkeyPatch) -> None:
         logits = torch.nn.functional.linear(hidden.float(), weight.float(), bias)
         return torch.log_softmax(logits / temperature[:, None], dim=1)
 
-    patch.setattr(logprobs, "_chunk_log_softmax", log_softmax)
+    patch.setattr(token_logprobs, "_chunk_log_softmax", log_softmax)
 
 
 def mask_of_float32(patch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from expo_lite.plots import plot_explanations
+from expo_lite.runs.plots import plot_explanations
 
 
 def test_what_became_of_explanations() -> None:

@@ -16,13 +16,13 @@ from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from expo_lite import base_model
-from expo_lite.base_model import LOGIT_CHANGES, quantised_linears, refuse_replacement
-from expo_lite.checkpoint import load_adapter, save_adapter
-from expo_lite.config import PolicyConfig
-from expo_lite.errors import ConfigError
-from expo_lite.policy import Policy, load_policy
-from expo_lite.sampler import Sampler, SampleRequest
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.errors import ConfigError
+from expo_lite.model import base as base_model
+from expo_lite.model.adapter_weights import load_adapter, save_adapter
+from expo_lite.model.base import LOGIT_CHANGES, quantised_linears, refuse_replacement
+from expo_lite.model.policy import Policy, load_policy
+from expo_lite.model.sampler import Sampler, SampleRequest
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2], [3, 11, 5, 4, 9, 2, 0, 0]])
 LENGTHS = [8, 6]  # the second row is padded on the right

@@ -9,12 +9,12 @@ import torch
 from tiny_models import GradientRecorder, live_units, tiny_base, tiny_config, tiny_trainer
 from torch import Tensor
 
-from expo_lite.config import PolicyConfig
-from expo_lite.errors import DivergedError
-from expo_lite.policy import Policy, add_adapter
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import TrainingSequence
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.errors import DivergedError
+from expo_lite.core.records import TrainingSequence
+from expo_lite.model.policy import Policy, add_adapter
+from expo_lite.model.sampler import Sampler, SampleRequest
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 IDS = [3, 20, 6, 7, 15, 8, 9, 18, 4]
 # What a token of 1024 in one of 128 rollouts weighs: its gradients are below what float16 can hold.

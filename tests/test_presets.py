@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from expo_lite.config import Config
-from expo_lite.config_reader import read_config
+from expo_lite.config.presets import preset_path, presets
+from expo_lite.config.read import read_config
+from expo_lite.config.settings import Config
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.plan import GIB, activation_bytes, kv_bytes_per_token, optimizer_bytes, weight_bytes
 from expo_lite.memory.shapes import find_shape
-from expo_lite.preset_files import preset_path, presets
 
 CARDS = [name for name in presets() if name != "tiny"]
 LEVELS = {"EleutherAI/hendrycks_math": 5, "openai/gsm8k": 1}

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
 from expo_lite.problems import draw_problems, load_problems
 from expo_lite.problems.splits import split_by_hash
-from expo_lite.types import Problem
 
 
 def problems_of(**counts: int) -> list[Problem]:

@@ -14,12 +14,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
 from expo_lite.problems import load_problems
 from expo_lite.problems.columns import problems_of
 from expo_lite.problems.files import read_file
-from expo_lite.types import Problem
 
 GOOD = {"question": "1+1?", "answer": "2"}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import ConfigError, DataError
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.problems import load_problems
 
 

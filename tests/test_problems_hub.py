@@ -9,11 +9,11 @@ import httpx
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
 from expo_lite.problems import load_problems
 from expo_lite.problems.hub import KNOWN_SETS, hub_message
-from expo_lite.types import Problem
 
 MATH_SUBJECTS = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
 GSM8K, MATH, MATH_500 = "openai/gsm8k", "EleutherAI/hendrycks_math", "HuggingFaceH4/MATH-500"

@@ -12,11 +12,7 @@ from test_sampler import refused_to
 from tiny_models import live_units, tiny_config, tiny_policy, tiny_trainer
 from torch import Tensor
 
-from expo_lite import sampler as sampler_module
-from expo_lite.batching import MicroBatch
-from expo_lite.evaluation import Evaluator
-from expo_lite.policy import Policy
-from expo_lite.progress import (
+from expo_lite.core.progress import (
     ChunkProgress,
     DecodingProgress,
     PhaseProgress,
@@ -24,15 +20,24 @@ from expo_lite.progress import (
     announced,
     in_phase,
 )
-from expo_lite.prompts import Prompts
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.tiny import world
-from expo_lite.trainer import StepReport, Trainer
-from expo_lite.types import Completion, TrainingSequence
-from expo_lite.verifier import Verifier
+from expo_lite.core.records import Completion, TrainingSequence
+from expo_lite.grading.evaluator import Evaluator
+from expo_lite.grading.verifier import Verifier
+from expo_lite.model import sampler as sampler_module
+from expo_lite.model.policy import Policy
+from expo_lite.model.prompts import Prompts
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.problems import tiny_world
+from expo_lite.training.micro_batches import MicroBatch
+from expo_lite.training.step import StepReport, Trainer
 
-PROBLEMS = [world.problem(operands) for operands in ((23, 45), (10, 20, 30), (31, 12))]
-WATCHED = ("expo_lite.sampler", "expo_lite.updater", "expo_lite.batching", "expo_lite.progress")
+PROBLEMS = [tiny_world.problem(operands) for operands in ((23, 45), (10, 20, 30), (31, 12))]
+WATCHED = (
+    "expo_lite.model.sampler",
+    "expo_lite.training.updater",
+    "expo_lite.training.micro_batches",
+    "expo_lite.core.progress",
+)
 READS = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__iter__", "numpy", "cpu", "nonzero")
 
 

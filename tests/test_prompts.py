@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from expo_lite.config import PromptConfig
-from expo_lite.leaks import leaked_phrase
-from expo_lite.prompts import Prompts, answer_position, fill
-from expo_lite.tiny import world
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.types import Problem
+from expo_lite.config.settings import PromptConfig
+from expo_lite.core.records import Problem
+from expo_lite.model.prompts import Prompts, answer_position, fill
+from expo_lite.problems import tiny_world
+from expo_lite.training.hint_leaks import leaked_phrase
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 LABELLED = [json.loads(line) for line in (Path(__file__).parent / "data" / "leaks.jsonl").read_text().splitlines()]
 
@@ -33,11 +33,11 @@ def test_leak_filter_precision_and_recall() -> None:
 def test_every_planted_leak_is_caught_and_no_own_work() -> None:
     """The tiny world's own texts: all three kinds of leak, both clean styles."""
     rng = random.Random(0)
-    leaking = [world.leaking_explanation((23, 45, 12), rng) for _ in range(50)]
+    leaking = [tiny_world.leaking_explanation((23, 45, 12), rng) for _ in range(50)]
     assert len(set(leaking)) >= 4
     assert all(map(leaked_phrase, leaking))
-    assert not leaked_phrase(world.own_solution((23, 45, 12)))
-    assert not leaked_phrase(world.expert_solution((23, 45, 12)))
+    assert not leaked_phrase(tiny_world.own_solution((23, 45, 12)))
+    assert not leaked_phrase(tiny_world.expert_solution((23, 45, 12)))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,14 @@ import pytest
 import torch
 from tiny_models import live_units, tiny_config, tiny_policy, written
 
-from expo_lite import properties, train
-from expo_lite.assemble import Assembly, assemble
-from expo_lite.config import Config
-from expo_lite.config_reader import dump_yaml, read_request
-from expo_lite.prompts import Prompts
-from expo_lite.readings import (
+from expo_lite.commands import properties, train
+from expo_lite.config.read import dump_yaml, read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.records import Completion, Problem
+from expo_lite.model.prompts import Prompts
+from expo_lite.problems import tiny_world
+from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.studies.properties.readings import (
     ANSWER,
     EXPERT,
     KINDS,
@@ -38,12 +40,10 @@ from expo_lite.readings import (
     summarise,
     unanswered,
 )
-from expo_lite.text_kinds import expert_solutions, read, read_all_kinds
-from expo_lite.tiny import world
-from expo_lite.types import Completion, Problem
+from expo_lite.studies.properties.text_kinds import expert_solutions, read, read_all_kinds
 
-PROBLEM = world.problem((23, 45, 12))
-RIGHT_TEXT, WRONG_TEXT = world.own_solution((23, 45, 12)), world.own_solution((23, 45))
+PROBLEM = tiny_world.problem((23, 45, 12))
+RIGHT_TEXT, WRONG_TEXT = tiny_world.own_solution((23, 45, 12)), tiny_world.own_solution((23, 45))
 
 
 class TestByHand:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from expo_lite.errors import DataError
-from expo_lite.ranks import ALONE, Ranks
-from expo_lite.run_dir import METRICS, RunDir
+from expo_lite.core.errors import DataError
+from expo_lite.model.ranks import ALONE, Ranks
+from expo_lite.runs.folder import METRICS, RunDir
 
 SMALL = ["--preset", "tiny", "--threads", "1", "--data.test-problems", "4", "--data.validation-problems", "4"]
 SMALL += ["--evaluation.every", "2", "--checkpoint.every", "2", "--memory.rollouts-alive", "48"]
@@ -75,7 +75,7 @@ class TestDealing:
         assert first.grad is not None and first.grad.tolist() == [[1], [2], [3]] and second.grad.tolist() == [9]
 
     def test_one_process_loads_nothing(self) -> None:
-        code = "import sys; from expo_lite.ranks import Ranks; assert Ranks.launched().count == 1"
+        code = "import sys; from expo_lite.model.ranks import Ranks; assert Ranks.launched().count == 1"
         subprocess.run([sys.executable, "-c", f"{code}; assert 'accelerate' not in sys.modules"], check=True)
 
 

@@ -10,15 +10,16 @@ import pytest
 import torch
 from tiny_models import adapter_vector
 
-from expo_lite import session, train
-from expo_lite.assemble import Assembly, assemble
-from expo_lite.config import Config
-from expo_lite.config_reader import read_request
-from expo_lite.errors import MemoryBudgetError
+from expo_lite.commands import train
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import MemoryBudgetError
+from expo_lite.memory.forecast import HeldOut, in_words, longest_share
 from expo_lite.memory.pace import Pace
-from expo_lite.memory.speed import HeldOut, in_words, longest_share
-from expo_lite.rehearsal import expected, rehearse
-from expo_lite.sampler import Sampler
+from expo_lite.model.sampler import Sampler
+from expo_lite.runs import session
+from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.training.dry_pass import expected, rehearse
 
 FLAGS = ["--preset", "tiny", "--rollout.prompts-per-step", "2", "--rollout.group-size", "4"]
 SIZES = ["--memory.rollouts-alive", "6", "--memory.micro-batch-tokens", "300"]

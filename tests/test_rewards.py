@@ -16,18 +16,18 @@ import torch
 from tiny_models import CUT, ScriptedSampler, tiny_config, tiny_policy, tiny_trainer, written
 from trl import GRPOTrainer
 
-from expo_lite import evaluate, train
-from expo_lite.config import Config, DataConfig, RewardConfig
-from expo_lite.errors import ConfigError, DataError
-from expo_lite.evaluation import Evaluator
-from expo_lite.judging import SharedJudge, attempt_verdicts
-from expo_lite.policy import Policy
+from expo_lite.commands import evaluate, train
+from expo_lite.config.settings import Config, DataConfig, RewardConfig
+from expo_lite.core.errors import ConfigError, DataError
+from expo_lite.core.records import Problem, Verdict
+from expo_lite.grading.evaluator import Evaluator
+from expo_lite.grading.judge import SharedJudge, attempt_verdicts
+from expo_lite.grading.reward_function import RewardFunction, function_name, load_function
+from expo_lite.model.policy import Policy
+from expo_lite.model.prompts import Prompts
+from expo_lite.model.ranks import Ranks
 from expo_lite.problems import load_problems
-from expo_lite.prompts import Prompts
-from expo_lite.ranks import Ranks
-from expo_lite.rewards import RewardFunction, function_name, load_function
-from expo_lite.run_dir import METRICS, SAMPLES, RunDir
-from expo_lite.types import Problem, Verdict
+from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 ROWS = [

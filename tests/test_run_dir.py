@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite import environment, files
-from expo_lite.errors import CheckpointError, DataError
-from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.core.errors import CheckpointError, DataError
+from expo_lite.runs import environment, files
+from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 
-HOLD = "import sys, time; from expo_lite.run_dir import RunDir; r = RunDir.create(sys.argv[1], ''); {then}"
+HOLD = "import sys, time; from expo_lite.runs.folder import RunDir; r = RunDir.create(sys.argv[1], ''); {then}"
 
 
 @pytest.fixture
@@ -243,5 +243,5 @@ class TestAtomicWrites:
 
 
 def test_importing_it_loads_no_torch() -> None:
-    code = "import sys, expo_lite.run_dir, expo_lite.environment; assert 'torch' not in sys.modules"
+    code = "import sys, expo_lite.runs.folder, expo_lite.runs.environment; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

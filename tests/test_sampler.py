@@ -13,12 +13,12 @@ import torch
 from tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 
-from expo_lite import sampler as sampler_module
-from expo_lite.choosing import choose, uniform_stream
-from expo_lite.errors import DivergedError
-from expo_lite.policy import Policy
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.types import Completion
+from expo_lite.core.errors import DivergedError
+from expo_lite.core.records import Completion
+from expo_lite.model import sampler as sampler_module
+from expo_lite.model.choosing import choose, uniform_stream
+from expo_lite.model.policy import Policy
+from expo_lite.model.sampler import Sampler, SampleRequest
 
 TEMPERATURE = 0.7
 TOKENS = 24

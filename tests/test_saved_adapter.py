@@ -11,10 +11,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import LoraConfig, get_peft_model
 from tiny_models import tiny_base
 
-from expo_lite.config import PolicyConfig
-from expo_lite.errors import ConfigError
-from expo_lite.saved_adapter import SETTINGS, WEIGHTS, find_adapter, hub_name
-from expo_lite.train import main
+from expo_lite.commands.train import main
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.errors import ConfigError
+from expo_lite.model.adapter_files import SETTINGS, WEIGHTS, find_adapter, hub_name
 
 TARGETS = ["q_proj", "v_proj"]
 

@@ -14,12 +14,12 @@ from naive_step import logprobs_of, naive_gradient, random_step
 from tiny_models import GradientRecorder, adapter_vector, tiny_config, tiny_policy, tiny_trainer
 from torch import Tensor
 
-from expo_lite.batching import collate, cut_micro_batches
-from expo_lite.config import Config
-from expo_lite.objectives import rollout_token_weight
-from expo_lite.policy import Policy
-from expo_lite.sequences import rollout_sequences, training_sequences
-from expo_lite.types import TrainingSequence
+from expo_lite.config.settings import Config
+from expo_lite.core.records import TrainingSequence
+from expo_lite.model.policy import Policy
+from expo_lite.training.losses import rollout_token_weight
+from expo_lite.training.micro_batches import collate, cut_micro_batches
+from expo_lite.training.sequences import rollout_sequences, training_sequences
 
 LOSSES = ("grpo", "dr_grpo", "dapo")
 G = 4  # as in naive_step.REWARDS

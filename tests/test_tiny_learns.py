@@ -9,13 +9,13 @@ import torch
 from rich.console import Console
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from expo_lite.config_reader import read_config, read_request
-from expo_lite.preset_files import preset_path
-from expo_lite.prompts import Prompts
-from expo_lite.run_dir import EVAL, METRICS, RunDir
-from expo_lite.session import train
-from expo_lite.tiny.build import SHAPE, Corpus, train_base
-from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.config.presets import preset_path
+from expo_lite.config.read import read_config, read_request
+from expo_lite.model.prompts import Prompts
+from expo_lite.runs.folder import EVAL, METRICS, RunDir
+from expo_lite.runs.session import train
+from scripts.tiny_base.build import SHAPE, Corpus, train_base
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 QUIET = Console(quiet=True)

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from tiny_models import save_base
 
-from expo_lite.config_reader import dump_yaml, read_request
-from expo_lite.run_dir import RunDir
-from expo_lite.train import main
+from expo_lite.commands.train import main
+from expo_lite.config.read import dump_yaml, read_request
+from expo_lite.runs.folder import RunDir
 
 SMALL = [
     *("--steps", "1", "--policy.lora-rank", "4", "--rollout.prompts-per-step", "2", "--rollout.group-size", "2"),

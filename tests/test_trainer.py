@@ -11,13 +11,13 @@ import torch
 from naive_step import logprobs_of
 from tiny_models import CUT, GradientRecorder, ScriptedSampler, adapter_vector, tiny_config, tiny_policy, tiny_trainer
 
-from expo_lite.errors import DivergedError
-from expo_lite.policy import Policy
-from expo_lite.tiny import world
-from expo_lite.trainer import StepReport, Trainer
-from expo_lite.types import Problem, TrainingSequence, Verdict
+from expo_lite.core.errors import DivergedError
+from expo_lite.core.records import Problem, TrainingSequence, Verdict
+from expo_lite.model.policy import Policy
+from expo_lite.problems import tiny_world
+from expo_lite.training.step import StepReport, Trainer
 
-FAILED, MIXED, SOLVED = (world.problem(operands) for operands in ((23, 45), (10, 20, 30), (31, 12)))
+FAILED, MIXED, SOLVED = (tiny_world.problem(operands) for operands in ((23, 45), (10, 20, 30), (31, 12)))
 PROBLEMS = [FAILED, MIXED, SOLVED]
 
 

@@ -12,23 +12,24 @@ from typing import Any
 
 import pytest
 
-from expo_lite import app, cli
-from expo_lite.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
-from expo_lite.config import Config
-from expo_lite.config_reader import dump_yaml, read_config
-from expo_lite.errors import ConfigError, DataError, ExpoLiteError
-from expo_lite.preset_files import preset_path
-from expo_lite.run_dir import RunDir
-from expo_lite.tiny import world
-from expo_lite.types import Completion, Problem, Verdict
-from expo_lite.ui import worker as worker_module
-from expo_lite.ui.board import Board, Draft, band, board_html, likelihood_html
-from expo_lite.ui.compare_job import Asked, answer_for, as_json, boards, checked, known_answer, pick, summary
-from expo_lite.ui.limits import checked_answer, checked_question, checked_seed
-from expo_lite.ui.run_list import find_run, list_runs
-from expo_lite.ui.text import DISPLAY, INLINE, harmless, with_math
-from expo_lite.ui.ways_in import Opening, read_options
-from expo_lite.ui.worker import Done, Failed, ModelWorker, Stopped, Ticket, Waiting
+from expo_lite.app import worker as worker_module
+from expo_lite.app.compare.board import Board, Draft, band, board_html, likelihood_html
+from expo_lite.app.compare.job import Asked, answer_for, as_json, boards, checked, known_answer, pick, summary
+from expo_lite.app.limits import checked_answer, checked_question, checked_seed
+from expo_lite.app.opening import Opening, read_options
+from expo_lite.app.run_list import find_run, list_runs
+from expo_lite.app.text import DISPLAY, INLINE, harmless, with_math
+from expo_lite.app.worker import Done, Failed, ModelWorker, Stopped, Ticket, Waiting
+from expo_lite.commands import app
+from expo_lite.commands import main as cli
+from expo_lite.config.presets import preset_path
+from expo_lite.config.read import dump_yaml, read_config
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError, DataError, ExpoLiteError
+from expo_lite.core.records import Completion, Problem, Verdict
+from expo_lite.problems import tiny_world
+from expo_lite.runs.folder import RunDir
+from expo_lite.studies.before_after import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
 
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(1)> ![](http://evil.example/a.png) {{7*7}} ${alert(1)} `x`"
@@ -191,7 +192,7 @@ class TestLikelihoods:
 
 
 class TestPicking:
-    PROBLEMS = {level: world.problems("test", level, 3) for level in (1, 4)}  # noqa: RUF012
+    PROBLEMS = {level: tiny_world.problems("test", level, 3) for level in (1, 4)}  # noqa: RUF012
 
     def test_after_the_last_comes_the_first(self) -> None:
         assert [pick(self.PROBLEMS, 4, n) for n in (0, 3)] == [

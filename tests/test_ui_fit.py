@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from expo_lite import plan
-from expo_lite.config_reader import dump_yaml, read_config
-from expo_lite.errors import ConfigError
+from expo_lite.app.fit.answer import HIGHEST, Asked, fit, models, preset_values, shape_here
+from expo_lite.app.fit.board import bars, error_html, fit_html, gib, verdict_html
+from expo_lite.app.run_list import own_models
+from expo_lite.commands import plan
+from expo_lite.config.presets import preset_path, presets
+from expo_lite.config.read import dump_yaml, read_config
+from expo_lite.core.errors import ConfigError
 from expo_lite.memory.budget import budgeted_plan
 from expo_lite.memory.cards import CARDS
+from expo_lite.memory.forecast import in_words
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape, find_shape
-from expo_lite.memory.speed import in_words
-from expo_lite.preset_files import preset_path, presets
-from expo_lite.run_dir import RunDir
-from expo_lite.ui.fit import HIGHEST, Asked, fit, models, preset_values, shape_here
-from expo_lite.ui.fit_board import bars, error_html, fit_html, gib, verdict_html
-from expo_lite.ui.run_list import own_models
+from expo_lite.runs.folder import RunDir
 
 BIG = preset_values("24gb")
 
@@ -42,7 +42,7 @@ class TestNumbers:
         shape, budget = find_shape(config.policy.model), config.memory.budget_gib or 0
         found = fit(preset_values(preset))
         assert found.planned == budgeted_plan(config, shape, budget, config.policy.device != "cpu")
-        assert (found.refusal, found.command) == ("", f"python -m expo_lite.plan --preset {preset}")
+        assert (found.refusal, found.command) == ("", f"expo-lite plan --preset {preset}")
 
     @pytest.mark.parametrize("preset", presets())
     def test_the_bars_add_up_to_the_peaks(self, preset: str) -> None:
@@ -140,7 +140,7 @@ class TestCommand:
     def test_who_names_a_card_runs_on_it(self) -> None:
         asked = replace(preset_values("tiny"), card="T4")
         assert fit(asked).planned.workload.on_gpu and not fit(preset_values("tiny")).planned.workload.on_gpu
-        assert fit(asked).command == "python -m expo_lite.plan --preset tiny --policy.device cuda --card T4"
+        assert fit(asked).command == "expo-lite plan --preset tiny --policy.device cuda --card T4"
 
     def test_the_forecast_comes_with_its_caveat(self) -> None:
         shown = text_of(fit_html(fit(replace(BIG, card="RTX 4090"))))

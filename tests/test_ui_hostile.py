@@ -20,17 +20,17 @@ import pytest
 pytest.importorskip("pandas")  # comes with the extra `app`
 from test_ui_runs import make_run
 
-from expo_lite.config import Config
-from expo_lite.errors import ConfigError, DataError, ExpoLiteError
-from expo_lite.run_dir import METRICS
-from expo_lite.ui.fit import fit, preset_values
-from expo_lite.ui.live_view import progress_html
-from expo_lite.ui.places import lies_in, without_places
-from expo_lite.ui.run_list import find_run, list_runs
-from expo_lite.ui.run_tables import load_metrics
-from expo_lite.ui.training import Asked, Trainings
-from expo_lite.ui.watch import Watch
-from expo_lite.ui.ways_in import open_run
+from expo_lite.app.fit.answer import fit, preset_values
+from expo_lite.app.opening import open_run
+from expo_lite.app.places import lies_in, without_places
+from expo_lite.app.run_list import find_run, list_runs
+from expo_lite.app.runs.tables import load_metrics
+from expo_lite.app.train.trainings import Asked, Trainings
+from expo_lite.app.train.view import progress_html
+from expo_lite.app.train.watch import Watch
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError, DataError, ExpoLiteError
+from expo_lite.runs.folder import METRICS
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 MEGABYTE = "7" * 1_000_000
@@ -55,11 +55,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(root: Path) -> Iterator[str]:
     """The three tabs that need no model."""
     gr = pytest.importorskip("gradio")
-    from expo_lite.ui import fit_tab, runs_tab, train_tab
-    from expo_lite.ui.context import AppContext
-    from expo_lite.ui.shell import Shell
-    from expo_lite.ui.ways_in import Opening
-    from expo_lite.ui.worker import ModelWorker
+    from expo_lite.app.context import AppContext
+    from expo_lite.app.fit import tab as fit_tab
+    from expo_lite.app.opening import Opening
+    from expo_lite.app.runs import tab as runs_tab
+    from expo_lite.app.shell import Shell
+    from expo_lite.app.train import tab as train_tab
+    from expo_lite.app.worker import ModelWorker
 
     worker = ModelWorker(lambda: None)
     with gr.Blocks() as page, gr.Tabs() as tabs:
@@ -100,7 +102,7 @@ class TestPlaces:
         def closed(*_: object) -> None:
             raise PermissionError(13, "Permission denied", str(run.path / METRICS))
 
-        monkeypatch.setattr("expo_lite.ui.run_tables.read_new_jsonl", closed)
+        monkeypatch.setattr("expo_lite.app.runs.tables.read_new_jsonl", closed)
         with pytest.raises(DataError, match=rf"^mine/{METRICS} cannot be read \(Permission denied\)$"):
             load_metrics(run)
 

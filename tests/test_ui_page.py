@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 from tiny_models import live_units, nf4_policy, save_base, tiny_config
 
-from expo_lite import app
-from expo_lite.comparison import Comparer
-from expo_lite.config import Config
-from expo_lite.config_reader import dump_yaml
-from expo_lite.prompts import Prompts
-from expo_lite.run_dir import RunDir
-from expo_lite.sampler import Sampler
-from expo_lite.tiny import world
-from expo_lite.ui.ways_in import LOGIN, Opening, Options
-from expo_lite.verifier import Verifier
+from expo_lite.app.opening import LOGIN, Opening, Options
+from expo_lite.commands import app
+from expo_lite.config.read import dump_yaml
+from expo_lite.config.settings import Config
+from expo_lite.grading.verifier import Verifier
+from expo_lite.model.prompts import Prompts
+from expo_lite.model.sampler import Sampler
+from expo_lite.problems import tiny_world
+from expo_lite.runs.folder import RunDir
+from expo_lite.studies.before_after import Comparer
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 if os.environ.get("CI"):
@@ -38,7 +38,7 @@ else:
     gradio_client = pytest.importorskip("gradio_client")
 
 CONFIG = tiny_config(rollout__max_new_tokens=16, rollout__max_prompt_tokens=40, threads=1)
-PROBLEM = world.problem((23, 45, 12))
+PROBLEM = tiny_world.problem((23, 45, 12))
 
 
 PASSWORD = "long enough"
@@ -204,7 +204,7 @@ class TestLaunching:
         RunDir.create(tmp_path / "mine", dump_yaml(CONFIG.model_copy(update={"policy": policy}))).close()
         unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": ""}
         ended = subprocess.run(
-            [sys.executable, "-m", "expo_lite.app", "--run", str(tmp_path / "mine")],
+            [sys.executable, "-m", "expo_lite", "app", "--run", str(tmp_path / "mine")],
             capture_output=True, text=True, check=False, env={**os.environ, **unreachable},
         )  # fmt: skip
         (line,) = ended.stderr.splitlines()

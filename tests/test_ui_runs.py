@@ -14,18 +14,14 @@ import pytest
 
 pytest.importorskip("pandas")  # comes with the extra `app`
 
-from expo_lite.config import Config
-from expo_lite.config_reader import dump_yaml, read_config
-from expo_lite.errors import DataError
-from expo_lite.preset_files import preset_path
-from expo_lite.run_dir import EVAL, METRICS, SAMPLES, RunDir
-from expo_lite.ui import run_list, run_tables
-from expo_lite.ui.chart import NO_POINTS, Axes, Line, chart_html, spread, ticks
-from expo_lite.ui.curves import bin_width, curves_html, first_choice, levels_of, panels, show
-from expo_lite.ui.newest import Newest
-from expo_lite.ui.run_board import EXCERPT, LONGEST_TEXT, kind_name, sample_html, samples_html, scores_html
-from expo_lite.ui.run_list import find_run, list_runs, method_of
-from expo_lite.ui.run_tables import (
+from expo_lite.app import run_list
+from expo_lite.app.chart import NO_POINTS, Axes, Line, chart_html, spread, ticks
+from expo_lite.app.newest import Newest
+from expo_lite.app.run_list import find_run, list_runs, method_of
+from expo_lite.app.runs import tables
+from expo_lite.app.runs.board import EXCERPT, LONGEST_TEXT, kind_name, sample_html, samples_html, scores_html
+from expo_lite.app.runs.curves import bin_width, curves_html, first_choice, levels_of, panels, show
+from expo_lite.app.runs.tables import (
     Wanted,
     checked_wanted,
     load_evaluations,
@@ -36,6 +32,11 @@ from expo_lite.ui.run_tables import (
     part_of,
     rows_of,
 )
+from expo_lite.config.presets import preset_path
+from expo_lite.config.read import dump_yaml, read_config
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import DataError
+from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 TINY = read_config(preset_path("tiny"))
@@ -152,7 +153,7 @@ class TestKeeping:
 
     def test_a_file_that_has_not_grown_is_not_parsed_again(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
         first = load_samples(run)
-        monkeypatch.setattr(run_tables, "_samples", lambda *_: pytest.fail("it was parsed again"))
+        monkeypatch.setattr(tables, "_samples", lambda *_: pytest.fail("it was parsed again"))
         for _ in range(3):
             assert load_samples(run) is first
 
@@ -160,9 +161,9 @@ class TestKeeping:
         self, run: RunDir, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made: list[int] = []
-        make = run_tables._samples
+        make = tables._samples
         monkeypatch.setattr(
-            run_tables, "_samples", lambda records, before: made.append(len(records)) or make(records, before)
+            tables, "_samples", lambda records, before: made.append(len(records)) or make(records, before)
         )
         assert len(load_samples(run)) == 5
         run.append(SAMPLES, sample(3, 5, "rollout", "wrong", "new", group="failed"))
@@ -382,11 +383,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     gradio_client = pytest.importorskip("gradio_client")
     import gradio as gr
 
-    from expo_lite.ui import runs_tab
-    from expo_lite.ui.context import AppContext
-    from expo_lite.ui.shell import Shell
-    from expo_lite.ui.ways_in import Opening
-    from expo_lite.ui.worker import ModelWorker
+    from expo_lite.app.context import AppContext
+    from expo_lite.app.opening import Opening
+    from expo_lite.app.runs import tab
+    from expo_lite.app.shell import Shell
+    from expo_lite.app.worker import ModelWorker
 
     root = tmp_path_factory.mktemp("root")
     make_run(root / "runs", "mine")
@@ -394,7 +395,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     worker = ModelWorker(lambda: None)
     with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Runs", id="runs"):
         context = AppContext(worker, Opening(Config(), root / "runs"), {})  # type: ignore[arg-type]
-        runs_tab.build(context, Shell(page, tabs, {"runs"}, gr.State("")))
+        tab.build(context, Shell(page, tabs, {"runs"}, gr.State("")))
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
     yield gradio_client.Client(url, verbose=False)
     page.close()

@@ -20,23 +20,24 @@ from typing import Any
 
 import pytest
 
-from expo_lite.config_reader import dump_yaml, read_config
-from expo_lite.errors import DataError, ExpoLiteError
+from expo_lite.app.chart import Axes, Line, chart_html, per_cent, spread, thinned
+from expo_lite.app.train import live
+from expo_lite.app.train import trainings as training
+from expo_lite.app.train.charts import MOST_ROWS, charts_html, memory_html, numbers_html, phases_html
+from expo_lite.app.train.choice import Prepared, checked_wish, held_by_app, prepare
+from expo_lite.app.train.live import Follower, Story, feed
+from expo_lite.app.train.process import LOCK, command_of, is_training_command
+from expo_lite.app.train.trainings import Asked, Trainings, command_line
+from expo_lite.app.train.view import Standing, duration, feed_html, plan_html, progress_html, sentence
+from expo_lite.app.train.watch import Watch
+from expo_lite.config.presets import preset_path, presets
+from expo_lite.config.read import dump_yaml, read_config
+from expo_lite.core.errors import DataError, ExpoLiteError
 from expo_lite.memory.budget import budgeted_plan
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
 from expo_lite.memory.shapes import find_shape
-from expo_lite.preset_files import preset_path, presets
-from expo_lite.run_dir import _LOCK, EVAL, METRICS, SAMPLES, RunDir
-from expo_lite.run_lock import RunLock
-from expo_lite.ui import live, training
-from expo_lite.ui.chart import Axes, Line, chart_html, per_cent, spread, thinned
-from expo_lite.ui.live import Follower, Story, feed
-from expo_lite.ui.live_charts import MOST_ROWS, charts_html, memory_html, numbers_html, phases_html
-from expo_lite.ui.live_view import Standing, duration, feed_html, plan_html, progress_html, sentence
-from expo_lite.ui.training import Asked, Trainings, command_line
-from expo_lite.ui.training_plan import Prepared, checked_wish, held_by_app, prepare
-from expo_lite.ui.training_process import LOCK, command_of, is_training_command
-from expo_lite.ui.watch import Watch
+from expo_lite.runs.folder import _LOCK, EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.runs.lock import RunLock
 
 HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(1)">'
 TINY = read_config(preset_path("tiny"))
@@ -309,7 +310,7 @@ class TestTrainings:
             ("/usr/bin/python3 -m expo_lite.train --preset tiny", True),
             ("/v/bin/python /v/bin/expo-lite train --preset tiny", True),
             ("vim /home/me/expo-lite/expo_lite/train.py", False),
-            ("python -m expo_lite.plan --run train", False),
+            ("expo-lite plan --run train", False),
         ],
     )
     def test_what_a_training_looks_like(self, command: str, is_one: bool) -> None:

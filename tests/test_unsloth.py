@@ -17,12 +17,12 @@ import pytest
 import torch
 from backend_numbers import KINDS
 
-from expo_lite import unsloth_backend
-from expo_lite.checkpoint import save_adapter
-from expo_lite.config import PolicyConfig
-from expo_lite.errors import ConfigError
-from expo_lite.policy import load_policy
-from expo_lite.unsloth_backend import import_early, import_unsloth
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.errors import ConfigError
+from expo_lite.model import unsloth
+from expo_lite.model.adapter_weights import save_adapter
+from expo_lite.model.policy import load_policy
+from expo_lite.model.unsloth import import_early, import_unsloth
 
 TESTS = Path(__file__).parent
 installed = pytest.mark.skipif(
@@ -76,7 +76,7 @@ class TestImport:
         self, stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         environment = {"UNSLOTH_RETURN_HIDDEN_STATES": "1"}
-        monkeypatch.setattr(unsloth_backend.os, "environ", environment)
+        monkeypatch.setattr(unsloth.os, "environ", environment)
         stand_in("import os\nseen = dict(os.environ)")
         assert import_unsloth().seen == {"UNSLOTH_RETURN_HIDDEN_STATES": "0", "UNSLOTH_DISABLE_STATISTICS": "1"}
 

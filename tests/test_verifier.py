@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite import verifier as verifier_module
-from expo_lite.types import Verdict
-from expo_lite.verdicts import settle
-from expo_lite.verifier import Verifier, reward, verdict
+from expo_lite.core.records import Verdict
+from expo_lite.grading import verifier as verifier_module
+from expo_lite.grading.equivalence import settle
+from expo_lite.grading.verifier import Verifier, reward, verdict
 
 FREEZES = r"9^{9^{9}}"
 ROOTS = (r"2\sqrt{3}", r"\sqrt{12}")  # equal, but only math-verify knows

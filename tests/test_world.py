@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from tiny_models import tiny_base
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from expo_lite.tiny import world
-from expo_lite.tiny.tokenizer import PHRASES, build_tokenizer
+from expo_lite.problems import tiny_world
+from scripts.tiny_base.tokenizer import PHRASES, build_tokenizer
 
-OPERANDS = st.lists(st.integers(world.SMALLEST, world.LARGEST), min_size=2, max_size=6).map(tuple)
+OPERANDS = st.lists(st.integers(tiny_world.SMALLEST, tiny_world.LARGEST), min_size=2, max_size=6).map(tuple)
 NUMBERS = (23, 45, 12, 67)
-SPLITS: tuple[world.Split, ...] = ("train", "validation", "test")
+SPLITS: tuple[tiny_world.Split, ...] = ("train", "validation", "test")
 
 
 def operands_of(id: str) -> tuple[int, ...]:
     return tuple(map(int, id.removeprefix("tiny/").split("+")))
 
 
-@pytest.mark.parametrize("level", world.LEVELS)
+@pytest.mark.parametrize("level", tiny_world.LEVELS)
 def test_splits_are_disjoint_up_to_the_order_of_operands(level: int) -> None:
-    sums = {s: {tuple(sorted(operands_of(p.id))) for p in world.problems(s, level, 300)} for s in SPLITS}
+    sums = {s: {tuple(sorted(operands_of(p.id))) for p in tiny_world.problems(s, level, 300)} for s in SPLITS}
     assert not sums["train"] & sums["validation"]
     assert not sums["train"] & sums["test"]
     assert not sums["validation"] & sums["test"]
@@ -36,21 +36,21 @@ def test_splits_are_disjoint_up_to_the_order_of_operands(level: int) -> None:
 @settings(max_examples=30)
 @given(OPERANDS)
 def test_permutations_share_a_split(operands: tuple[int, ...]) -> None:
-    assert {world.split_of(p) for p in permutations(operands)} == {world.split_of(operands)}
+    assert {tiny_world.split_of(p) for p in permutations(operands)} == {tiny_world.split_of(operands)}
 
 
 def test_split_shares() -> None:
     """80 / 10 / 10 %, over 5000 random sums."""
     rng = random.Random(0)
-    splits = [world.split_of(tuple(rng.randint(10, 99) for _ in range(4))) for _ in range(5000)]
+    splits = [tiny_world.split_of(tuple(rng.randint(10, 99) for _ in range(4))) for _ in range(5000)]
     assert [splits.count(s) / 5000 for s in SPLITS] == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
 
 
-@pytest.mark.parametrize("level", world.LEVELS)
+@pytest.mark.parametrize("level", tiny_world.LEVELS)
 def test_problems_are_different_right_and_repeatable(level: int) -> None:
-    problems = world.problems("train", level, 50)
-    assert problems == world.problems("train", level, 50)
-    assert problems != world.problems("train", level, 50, seed=1)
+    problems = tiny_world.problems("train", level, 50)
+    assert problems == tiny_world.problems("train", level, 50)
+    assert problems != tiny_world.problems("train", level, 50, seed=1)
     assert len({p.question for p in problems}) == 50
     for p in problems:
         numbers = [int(n) for n in re.findall(r"\d+", p.question)]
@@ -62,19 +62,19 @@ def test_problems_are_different_right_and_repeatable(level: int) -> None:
 @given(OPERANDS, st.randoms(use_true_random=False))
 def test_complete_derivations_pass(operands: tuple[int, ...], rng: random.Random) -> None:
     """Both styles, and those that also betray the hint (which is another filter's duty)."""
-    question = world.problem(operands).question
-    assert world.every_step_right(question, world.own_solution(operands))
-    assert world.every_step_right(question, world.expert_solution(operands))
-    assert world.every_step_right(question, world.leaking_explanation(operands, rng))
+    question = tiny_world.problem(operands).question
+    assert tiny_world.every_step_right(question, tiny_world.own_solution(operands))
+    assert tiny_world.every_step_right(question, tiny_world.expert_solution(operands))
+    assert tiny_world.every_step_right(question, tiny_world.leaking_explanation(operands, rng))
 
 
 @settings(max_examples=50)
 @given(OPERANDS, st.randoms(use_true_random=False))
 def test_skipped_and_careless_steps_fail(operands: tuple[int, ...], rng: random.Random) -> None:
-    question = world.problem(operands).question
-    assert not world.every_step_right(question, world.skipping_explanation(operands, rng))
+    question = tiny_world.problem(operands).question
+    assert not tiny_world.every_step_right(question, tiny_world.skipping_explanation(operands, rng))
     if len(operands) > 3:  # shorter sums are never careless
-        assert not world.every_step_right(question, world.careless_solution(operands, rng))
+        assert not tiny_world.every_step_right(question, tiny_world.careless_solution(operands, rng))
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_skipped_and_careless_steps_fail(operands: tuple[int, ...], rng: random.
     ],
 )
 def test_broken_derivations_fail(text: str) -> None:
-    assert not world.every_step_right("What is 23+45+12+67?", text)
+    assert not tiny_world.every_step_right("What is 23+45+12+67?", text)
 
 
 def test_careless_work_is_wrong_and_skipping_arrives_at_the_told_answer() -> None:
     rng = random.Random(0)
     for _ in range(20):
-        assert f"{{{sum(NUMBERS)}}}" not in world.careless_solution(NUMBERS, rng)
-        assert f"{{{sum(NUMBERS)}}}" in world.skipping_explanation(NUMBERS, rng)
+        assert f"{{{sum(NUMBERS)}}}" not in tiny_world.careless_solution(NUMBERS, rng)
+        assert f"{{{sum(NUMBERS)}}}" in tiny_world.skipping_explanation(NUMBERS, rng)
 
 
 @pytest.fixture(scope="module")
@@ -111,15 +111,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
 
 
 def texts() -> list[str]:
-    rng, problem = random.Random(0), world.problem(NUMBERS)
+    rng, problem = random.Random(0), tiny_world.problem(NUMBERS)
     return [
         problem.question,
         f"{problem.question} The correct answer is {problem.answer}. Explain why.",
-        world.own_solution(NUMBERS),
-        world.expert_solution(NUMBERS),
-        world.careless_solution(NUMBERS, rng),
-        world.skipping_explanation(NUMBERS, rng),
-        *{world.leaking_explanation(NUMBERS, rng) for _ in range(30)},
+        tiny_world.own_solution(NUMBERS),
+        tiny_world.expert_solution(NUMBERS),
+        tiny_world.careless_solution(NUMBERS, rng),
+        tiny_world.skipping_explanation(NUMBERS, rng),
+        *{tiny_world.leaking_explanation(NUMBERS, rng) for _ in range(30)},
         "<|user|>What is 1+2?<|assistant|>1+2=3\n<|end|>",
     ]
 
@@ -148,7 +148,7 @@ def test_special_tokens_and_chat_template_survive(loaded: PreTrainedTokenizerBas
 
 
 def test_steps_are_told_only_of_the_worlds_own_questions() -> None:
-    right, wrong = world.own_solution(NUMBERS), world.own_solution(NUMBERS[:2])
-    question = world.problem(NUMBERS).question
-    assert (world.steps_right(question, right), world.steps_right(question, wrong)) == (True, False)
-    assert world.steps_right("Tom has 23, 45, 12 and 67 pears. How many?", right) is None
+    right, wrong = tiny_world.own_solution(NUMBERS), tiny_world.own_solution(NUMBERS[:2])
+    question = tiny_world.problem(NUMBERS).question
+    assert (tiny_world.steps_right(question, right), tiny_world.steps_right(question, wrong)) == (True, False)
+    assert tiny_world.steps_right("Tom has 23, 45, 12 and 67 pears. How many?", right) is None

@@ -18,20 +18,20 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from expo_lite.config import Config, PolicyConfig
-from expo_lite.explain import Explainer
-from expo_lite.judging import Judge
+from expo_lite.config.settings import Config, PolicyConfig
+from expo_lite.core.progress import OnProgress, silent
+from expo_lite.core.records import Completion
+from expo_lite.grading.judge import Judge
+from expo_lite.grading.verifier import Verifier
 from expo_lite.memory.live import LiveUnits
-from expo_lite.policy import Policy, add_adapter, load_policy
-from expo_lite.progress import OnProgress, silent
-from expo_lite.prompts import Prompts
-from expo_lite.ranks import ALONE
-from expo_lite.sampler import SampleRequest
-from expo_lite.tiny.tokenizer import build_tokenizer
-from expo_lite.trainer import Trainer
-from expo_lite.types import Completion
-from expo_lite.updater import Updater
-from expo_lite.verifier import Verifier
+from expo_lite.model.policy import Policy, add_adapter, load_policy
+from expo_lite.model.prompts import Prompts
+from expo_lite.model.ranks import ALONE
+from expo_lite.model.sampler import SampleRequest
+from expo_lite.training.explainer import Explainer
+from expo_lite.training.step import Trainer
+from expo_lite.training.updater import Updater
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 CUT = " (cut)"
 """At the end of a scripted text: this completion did not end by itself."""

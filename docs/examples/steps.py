@@ -1,7 +1,7 @@
 """A stricter judge of the tiny world's sums: a right answer with a wrong step on the way is worth half."""
 
-from expo_lite.answers import boxed_answer
-from expo_lite.tiny.world import steps_right
+from expo_lite.grading.answer_text import boxed_answer
+from expo_lite.problems.tiny_world import steps_right
 
 
 def reward(completions, question, answer, **columns):

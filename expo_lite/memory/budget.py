@@ -6,17 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
-from expo_lite.config import Config
-from expo_lite.errors import ConfigError
-from expo_lite.memory.plan import (
-    DENSE_LIMIT_BYTES,
-    GIB,
-    USABLE_SHARE,
-    MemoryPlan,
-    Units,
-    Workload,
-    plan_memory,
-)
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError
+from expo_lite.memory.plan import DENSE_LIMIT_BYTES, GIB, USABLE_SHARE, MemoryPlan, Units, Workload, plan_memory
 from expo_lite.memory.shapes import ModelShape
 
 CHUNKS = (256, 64)  # tokens of logits at once; smaller only where 256 do not fit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from expo_lite.config import Config
+from expo_lite.config.settings import Config
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.cards import repeats_kv
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from expo_lite.config import Config
-from expo_lite.errors import ConfigError
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError
 
 FLASH_FROM = (8, 0)
 """Compute capability from which torch's flash attention runs, in 16 bit; below it none takes grouped queries."""

@@ -3,7 +3,7 @@
 One more token of all rollouts takes the longer of two: the card reads all weights and the KV cache, and meanwhile the
 host launches every layer's operators one by one. Which share of its peaks a card reaches, and how long a launch takes,
 is assumed here from others' measurements (`tests/test_forecast_anchors.py` holds the result against public ones). The
-dry pass of a real run (expo_lite.rehearsal) measures both paces instead.
+dry pass of a real run (expo_lite.training.dry_pass) measures both paces instead.
 """
 
 from __future__ import annotations

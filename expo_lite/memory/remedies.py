@@ -7,8 +7,8 @@ from itertools import combinations
 from math import ceil
 from typing import Any
 
-from expo_lite.config import Config
-from expo_lite.errors import MemoryBudgetError
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
 from expo_lite.memory.plan import GIB, USABLE_SHARE
 from expo_lite.memory.shapes import KNOWN

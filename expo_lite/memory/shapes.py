@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expo_lite.errors import ConfigError
-from expo_lite.model_files import model_source
+from expo_lite.config.model_files import model_source
+from expo_lite.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from expo_lite.answers import MAX_LENGTH, boxed_answer, gold_answer
-from expo_lite.errors import DataError
-from expo_lite.types import Problem
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
+from expo_lite.grading.answer_text import MAX_LENGTH, boxed_answer, gold_answer
 
 USUAL_COLUMNS = {
     "question": ("question", "problem", "prompt"),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from expo_lite.errors import DataError
+from expo_lite.core.errors import DataError
 from expo_lite.problems.columns import Row
 
 _EXAMPLE = '{"question": "1+1?", "answer": "2"}'

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from expo_lite.errors import ConfigError, DataError
+from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.problems.columns import Row
 
 PREFIX = "reasoning-gym:"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
 from expo_lite.problems.load import Part, load_problems, read_test_source
-from expo_lite.types import Problem
 
 
 def load_test(config: DataConfig, trained: DataConfig | None = None) -> Part:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from expo_lite.errors import DataError
+from expo_lite.core.errors import DataError
 from expo_lite.problems.columns import Row
 
 Loader = Callable[..., Iterable[Mapping[str, Any]]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from expo_lite.config import DataConfig
+from expo_lite.config.settings import DataConfig
+from expo_lite.problems import tiny_world
 from expo_lite.problems.gym import PREFIX
 from expo_lite.problems.hub import KNOWN_SETS, HubSet
-from expo_lite.tiny import world
 
 
 def held_out_counts(config: DataConfig) -> tuple[int, int]:
@@ -18,7 +18,7 @@ def held_out_counts(config: DataConfig) -> tuple[int, int]:
     """
     drawn = [inf for weight in config.levels.values() if weight > 0]
     if config.source == "tiny":
-        return len(world.LEVELS) * config.validation_problems, len(world.LEVELS) * config.test_problems
+        return len(tiny_world.LEVELS) * config.validation_problems, len(tiny_world.LEVELS) * config.test_problems
     known = HubSet() if config.source.startswith(PREFIX) else KNOWN_SETS.get(config.source, HubSet())
     training = known.sizes or drawn
     eighths = [size / 8 for size in training]  # as split_by_hash holds out

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
+from expo_lite.problems import tiny_world
 from expo_lite.problems.columns import problems_of
 from expo_lite.problems.gym import PREFIX, Generate, read_gym
 from expo_lite.problems.hub import Loader
 from expo_lite.problems.sources import Source, find_source
 from expo_lite.problems.splits import ProblemSet, by_level, drawn_levels, split_by_hash
-from expo_lite.tiny import world
-from expo_lite.types import Problem
 
 TINY_TRAIN_PROBLEMS = 2000  # per level; more than a run of a few hundred steps draws
 
@@ -43,9 +43,11 @@ def load_problems(
 
 def _tiny(config: DataConfig) -> ProblemSet:
     return ProblemSet(
-        train=[p for level in world.LEVELS for p in world.problems("train", level, TINY_TRAIN_PROBLEMS)],
-        validation=[p for n in world.LEVELS for p in world.problems("validation", n, config.validation_problems)],
-        test=[p for level in world.LEVELS for p in world.problems("test", level, config.test_problems)],
+        train=[p for level in tiny_world.LEVELS for p in tiny_world.problems("train", level, TINY_TRAIN_PROBLEMS)],
+        validation=[
+            p for n in tiny_world.LEVELS for p in tiny_world.problems("validation", n, config.validation_problems)
+        ],
+        test=[p for level in tiny_world.LEVELS for p in tiny_world.problems("test", level, config.test_problems)],
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
-from expo_lite.hub_access import HUB_ID
+from expo_lite.config.hub import HUB_ID
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
 from expo_lite.problems.columns import Row
 from expo_lite.problems.files import KINDS, READERS, read_file
 from expo_lite.problems.hub import KNOWN_SETS, HubSet, Loader, read_hub

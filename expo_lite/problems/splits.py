@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from expo_lite.config import DataConfig
-from expo_lite.errors import DataError
-from expo_lite.types import Problem
+from expo_lite.config.settings import DataConfig
+from expo_lite.core.errors import DataError
+from expo_lite.core.records import Problem
 
 
 @dataclass(frozen=True)

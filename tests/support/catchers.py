@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from tiny_models import live_units, tiny_config, tiny_trainer
 
-from expo_lite.batching import collate
-from expo_lite.config import PolicyConfig
-from expo_lite.policy import Policy, load_policy
-from expo_lite.sampler import Sampler, SampleRequest
-from expo_lite.types import TrainingSequence
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.records import TrainingSequence
+from expo_lite.model.policy import Policy, load_policy
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.training.micro_batches import collate
 from support.card_tensors import card
 from support.dispatch import Operators, Read, attention_as_one_operator
 from support.fake_card import fake_card, moved

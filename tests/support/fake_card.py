@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from expo_lite.policy import Policy
+from expo_lite.model.policy import Policy
 
 CUDA, META = 1, 14  # c10/core/DeviceType.h: the numbers of two device types, as in torch 2.13
 CARD = torch.device("cuda", 0)

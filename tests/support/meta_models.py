@@ -18,10 +18,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from expo_lite.attention import decode_grouped
-from expo_lite.config import PolicyConfig
-from expo_lite.policy import Policy, add_adapter
-from expo_lite.tiny.tokenizer import build_tokenizer
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.model.grouped_attention import decode_grouped
+from expo_lite.model.policy import Policy, add_adapter
+from scripts.tiny_base.tokenizer import build_tokenizer
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 32,

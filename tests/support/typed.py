@@ -35,9 +35,9 @@ def run_short_of_memory() -> None:
     """In the next step memory runs out in the midst of its first decoding, and of its first update."""
     import sitecustomize
 
-    from expo_lite.sampler import Sampler
-    from expo_lite.trainer import Trainer
-    from expo_lite.updater import Updater
+    from expo_lite.model.sampler import Sampler
+    from expo_lite.training.step import Trainer
+    from expo_lite.training.updater import Updater
 
     driver, plain_step = sitecustomize.driver, Trainer.step
 
@@ -68,8 +68,8 @@ def compared(argv: list[str]) -> int:
     """Open the app and press Compare; 0 where base and trained model have answered and explained."""
     from gradio_client import Client
 
-    from expo_lite.app import _launched, prepare
-    from expo_lite.ui.ways_in import read_options
+    from expo_lite.app.opening import read_options
+    from expo_lite.commands.app import _launched, prepare
 
     options = read_options(argv)
     asked = {"question": "How many are 7?", "answer": "3", "model": next(iter(options.opening.adapters()))}

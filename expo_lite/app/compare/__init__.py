@@ -1,0 +1,1 @@
+"""The Compare tab: a question in; three columns, written live, out."""

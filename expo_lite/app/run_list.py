@@ -1,0 +1,116 @@
+"""The runs below the app's root, as every tab finds them. Visitors give names, never paths; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from expo_lite.app.newest import Newest
+from expo_lite.app.places import lies_in
+from expo_lite.config import methods
+from expo_lite.config.read import read_config
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import DataError, ExpoLiteError
+from expo_lite.runs.folder import RunDir
+
+MOST_KEPT = 512
+"""Configurations that are kept in memory."""
+_configs: Newest[tuple[tuple[int, int], Config | None]] = Newest(MOST_KEPT)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of training: its name, and what its explanations are called."""
+
+    name: str
+    explanations: str
+
+
+_NAMES = {"expo": "ExPO", "expert": "GRPO with expert solutions"}  # what visitors see; for the others the paper's
+_EXPLANATIONS = {"self": "self-explanation", "expert": "expert's solution", "none": "explanation"}
+
+
+def method_of(config: Config) -> Method:
+    """The method of a run. The one place where a tab reads it from the configuration."""
+    name = methods.method_of(config)
+    return Method(_NAMES.get(name, methods.METHODS[name].title), _EXPLANATIONS[config.explanation.source])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, with what it says of itself."""
+
+    name: str
+    folder: RunDir
+    config: Config
+    state: str
+    step: int
+    heartbeat: float
+
+    @property
+    def adapter(self) -> Path | None:
+        """Its adapter (the best so far), if there is one yet."""
+        return self.folder.adapter if self.folder.adapter.is_dir() else None
+
+
+def list_runs(root: Path) -> list[Run]:
+    """The readable runs directly below `root`, newest first."""
+    found = [run for name in _names(root) if (run := _read(root, name)) is not None]
+    return sorted(found, key=lambda run: run.heartbeat, reverse=True)
+
+
+def find_run(root: Path, name: str) -> Run:
+    """The run of that name. Raises DataError for anything that is not the name of a run directly below `root`."""
+    run = _read(root, name) if name in _names(root) else None
+    if run is None:
+        raise DataError(f"There is no run {str(name)[:80]!r}.")
+    return run
+
+
+def own_models(root: Path) -> list[str]:
+    """Models that the runs name: Hub ids, and folders of this machine, which only they may name."""
+    return sorted({run.config.policy.model for run in list_runs(root)})
+
+
+def _names(root: Path) -> list[str]:
+    return [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
+
+
+def _read(root: Path, name: str) -> Run | None:
+    """None where the folder holds no run, one that another version wrote, or one whose files lie elsewhere."""
+    if not lies_in(root, name):
+        return None
+    folder = RunDir(root / name)
+    try:
+        config = _config(folder.config)
+        if config is None:
+            return None
+        status = folder.read_status()
+        return Run(
+            name,
+            folder,
+            config,
+            str(status.get("state", "new")),
+            int(status.get("step", 0)),
+            float(status.get("heartbeat") or folder.config.stat().st_mtime),
+        )
+    except (ExpoLiteError, OSError, ValueError, TypeError):
+        return None
+
+
+def _config(path: Path) -> Config | None:
+    """The configuration, read anew only when its file has changed; None where this version cannot read it."""
+    found = path.stat()
+    stamp = (found.st_mtime_ns, found.st_size)
+
+    def renew(kept: tuple[tuple[int, int], Config | None] | None) -> tuple[tuple[int, int], Config | None]:
+        return kept if kept is not None and kept[0] == stamp else (stamp, _readable(path))
+
+    return _configs.renewed(path.absolute(), renew)[1]
+
+
+def _readable(path: Path) -> Config | None:
+    try:
+        return read_config(path)
+    except (ExpoLiteError, OSError, ValueError, TypeError):
+        return None

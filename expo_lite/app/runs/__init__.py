@@ -1,0 +1,1 @@
+"""The Runs tab: run folders in; curves, scores and samples out."""

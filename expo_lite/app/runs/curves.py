@@ -1,0 +1,206 @@
+"""Learning curves of several runs: the same axes, one panel a quantity, one style a run in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import pandas as pd
+
+from expo_lite.app.chart import Axes, Line, chart_html, ticks
+from expo_lite.app.run_list import Run, method_of
+from expo_lite.app.runs.tables import load_evaluations, load_metrics, rows_of
+from expo_lite.app.text import harmless
+from expo_lite.grading.intervals import Estimate
+
+LETTERS = "ABCDEF"
+"""What stands at the ends of the runs' lines; style.css has as many colours and dashes."""
+MOST_RUNS = len(LETTERS)
+POINTS = 60
+"""A line has at most so many; of a longer run, each is the mean of some steps."""
+NUMBERS_SHOWN = 400
+SCORE_NOTE = "validation pass@1, 95 % interval shaded"
+BY_STEP = {
+    "reward_mean": ("Reward", "right attempts, of problems trained on", 1.0),
+    "failed_groups": ("Failed problems", "of each step: all attempts wrong", None),
+    "rescued_groups": ("Rescued problems", "of each step: learned from an explanation", None),
+}
+"""A column of metrics.jsonl: title, note and top of its chart. One that no run has is left out."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run with its tables; `style` is its place among those that were picked."""
+
+    run: Run
+    style: int
+    metrics: pd.DataFrame
+    scores: pd.DataFrame
+
+    @property
+    def letter(self) -> str:
+        """What stands for it in every chart and table."""
+        return LETTERS[self.style]
+
+    @property
+    def validation(self) -> list[dict[str, Any]]:
+        """Validation scores by step, the base's at step 0 included."""
+        scores = [row for row in rows_of(self.scores) if row["name"] in ("base_validation", "validation")]
+        return sorted(scores, key=lambda row: row["step"])
+
+    @property
+    def last_step(self) -> int:
+        """The last step of which anything is known."""
+        return int(max([0, *self.metrics["step"], *self.scores["step"]]))
+
+
+def show(runs: Sequence[Run]) -> list[Shown]:
+    """The first `MOST_RUNS` with their tables. Raises DataError where a file is damaged."""
+    chosen = runs[:MOST_RUNS]
+    return [
+        Shown(run, style, load_metrics(run.folder), load_evaluations(run.folder)) for style, run in enumerate(chosen)
+    ]
+
+
+def first_choice(runs: Sequence[Run]) -> list[Run]:
+    """What to show before anyone has picked: the newest run, and of the same model and data one of each method."""
+    if not runs:
+        return []
+    newest = runs[0].config
+    alike = [
+        r for r in runs if r.config.policy.model == newest.policy.model and r.config.data.source == newest.data.source
+    ]
+    by_method = {method_of(run.config).name: run for run in reversed(alike)}
+    return [run for run in alike if run in by_method.values()]
+
+
+def levels_of(shown: Sequence[Shown]) -> list[int]:
+    """Levels that any of the runs was validated on."""
+    return sorted({row["level"] for one in shown for row in one.validation})
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of all runs."""
+
+    title: str
+    note: str
+    lines: Sequence[Line]
+    axes: Axes
+
+
+def panels(shown: Sequence[Shown], levels: Sequence[int]) -> list[Panel]:
+    """Validation pass@1 of each level, then reward, failed and rescued problems, where a run records them."""
+    last = max([1, *(one.last_step for one in shown)])
+    shares = Axes(last, 100.0, (0, 50, 100), lambda share: f"{number(share)} %")
+    by_level = [Panel(f"Level {n}", SCORE_NOTE, [_score_line(one, n) for one in shown], shares) for n in levels]
+    width = bin_width(last)
+    by_step = [_step_panel(shown, name, last, width) for name in BY_STEP]
+    have_begun = any(len(one.metrics) for one in shown)
+    return by_level + [panel for panel in by_step if not have_begun or any(line.points for line in panel.lines)]
+
+
+def _step_panel(shown: Sequence[Shown], name: str, last: int, width: int) -> Panel:
+    title, note, top = BY_STEP[name]
+    lines = [_step_line(one, name, width) for one in shown]
+    highest = max((value for line in lines for _, value in line.points), default=1.0)
+    marks = ticks(top or max(highest, 1e-9))
+    averaged = f"; mean of {width} steps" if width > 1 else ""
+    return Panel(title, note + averaged, lines, Axes(last, marks[-1], marks, number))
+
+
+def number(value: float) -> str:
+    """A value with three digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def bin_width(last_step: int) -> int:
+    """How many steps are averaged into one point."""
+    return max(1, ceil(last_step / POINTS))
+
+
+def _score_line(one: Shown, level: int) -> Line:
+    rows = [row for row in one.validation if row["level"] == level]
+    points = [(row["step"], 100 * row["pass_at_1"]) for row in rows]
+    intervals = [(row["step"], 100 * row["pass_at_1_low"], 100 * row["pass_at_1_high"]) for row in rows]
+    return _line(one, points, True, intervals)
+
+
+def _step_line(one: Shown, name: str, width: int) -> Line:
+    bins: dict[int, list[tuple[int, float]]] = {}
+    for row in rows_of(one.metrics):
+        if row.get(name) is not None:
+            bins.setdefault((row["step"] - 1) // width, []).append((row["step"], row[name]))
+    means = [[sum(values) / len(values) for values in zip(*of_bin, strict=True)] for of_bin in bins.values()]
+    return _line(one, [(step, value) for step, value in means])
+
+
+def _line(
+    one: Shown,
+    points: Sequence[tuple[float, float]],
+    dots: bool = False,
+    intervals: Sequence[tuple[float, float, float]] = (),
+) -> Line:
+    return Line(one.letter, f"r{one.style}", points, dots, intervals, f"{one.letter} {one.run.name}")
+
+
+def curves_html(shown: Sequence[Shown], levels: Sequence[int]) -> str:
+    """The legend, the panels, and the same numbers as a table."""
+    if not shown:
+        return ""
+    charts = "".join(chart_html(p.title, p.note, p.lines, p.axes, "h4", read=True) for p in panels(shown, levels))
+    return (
+        f'<div class="curves"><h3>Learning curves</h3>{_legend(shown)}<div class="panels">{charts}</div>'
+        f"{_numbers(shown, levels)}</div>"
+    )
+
+
+def _legend(shown: Sequence[Shown]) -> str:
+    """One entry a run; pointing at it, or reaching it by the Tab key, dims the others in every panel."""
+    entries = "".join(
+        f'<li><button type="button" class="key r{one.style}"><svg viewBox="0 0 44 12" aria-hidden="true">'
+        f'<line class="r{one.style}" x1="2" x2="42" y1="6" y2="6"/></svg>'
+        f'<b>{one.letter}</b> <span class="name">{harmless(one.run.name)}</span>'
+        f'<span class="what">{harmless(about(one.run))}</span></button></li>'
+        for one in shown
+    )
+    return f'<ul class="keys" aria-label="Runs shown">{entries}</ul>'
+
+
+def about(run: Run) -> str:
+    """A run in a few words."""
+    config = run.config
+    return f"{method_of(config).name} · {config.policy.model} · step {run.step} of {config.steps} · {run.state}"
+
+
+def _numbers(shown: Sequence[Shown], levels: Sequence[int]) -> str:
+    head = "".join(f'<th scope="col">Level {level}</th>' for level in levels)
+    body = "".join(
+        f'<tr><th scope="row">{one.letter} {harmless(one.run.name)}</th><td>{step}</td>'
+        + "".join(f"<td>{estimate(scores.get(level), 'pass_at_1')}</td>" for level in levels)
+        + "</tr>"
+        for one in shown
+        for step, scores in list(_by_step(one).items())[-NUMBERS_SHOWN // len(shown) :]
+    )
+    return (
+        "<details><summary>These curves as numbers</summary>"
+        '<div class="wide" tabindex="0" role="region" aria-label="Validation scores">'
+        "<table><caption>Validation pass@1 in per cent, with 95 % intervals over problems</caption>"
+        f'<thead><tr><th scope="col">Run</th><th scope="col">Step</th>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div></details>"
+    )
+
+
+def _by_step(one: Shown) -> dict[int, dict[int, dict[str, Any]]]:
+    """Validation scores by step and level."""
+    found: dict[int, dict[int, dict[str, Any]]] = {}
+    for row in one.validation:
+        found.setdefault(row["step"], {})[row["level"]] = row
+    return found
+
+
+def estimate(row: Mapping[str, Any] | None, name: str) -> str:
+    """A share and its interval in per cent, as tables and the terminal show it; empty without a row."""
+    return "" if row is None else str(Estimate(*(row[name + end] for end in ("", "_low", "_high"))))

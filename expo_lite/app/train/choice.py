@@ -1,0 +1,88 @@
+"""What a choice of preset, method and seed would do: its settings, its memory, and whether it can run here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from expo_lite.app.limits import checked_seed
+from expo_lite.app.train.trainings import Asked
+from expo_lite.config.methods import METHODS
+from expo_lite.config.presets import preset_summary, presets
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError, DataError, MemoryBudgetError
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
+from expo_lite.memory.cap import CPU_BUDGET_GIB, plan_here
+from expo_lite.memory.plan import CONTEXT_BYTES, GIB
+from expo_lite.memory.remedies import require_fit
+from expo_lite.memory.shapes import find_shape
+from expo_lite.model.policy import resolve_device
+
+METHOD_CHOICES = [
+    ("ExPO: its own explanations", "expo"),
+    ("Expert: given solutions", "expert"),
+    ("GRPO: its attempts alone", "grpo"),
+]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A wish with its settings, its plan under `budget` GiB, and why it cannot run here (empty if it can).
+
+    `card` is the GPU's memory in GiB; None where it would be trained on the CPU, or cannot run here.
+    """
+
+    asked: Asked
+    summary: str
+    config: Config
+    planned: BudgetedPlan
+    budget: float
+    refusal: str
+    card: float | None = None
+
+
+def checked_wish(preset: object, method: object, seed: object) -> Asked:
+    """What a visitor handed in. Raises DataError with a sentence."""
+    if preset not in presets():
+        raise DataError(f"There is no preset {str(preset)[:80]!r}.")
+    if method not in METHODS:
+        raise DataError(f"There is no method {str(method)[:80]!r}.")
+    return Asked(str(preset), str(method), checked_seed(seed))
+
+
+@lru_cache(maxsize=64)
+def prepare(asked: Asked) -> Prepared:
+    """Plan a run; nothing is loaded. Raises ConfigError if the preset cannot be read."""
+    config = read_request(asked.arguments(Path("planned"))).config
+    refusal, card = "", None
+    try:
+        planned, budget = plan_here(config, device := resolve_device(config.policy.device))
+        require_fit(config, planned, budget)
+        if device.type == "cuda":
+            card = torch.cuda.get_device_properties(device).total_memory / GIB
+    except (ConfigError, MemoryBudgetError) as error:
+        budget = config.memory.budget_gib or CPU_BUDGET_GIB
+        planned = budgeted_plan(config, find_shape(config.policy.model), budget, config.policy.device != "cpu")
+        refusal = _why_not(asked, config, error)
+    return Prepared(asked, preset_summary(asked.preset), config, planned, budget, refusal, card)
+
+
+def held_by_app() -> float:
+    """GiB of the GPU that this process itself keeps, for the model that Compare shows; 0 where that is on the CPU."""
+    reserved = torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0
+    return (reserved + CONTEXT_BYTES) / GIB if reserved else 0.0  # only looking at a GPU makes no context
+
+
+def _why_not(asked: Asked, config: Config, error: Exception) -> str:
+    try:
+        resolve_device(config.policy.device)
+    except ConfigError:
+        return (
+            f"The preset {asked.preset} needs an NVIDIA GPU, and there is none here. Choose tiny, which trains on any "
+            "processor, or copy the command to a machine that has one."
+        )
+    return str(error)

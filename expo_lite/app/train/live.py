@@ -1,0 +1,216 @@
+"""What a run has recorded so far, read while it is being written, and its curves. Imports neither torch nor gradio.
+
+Files are read from where the last look ended: a look at a long run costs no more than its newest step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
+
+PHASES = ("generate", "verify", "explain", "train")
+WINDOW = 5
+"""Steps that a live curve is averaged over: one step holds too few problems of a level."""
+KEPT_STEPS = 30
+"""Newest steps whose prompts are kept for the feed."""
+SHOWN_RESCUES = 3
+SECONDS_TO_READ = 6.0
+"""The feed stays as it is for about so long."""
+
+Points = list[tuple[float, float]]
+
+
+@dataclass
+class Prompt:
+    """One problem of one step: a wrong attempt, and the explanations of its answer."""
+
+    question: str
+    answer: str
+    level: int
+    group: str = ""
+    attempt: str = ""
+    explanations: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def rescuer(self) -> str | None:
+        """The explanation that was trained on."""
+        return next((str(e["text"]) for e in self.explanations if e.get("trained")), None)
+
+    @property
+    def rejected(self) -> list[tuple[str, str]]:
+        """Reason and text of each explanation that was turned down."""
+        return [(str(e["rejected"]), str(e["text"])) for e in self.explanations if e.get("rejected")]
+
+
+@dataclass
+class Story:
+    """A run's records. `passed` holds, by level and step, the sum of problems' pass rates, and their number."""
+
+    metrics: list[Mapping[str, Any]] = field(default_factory=list)
+    scores: list[Mapping[str, Any]] = field(default_factory=list)
+    passed: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
+    prompts: dict[int, dict[str, Prompt]] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """The last complete step."""
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+
+class Follower:
+    """Reads a run's growing files; `look` gives the story so far. For one thread at a time."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._begin()
+
+    def _begin(self) -> None:
+        self.story = Story()
+        self._tails = {name: _Tail(self._run.path / name) for name in (METRICS, SAMPLES, EVAL)}
+
+    def look(self) -> Story:
+        """Read what is new; from the start where a resumed run has dropped its last records."""
+        if any(tail.was_rewritten() for tail in self._tails.values()):
+            self._begin()
+        self.story.metrics += self._tails[METRICS].new()
+        self.story.scores += self._tails[EVAL].new()
+        for record in self._tails[SAMPLES].new():
+            with suppress(KeyError, TypeError, ValueError):  # another version's record
+                _add_sample(self.story, record)
+        return self.story
+
+
+class _Tail:
+    """The records that have been added to a file since the last call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.read_bytes = 0
+        self.inode: int | None = None
+
+    def was_rewritten(self) -> bool:
+        if not self.path.is_file():
+            return self.read_bytes > 0
+        found = self.path.stat()
+        return self.inode is not None and (found.st_ino != self.inode or found.st_size < self.read_bytes)
+
+    def new(self) -> Iterator[Mapping[str, Any]]:
+        if not self.path.is_file():
+            return
+        with open(self.path, "rb") as file:
+            self.inode = os.fstat(file.fileno()).st_ino
+            file.seek(self.read_bytes)
+            for line in file:  # one at a time: a long run's file need not fit into memory
+                if not line.endswith(b"\n"):
+                    return  # being written
+                self.read_bytes += len(line)
+                try:
+                    record = json.loads(line)
+                except ValueError:  # a damaged line is the run's to report
+                    continue
+                if isinstance(record, dict) and "step" in record:
+                    yield record
+
+
+def _add_sample(story: Story, record: Mapping[str, Any]) -> None:
+    step, level = int(record["step"]), int(record["level"])
+    of_step = story.prompts.setdefault(step, {})
+    prompt = of_step.setdefault(record["problem"], Prompt(record["question"], record["answer"], level))
+    if record["kind"] == "explanation":
+        prompt.explanations.append(record)
+    else:
+        prompt.group, prompt.attempt = str(record["group"]), str(record["text"])
+        passed, tried = story.passed.setdefault(level, {}).get(step, (0.0, 0))
+        story.passed[level][step] = (passed + float(record["pass_rate"]), tried + 1)
+    for old in sorted(story.prompts)[:-KEPT_STEPS]:
+        del story.prompts[old]
+
+
+# ------------------------------------------------------------------------------------------------------------- curves
+
+
+def passed_by_level(story: Story) -> dict[int, Points]:
+    """By level: the share of right attempts at the problems of the last WINDOW steps."""
+    curves = {}
+    for level, by_step in sorted(story.passed.items()):
+        points: Points = []
+        for step in sorted(by_step):
+            recent = [by_step[s] for s in range(step - WINDOW + 1, step + 1) if s in by_step]
+            points.append((step, sum(passed for passed, _ in recent) / sum(tried for _, tried in recent)))
+        curves[level] = points
+    return curves
+
+
+def held_out_by_level(story: Story) -> dict[int, Points]:
+    """By level: pass@1 on validation problems; step 0 is the base."""
+    curves: dict[int, Points] = {}
+    for score in story.scores:
+        if score.get("name") in ("base_validation", "validation"):
+            for level in score["levels"]:
+                curves.setdefault(level["level"], []).append((score["step"], level["pass_at_1"]["mean"]))
+    return dict(sorted(curves.items()))
+
+
+def averaged(story: Story, name: str) -> Points:
+    """A metric over steps, each the mean of the last WINDOW."""
+    values = [(float(m["step"]), float(m[name])) for m in story.metrics if m.get(name) is not None]
+    windows = (values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1))
+    return [(window[-1][0], sum(value for _, value in window) / len(window)) for window in windows]
+
+
+def total(story: Story, name: str) -> int:
+    """A count over the whole run."""
+    return int(sum(m.get(name) or 0 for m in story.metrics))
+
+
+def seconds_by_phase(story: Story) -> dict[str, float]:
+    """Mean seconds of each phase in the last WINDOW steps; empty before the first."""
+    recent = story.metrics[-WINDOW:]
+    return {p: sum(m.get(f"{p}_seconds") or 0.0 for m in recent) / len(recent) for p in PHASES} if recent else {}
+
+
+def seconds_left(story: Story, steps: int) -> float | None:
+    """Until the last step, if the next ones take as long as the last; None before the first."""
+    phases = seconds_by_phase(story)
+    return sum(phases.values()) * max(0, steps - story.step) if phases else None
+
+
+def peak_gib(story: Story) -> float | None:
+    """The most that was reserved on the GPU so far; None on a CPU."""
+    peaks = [float(m["peak_reserved_gib"]) for m in story.metrics if m.get("peak_reserved_gib") is not None]
+    return max(peaks, default=None)
+
+
+# --------------------------------------------------------------------------------------------------------------- feed
+
+
+def feed(story: Story, running: bool) -> list[tuple[int, Prompt]]:
+    """A few failed prompts with their steps, newest first; those rescued come first, then those that were not.
+
+    While the run goes on it moves every few seconds only, so that it can be read.
+    """
+    last = story.step
+    pace = sum(seconds_by_phase(story).values())
+    if running and pace > 0:
+        hold = max(1, round(SECONDS_TO_READ / pace))
+        last = max(last - last % hold, min(story.prompts, default=0))
+    steps = [step for step in sorted(story.prompts, reverse=True) if step <= last]
+    chosen = [(step, max(failed, key=_tells)) for step in steps if (failed := list(_failed(story.prompts[step])))]
+    rescued = [(step, prompt) for step, prompt in chosen if prompt.rescuer is not None]
+    return (rescued or chosen)[:SHOWN_RESCUES]
+
+
+def _failed(prompts: Mapping[str, Prompt]) -> Iterable[Prompt]:
+    return (prompt for prompt in prompts.values() if prompt.group == "failed")
+
+
+def _tells(prompt: Prompt) -> tuple[bool, bool, int]:
+    """What makes a prompt worth showing: it was rescued, the filters had work, it is hard."""
+    return prompt.rescuer is not None, bool(prompt.rejected), prompt.level

@@ -1,0 +1,226 @@
+"""What the command line does, from Python: `from expo_lite import ExPOTrainer, load_config` (docs/python.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expo_lite.commands.evaluate import read_asked
+from expo_lite.config.hub import hub_names, offline_if_unreachable
+from expo_lite.config.presets import preset_path
+from expo_lite.config.process_setup import avoid_fragments, hush_libraries
+from expo_lite.config.read import Request, read_config, resolve
+from expo_lite.config.settings import Config
+from expo_lite.config.yaml_file import Layer, read_yaml
+from expo_lite.core.errors import CheckpointError, ConfigError
+from expo_lite.model.adapter_files import shaped_like
+from expo_lite.model.unsloth import import_early
+from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
+from expo_lite.runs.open import default_folder, refuse_changes
+
+if TYPE_CHECKING:
+    from expo_lite.commands.shown import Compared, Evaluated, Trained
+    from expo_lite.grading.reward_function import Function
+    from expo_lite.studies.before_after import Comparer
+
+
+def load_config(source: str | Path = "tiny", **settings: Any) -> Config:
+    """A preset's name or a YAML file, and settings over it: `load_config("8gb", steps=50, rollout={"group_size": 4})`.
+
+    Settings of a section are a dictionary. Without `run`, the run's folder is the one the command line would take.
+    Raises ConfigError with every mistake, one per line.
+    """
+    is_file = isinstance(source, Path) or str(source).endswith((".yaml", ".yml"))
+    path = Path(source).expanduser() if is_file else preset_path(str(source))
+    config = resolve([read_yaml(path, str(source) if is_file else f"presets/{source}.yaml"), Layer(values=settings)])
+    if config.run is not None:
+        return config
+    request = Request(config, None if is_file else str(source), resume=False, dry_run=False)
+    return config.model_copy(update={"run": default_folder(request)})
+
+
+def with_function(config: Config, function: Function) -> Config:
+    """The configuration with the function's name. Raises ConfigError where it names another."""
+    from expo_lite.grading.reward_function import function_name
+
+    name, named = function_name(function), config.reward.function
+    if named is not None and named != name:
+        raise ConfigError(f"reward.function: names {named}, and {name} was given; leave one of them out")
+    return config.model_copy(update={"reward": config.reward.model_copy(update={"function": name})})
+
+
+class ExPOTrainer:
+    """Trains, scores and explains with one configuration. Nothing is loaded before a method needs it.
+
+    `config` may be a preset's name or a file, too. `reward_function` has TRL's signature; what it must give for a
+    completion to count as right is `config.reward.solved`. Mistakes are kinds of ExpoLiteError.
+    """
+
+    def __init__(self, config: Config | str | Path = "tiny", reward_function: Function | None = None) -> None:
+        config = config if isinstance(config, Config) else load_config(config)
+        if reward_function is not None:
+            config = with_function(config, reward_function)
+        if config.run is None:
+            config = config.model_copy(update={"run": default_folder(Request(config, None, False, False))})
+        self.config = config
+        self.reward_function = reward_function
+        self._comparer: Comparer | None = None
+
+    @property
+    def run(self) -> Path:
+        """The run's folder, as `python -m expo_lite.train` makes it."""
+        return Path(self.config.run or "").expanduser()
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the learning curves, renewed with each validation."""
+        return RunDir(self.run).curves
+
+    def __enter__(self) -> ExPOTrainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model that `compare` and `explain` keep open."""
+        if self._comparer is not None:
+            from expo_lite.memory.halving import free_memory
+
+            self._comparer.close()
+            self._comparer = None
+            free_memory()
+
+    def train(self) -> Trained:
+        """Train. A run that was stopped goes on from its last checkpoint; a finished one is left as it is.
+
+        Ctrl-C, or a notebook's stop button, ends it after the step under way, and nothing is lost. Raises ConfigError
+        where the run's folder holds a run with other settings.
+        """
+        self.close()
+        self._prepare()
+        from expo_lite.commands.shown import Trained
+        from expo_lite.memory.halving import free_memory
+        from expo_lite.runs import notebook, session
+
+        begun = self._refuse_changes()
+        if not self._finished():
+            request = Request(self.config, None, resume=begun, dry_run=False)
+            session.train(request, notebook.console(), self.reward_function, notebook.live_picture())
+            free_memory()
+        return Trained(self.run, self._status().get("step", 0), self.config.steps)
+
+    def evaluate(
+        self,
+        k: Sequence[int] = (1, 4),
+        samples: int | None = None,
+        problems: int | None = None,
+        temperature: float | None = None,
+    ) -> Evaluated:
+        """pass@k of base and adapter on held-out problems by level; the answers are kept in the run's folder.
+
+        `samples` completions a problem (the largest k), `problems` a level (data.test_problems). Raises ConfigError
+        before there is an adapter.
+        """
+        self.close()
+        if not RunDir(self.run).adapter.is_dir():
+            raise ConfigError(f"evaluate: {self.run} has no adapter yet; train() saves one at its first validation")
+        self._refuse_changes()
+        self._prepare()
+        from expo_lite.commands.shown import Evaluated
+        from expo_lite.memory.halving import free_memory
+        from expo_lite.runs import notebook
+        from expo_lite.studies.evaluate import scoring
+
+        given = {"samples": samples or max(k), "problems": problems, "temperature": temperature}
+        named = {name: str(value) for name, value in given.items() if value is not None}
+        words = [word for name, value in named.items() for word in (f"--{name}", value)]
+        folder = self.run / "-".join(["evaluation", *(f"{name}{value}" for name, value in named.items())])
+        asked = read_asked([str(self.run), "--k", *map(str, k), *words, "--to", str(folder)])
+        found = scoring.scored(
+            asked.config,
+            self.config.data,
+            asked.models,
+            asked.ks,
+            asked.folder,
+            notebook.console(),
+            self.reward_function,
+        )
+        free_memory()
+        if found is None:
+            raise KeyboardInterrupt
+        return Evaluated(found.results, found.title, asked.folder)
+
+    def compare(self, question: str, answer: str = "", **columns: Any) -> Compared:
+        """The question answered by the base and, once there is one, by the trained adapter.
+
+        With the known answer also explained, and judged; `columns` are what else a reward function needs. The model
+        stays open for the next question.
+        """
+        self._refuse_changes()
+        from expo_lite.commands.shown import Compared
+        from expo_lite.core.records import Problem
+
+        adapter = RunDir(self.run).adapter
+        trained = adapter.is_dir()
+        comparer = self._open(adapter if trained else None)
+        if trained:
+            comparer.use_adapter(adapter)
+        return Compared(
+            comparer.compare(Problem("asked", question, answer, columns=columns), trained, self.config.seed)
+        )
+
+    def explain(self, question: str, answer: str, **columns: Any) -> Compared:
+        """`compare` with the known answer: what the model writes when told, and whether training would take it."""
+        if not answer:
+            raise ConfigError("explain: give the known answer (compare() does without)")
+        return self.compare(question, answer, **columns)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record per step; docs/reading-a-run.md says what the numbers mean."""
+        return RunDir(self.run).read(METRICS)
+
+    def validations(self) -> dict[int, dict[int, float]]:
+        """Held-out problems solved (pass@1, shares) by step and level; step 0 is the base."""
+        from expo_lite.runs.history import validations
+
+        found = validations(RunDir(self.run))
+        return {step: {s.level: s.pass_at_1.mean for s in scores.levels} for step, scores in found.items()}
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Attempts and explanations, accepted or not and why."""
+        return RunDir(self.run).read(SAMPLES)
+
+    def _refuse_changes(self) -> bool:
+        """Whether the folder holds a run already. Raises ConfigError where its settings are others."""
+        begun = RunDir(self.run)
+        if begun.config.is_file():
+            refuse_changes(read_config(begun.config), self.config, begun)
+        return begun.config.is_file()
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            return RunDir(self.run).read_status()
+        except ValueError as error:
+            raise CheckpointError(f"{self.run}/status.json is damaged ({error}); remove it to go on") from None
+
+    def _finished(self) -> bool:
+        status = self._status()
+        return status.get("state") == "finished" and status.get("step", 0) >= self.config.steps
+
+    def _open(self, adapter: Path | None) -> Comparer:
+        if self._comparer is None:
+            self._prepare()
+            from expo_lite.studies.before_after import assemble_comparer
+
+            config = shaped_like(adapter, self.config) if adapter else self.config
+            self._comparer = assemble_comparer(config, self.reward_function)
+        return self._comparer
+
+    def _prepare(self) -> None:
+        """What entry points do before they load anything."""
+        hush_libraries()
+        avoid_fragments()
+        offline_if_unreachable(hub_names(self.config))
+        import_early(self.config.policy)

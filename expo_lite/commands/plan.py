@@ -1,0 +1,105 @@
+"""Say before anything is loaded whether a run fits: `expo-lite plan --preset 24gb`.
+
+`--model ID` plans for another model, `--card NAME` adds a forecast of the hours, part by part. It needs neither a GPU
+nor weights, and for the models in `expo_lite.memory.shapes` no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+from rich.table import Table
+
+from expo_lite.config import process_setup
+from expo_lite.config.flags import Parser
+from expo_lite.config.hub import offline_if_unreachable
+from expo_lite.config.read import read_request, require_a_model
+from expo_lite.config.settings import Config
+from expo_lite.memory.budget import BudgetedPlan, lowered
+from expo_lite.memory.cards import CARDS, cards, named_card
+from expo_lite.memory.forecast import Forecast, assumptions, in_words, within
+from expo_lite.memory.plan import GIB
+from expo_lite.memory.remedies import require_fit
+from expo_lite.memory.shapes import KNOWN, find_shape
+from expo_lite.runs.on_card import forecast_on, plan_for, room_left
+
+LABELS = {"kv_cache": "KV cache", "decoding": "prompts and sampling", "logprobs": "log-probabilities"}
+
+
+@process_setup.command
+def main(argv: list[str]) -> int:
+    """Print the plan; exit status 2 if the run does not fit."""
+    own = _parser()
+    given, settings = own.parse_known_args(argv)
+    for name, value in {"--preset": given.preset, "--config": given.config, "--policy.model": given.model}.items():
+        settings += [name, value] if value else []
+    require_a_model(settings)
+    config = read_request(settings, own.prog).config
+    if config.policy.model not in KNOWN:
+        offline_if_unreachable([config.policy.model])
+    card = named_card(given.card) if given.card else None
+    planned, budget = plan_for(config, find_shape(config.policy.model), card)
+    console = Console()
+    console.print(plan_table(planned, budget))
+    for line in filter(None, (lowered(config, budget), f"{planned.units}.")):
+        console.print(line, highlight=False, soft_wrap=True)
+    require_fit(config, planned, budget)
+    if card:
+        _forecast(config, card, planned, console)
+    console.print("It fits.")
+    return 0
+
+
+def _forecast(config: Config, card: str, planned: BudgetedPlan, console: Console) -> None:
+    found = forecast_on(config, card, planned.shape).forecast
+    console.print(parts_table(found, card))
+    total = f"About {in_words(found.total)} for {config.steps} steps: {within()}."
+    for line in filter(None, (total, assumptions(config), room_left(config, planned, CARDS[card].gib))):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="expo-lite plan",
+        usage="%(prog)s [--preset NAME] [--config FILE] [--model ID] [--card NAME] [--SETTING VALUE ...]",
+        description="Say whether a run fits, and what it needs, before anything is loaded.",
+        epilog="Every setting of a run can be given, such as --memory.budget-gib 12 or --rollout.max-new-tokens 512; "
+        "python -m expo_lite.train --help lists them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", metavar="NAME", help="plan for a preset; `expo-lite presets` lists them")
+    parser.add_argument("--config", metavar="FILE", help="plan for a YAML file of settings")
+    parser.add_argument("--model", metavar="ID", help="plan for another model; short for --policy.model")
+    parser.add_argument("--card", metavar="NAME", help=f"forecast the hours on one of these cards: {cards()}")
+    return parser
+
+
+def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:
+    """GiB by purpose, in generation and in training."""
+    where = "GPU" if planned.workload.on_gpu else "CPU"
+    title = f"{planned.shape.name} on a {where} with {budget_gib:g} GiB, {planned.limit / GIB:.1f} of them usable"
+    table = Table(title=title, min_width=len(title))
+    for name in ("GiB", "generation", "training"):
+        table.add_column(name, justify="left" if name == "GiB" else "right")
+    generating, updating = planned.plan.generation_parts, planned.plan.training_parts
+    for part in {**generating, **updating}:
+        sizes = (f"{parts[part] / GIB:.2f}" if part in parts else "" for parts in (generating, updating))
+        table.add_row(LABELS.get(part, part.replace("_", " ")), *sizes)
+    generation, training = planned.plan.generation_peak, planned.plan.training_peak
+    table.add_section()
+    table.add_row("peak, with context and fragmentation", f"{generation / GIB:.2f}", f"{training / GIB:.2f}")
+    return table
+
+
+def parts_table(found: Forecast, card: str) -> Table:
+    """Time by part of the run, and how each was counted."""
+    title = f"Time on one {card}"
+    table = Table(title=title, min_width=len(title))
+    for name in ("part", "time", "counted as"):
+        table.add_column(name, justify="right" if name == "time" else "left")
+    for part in found.parts:
+        table.add_row(part.name, in_words(part.seconds), part.how)
+    table.add_section()
+    table.add_row("the whole run", in_words(found.total), "")
+    return table

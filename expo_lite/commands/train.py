@@ -1,0 +1,33 @@
+"""Train a model: `python -m expo_lite.train --preset tiny`, or `expo-lite train`; `--help` lists every setting."""
+
+from __future__ import annotations
+
+from expo_lite.config import process_setup
+from expo_lite.config.read import dump_yaml, read_request, require_a_model
+from expo_lite.config.settings import Config
+from expo_lite.memory.budget import budgeted_plan
+from expo_lite.memory.shapes import find_shape, is_here
+from expo_lite.model.unsloth import import_early
+
+
+@process_setup.command
+def main(argv: list[str]) -> int | None:
+    """Train as the command line says."""
+    request = read_request(argv)
+    if request.dry_run:
+        print(dump_yaml(request.config) + plan_comment(request.config), end="")
+        return 0
+    require_a_model(argv)
+    import_early(request.config.policy)
+    from expo_lite.runs import session  # late: --help and --dry-run answer without loading torch
+
+    return session.train(request)
+
+
+def plan_comment(config: Config) -> str:
+    """The memory plan as a comment in YAML; nothing where it takes the network, or a GPU to know the budget."""
+    budget, on_gpu = config.memory.budget_gib, config.policy.device != "cpu"
+    if budget is None or not is_here(config.policy.model):
+        return ""
+    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
+    return f"# memory plan: {'it fits' if planned.fits else 'it does not fit'}; {planned}\n"

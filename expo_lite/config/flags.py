@@ -1,0 +1,138 @@
+"""The command line of a run: which preset and file, and one flag for every setting."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
+
+from expo_lite.config.messages import settings, unknown_setting
+from expo_lite.config.settings import Config
+from expo_lite.config.yaml_file import KeyPath, Layer
+from expo_lite.core.errors import ConfigError
+
+OWN_FLAGS = ("preset", "config", "resume", "dry_run")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """A command line, read but not yet validated; `layer` holds the settings among the flags."""
+
+    preset: str | None
+    config: str | None
+    resume: bool
+    dry_run: bool
+    layer: Layer
+
+
+class _Settings(Config, BaseSettings):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Every setting can be given here, in a preset or in a file; later ones win: preset, file, flags."""
+
+    # what pydantic-settings asks for to make flags of; runs are validated as plain `Config`s
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
+
+
+def read_flags(argv: list[str], prog: str) -> Flags:
+    """Read a command line. `--help` prints the help and exits.
+
+    Raises:
+        ConfigError: a flag stands without its value. All else that is wrong is in `layer.problems`.
+    """
+    parser, source = _parser(prog)
+    given, rest = parser.parse_known_args([_kebab(token) for token in argv])
+    values = vars(given)
+    own = {name: values.pop(name) for name in OWN_FLAGS}
+    layer = Layer(problems=_leftovers(rest))
+    for name, value in values.items():
+        _add_setting(layer, source, name, value)
+    return Flags(layer=layer, **own)
+
+
+def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]:
+    parser = Parser(
+        prog=prog,
+        usage="%(prog)s [--preset NAME] [--config FILE] [--resume] [--dry-run] [--SETTING VALUE ...]",
+        description=_Settings.__doc__,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", metavar="NAME", help="start from a preset; `expo-lite presets` lists them")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file of settings, also a run's own config.yaml")
+    parser.add_argument("--resume", action="store_true", help="continue the run in its folder from its last checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+    source = CliSettingsSource(
+        _Settings,
+        root_parser=parser,
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_parse_none_str="null",
+        cli_use_class_docs_for_groups=True,
+    )
+    for action in parser._actions:
+        if info := settings().get(action.dest):
+            # pydantic-settings shows defaults as Python writes them, and sets in an order that changes
+            action.help = f"{info.description} (default: {_as_flag(info.default)})".replace("%", "%%")
+    return parser, source
+
+
+def _as_flag(value: Any) -> str:
+    """A setting's value as its flag takes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return ",".join(f"{key}={inner}" for key, inner in value.items()) or "none"
+    if isinstance(value, (tuple, frozenset)):
+        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value)))
+    return str(value)
+
+
+def _kebab(token: str) -> str:
+    """Accept `--rollout.group_size` as `--rollout.group-size`; values after = stay as they are."""
+    if not token.startswith("--"):
+        return token
+    name, equals, value = token.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _leftovers(tokens: list[str]) -> list[str]:
+    """Messages for what the parser did not know; the word after an unknown flag is taken as its value."""
+    problems: list[str] = []
+    value_may_follow = False
+    for token in tokens:
+        is_flag = token.startswith("-") and token != "-"
+        if is_flag:
+            name = token.lstrip("-").partition("=")[0].replace("-", "_")
+            problems.append(unknown_setting(name, OWN_FLAGS))
+        elif not value_may_follow:
+            problems.append(f"{token}: unexpected word on the command line (settings are written --name value)")
+        value_may_follow = is_flag and "=" not in token
+    return problems
+
+
+def _add_setting(layer: Layer, source: CliSettingsSource[Any], name: str, value: Any) -> None:
+    """Decode one flag at a time: pydantic-settings stops at the first that it cannot decode."""
+    path: KeyPath = tuple(name.split("."))
+    try:
+        decoded = source(parsed_args={name: value})()
+    except (SettingsError, ValueError):
+        shown = value[-1] if isinstance(value, list) else value
+        layer.problems.append(f"{name}: should be like 1=1,5=3 or a,b or JSON (got {shown!r})")
+        return
+    for key in path[:-1]:
+        decoded = decoded.get(key, {})
+    target = layer.values
+    for key in path[:-1]:
+        target = target.setdefault(key, {})
+    if path[-1] in decoded:
+        target[path[-1]] = decoded[path[-1]]
+        layer.origins[path] = ""

@@ -1,1 +1,0 @@
-"""What `python -m expo_lite.export` does once it knows what is asked: checking, writing, merging, uploading."""

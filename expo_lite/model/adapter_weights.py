@@ -1,0 +1,32 @@
+"""An adapter's matrices into a folder, and back into a model."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+# what json, torch, safetensors and the optimizer raise for files that are missing, cut short, damaged or another run's
+DAMAGED = (
+    OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError, pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
+
+
+def save_adapter(folder: Path, model: PeftModel) -> None:
+    """Write a plain PEFT adapter, without PEFT's empty model card."""
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" asks the Hub, at every checkpoint
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def load_adapter(folder: Path, model: PeftModel) -> None:
+    """Copy a saved adapter's matrices into `model`. Raises ValueError where names or shapes differ."""
+    saved = load_file(folder / ADAPTER_WEIGHTS)
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    if shapes != {name: tensor.shape for name, tensor in saved.items()}:
+        raise ValueError(f"the adapter in {folder} was trained for another model or rank")
+    set_peft_model_state_dict(model, saved)

@@ -1,0 +1,228 @@
+"""One set of weights: a (4-bit) base with a LoRA adapter is sampler, policy and reference at once.
+
+Adapter on = the policy being trained; adapter off = the reference (and the "before" model).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from expo_lite.config.model_files import model_source
+from expo_lite.config.settings import PolicyConfig
+from expo_lite.core.errors import ConfigError, first_line
+from expo_lite.memory.cards import repeats_kv
+from expo_lite.model import unsloth
+from expo_lite.model.adapter_files import SavedAdapter, find_adapter
+from expo_lite.model.adapter_weights import DAMAGED, load_adapter
+from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_logits, refuse_replacement
+from expo_lite.model.masks import one_sequence_per_row
+from expo_lite.model.merged_copies import dense_linears
+from expo_lite.model.token_logprobs import token_logprobs
+
+
+class Policy:
+    """A causal language model with one LoRA adapter, its tokenizer and its device."""
+
+    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.causal_lm: PreTrainedModel = model.get_base_model()  # type: ignore[assignment]
+        self.device = next(model.parameters()).device
+        self.end_ids = end_token_ids(self.causal_lm, tokenizer)
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("policy.model: its tokenizer has no end token (eos_token), so nothing could be finished")
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills rows; what stands there is never looked at."""
+        return int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
+
+    @property
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The fp32 adapter matrices."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def hidden_states(self, input_ids: Tensor) -> Tensor:
+        """Last hidden states (B, T, H) of right-padded `input_ids` (B, T).
+
+        No attention mask: with causal attention, padding on the right cannot reach the tokens before it,
+        and without a mask every backend can take its fastest attention kernel.
+        """
+        with one_sequence_per_row():
+            return self.causal_lm.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+
+    def completion_logprobs(
+        self, input_ids: Tensor, positions: Tensor, targets: Tensor, temperature: Tensor, chunk: int
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies (N,) of `targets` (N,), predicted at the flat `positions` (N,) of (B, T)."""
+        hidden = self.hidden_states(input_ids).flatten(0, 1)[positions]
+        return token_logprobs(hidden, self.head, targets, temperature, chunk)
+
+    @property
+    def head(self) -> torch.nn.Linear:
+        """The output embedding, (V, H)."""
+        return self.causal_lm.get_output_embeddings()  # type: ignore[return-value]
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within it the adapter is off: the model is the base."""
+        with self.model.disable_adapter():
+            yield
+
+    @contextmanager
+    def adapter_by_row(self, rows: Sequence[bool]) -> Iterator[None]:
+        """Within it, the adapter is off in those rows of a batch that are False. Not while training."""
+        if all(rows):
+            yield
+            return
+        names = ["default" if on else "__base__" for on in rows]
+        hooks = self.model.base_model._enable_peft_forward_hooks(adapter_names=names)  # type: ignore[operator]
+        hooks.__enter__()
+        try:
+            yield
+        finally:  # PEFT 0.21 leaves its hooks behind where it sees an error, such as one for lack of memory
+            hooks.__exit__(None, None, None)
+
+    @contextmanager
+    def generating(self, dense: bool = False) -> Iterator[None]:
+        """Within it nothing is recorded for gradients and the KV cache works; for `dense` see merged_copies."""
+        was_training = self.model.training
+        self.model.eval()  # transformers ignores the cache where checkpointing is on in training mode
+        try:
+            with torch.no_grad():
+                if dense:
+                    with dense_linears(self.model):
+                        yield
+                else:
+                    yield
+        finally:
+            self.model.train(was_training)
+
+
+def load_policy(config: PolicyConfig, seed: int, sequence_tokens: int | None = None) -> Policy:
+    """Load the base, quantise it, add the adapter. `sequence_tokens`, the longest sequence, is for Unsloth alone.
+
+    Raises ConfigError where the device is missing, or model, adapter or backend cannot be had.
+    """
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    source = model_source(config.model)
+    saved = find_adapter(config)
+    try:
+        model_config = AutoConfig.from_pretrained(source)
+        refuse_changed_logits(model_config, config.model)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        with no_bars_for(source):
+            if config.backend == "unsloth":
+                longest = sequence_tokens or model_config.get_text_config().max_position_embeddings
+                base = unsloth.load_base(source, config.quantization, dtype, device, longest)
+                refuse_replacement(base, config.quantization, dtype)
+            else:
+                base = load_base(source, config.quantization, dtype, device, without_flash(device, dtype))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"policy.model: cannot load {config.model!r}: {first_line(error)}\n"
+            "Give a folder with a saved model, or a Hub id that this machine can reach "
+            "(gated models need `hf auth login`)."
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return add_adapter(base, tokenizer, config, seed, saved)
+
+
+def add_adapter(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PolicyConfig,
+    seed: int,
+    saved: SavedAdapter | None = None,
+) -> Policy:
+    """Freeze `base`, put LoRA with fp32 master weights on every linear layer but the head.
+
+    The adapter starts as `saved` where there is one, with the layers that is on; else the seed decides it, and it
+    changes nothing yet. peft's prepare_model_for_kbit_training is left out on purpose: it casts embeddings and head
+    to fp32, 2 GiB on a 7B model.
+    """
+    freeze(base)
+    targets = saved.target_modules if saved else "all-linear"
+    if config.backend == "unsloth":
+        model = unsloth.add_lora(base, config.lora_rank, config.lora_alpha, targets, seed)
+    else:
+        torch.manual_seed(seed)
+        lora = LoraConfig(
+            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=targets, task_type="CAUSAL_LM"
+        )
+        model = get_peft_model(base, lora, autocast_adapter_dtype=True)  # float32 master weights
+    if config.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    policy = Policy(model, tokenizer)  # type: ignore[arg-type]
+    if saved:
+        go_on_from(saved, policy, config)
+    return policy
+
+
+def go_on_from(saved: SavedAdapter, policy: Policy, config: PolicyConfig) -> None:
+    """Copy a saved adapter's matrices into the policy's. Raises ConfigError where it is not this model's."""
+    ends = (policy.head, policy.causal_lm.get_input_embeddings())
+    if any(parameter.requires_grad for end in ends for parameter in end.parameters()):
+        raise ConfigError(f"policy.adapter: {config.adapter} changes embedding or head, which have to stay the base's")
+    try:
+        load_adapter(saved.folder, policy.model)
+    except DAMAGED as error:
+        raise ConfigError(
+            f"policy.adapter: {config.adapter} does not fit {config.model}: {first_line(error)}"
+        ) from error
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a completion; chat models name several."""
+    ids: set[int] = set()
+    generation = model.generation_config
+    for value in (tokenizer.eos_token_id, generation.eos_token_id if generation else None):
+        ids.update(value if isinstance(value, list) else [] if value is None else [value])  # type: ignore[arg-type]
+    return sorted(ids)
+
+
+def resolve_device(setting: str) -> torch.device:
+    """The device to train on; a GPU comes with its index, which torch.cuda's functions ask for.
+
+    Raises ConfigError where a GPU is asked for and there is none, or fewer than a launcher has started processes.
+    """
+    has_gpu = torch.cuda.is_available()
+    if setting == "cuda" and not has_gpu:
+        raise ConfigError(
+            "policy.device: this configuration needs an NVIDIA GPU, and torch sees none here; "
+            "on a CPU use --preset tiny."
+        )
+    if not has_gpu or setting == "cpu":
+        return torch.device("cpu")
+    rank = os.environ.get("LOCAL_RANK")  # a launcher's: which of this machine's processes this is
+    index, there_are = torch.cuda.current_device() if rank is None else int(rank), torch.cuda.device_count()
+    if index >= there_are:
+        raise ConfigError(
+            f"policy.device: process {index + 1} of this machine has no GPU of its own, torch sees {there_are}; start "
+            f"{there_are} (accelerate launch --num_processes {there_are})."
+        )
+    return torch.device("cuda", index)
+
+
+def without_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether it is a GPU on which torch's flash attention does not run in this type."""
+    return device.type == "cuda" and (dtype == torch.float32 or repeats_kv(torch.cuda.get_device_capability(device)))
+
+
+def resolve_dtype(setting: str, device: torch.device) -> torch.dtype:
+    """The compute type: float32 on the CPU, else bfloat16, or float16 on cards without it."""
+    if setting != "auto":
+        return getattr(torch, setting)
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

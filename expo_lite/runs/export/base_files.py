@@ -1,0 +1,107 @@
+"""The files of a base model: those that describe it, and its 16-bit weights, looked into without loading them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from expo_lite.config.model_files import model_source
+from expo_lite.core.errors import CheckpointError, ConfigError, first_line
+from expo_lite.model.adapter_files import from_hub
+
+CONFIG = "config.json"
+TOKENIZER = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
+)  # fmt: skip
+MODEL = (CONFIG, "generation_config.json")
+_ONE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS = ("model*.safetensors", _INDEX)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a safetensors file: its type as the format names it, its shape, and the byte where it begins."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+
+def base_folder(model: str, with_weights: bool) -> Path:
+    """The folder with a base's files, downloaded where it is on the Hub. Raises ConfigError where it is nowhere."""
+    folder = Path(model_source(model))
+    if folder.is_dir():
+        return folder
+    return from_hub(model, (*TOKENIZER, *MODEL, *(WEIGHTS if with_weights else ())), "policy.model")
+
+
+def described_by(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """The files of these patterns that a folder has."""
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One of a base's JSON files. Raises ConfigError where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"policy.model: {path} cannot be read: {error}") from None
+
+
+def refuse_quantised(folder: Path, model: str) -> None:
+    """Raises ConfigError for a base whose files hold quantised weights: merging into those would round twice."""
+    if read_json(folder / CONFIG).get("quantization_config"):
+        raise ConfigError(
+            f"policy.model: the files of {model} are quantised, and an adapter is merged into 16-bit weights only. "
+            "Where the same model is stored in 16 bit, name that as policy.model in the run's config.yaml; or export "
+            "without --merged."
+        )
+
+
+def weight_files(folder: Path, model: str) -> list[Path]:
+    """The safetensors files that transformers loads from a folder. Raises ConfigError where there are none."""
+    if (folder / _ONE).is_file():
+        return [folder / _ONE]
+    if (folder / _INDEX).is_file():
+        files = [folder / name for name in sorted(set(read_json(folder / _INDEX).get("weight_map", {}).values()))]
+        missing = [path.name for path in files if not path.is_file()]
+        if missing:
+            raise ConfigError(f"policy.model: {folder} has no {', '.join(missing)}, which its {_INDEX} names")
+        return files
+    raise ConfigError(
+        f"policy.model: {model} has no safetensors files to merge into. Load it once with transformers, save it by "
+        "model.save_pretrained(FOLDER) and tokenizer.save_pretrained(FOLDER), and name FOLDER as policy.model in the "
+        "run's config.yaml; or export without --merged."
+    )
+
+
+def beside_weights(folder: Path) -> list[Path]:
+    """The index of several weight files, which holds for the merged ones too."""
+    return [] if (folder / _ONE).is_file() else [folder / _INDEX]
+
+
+def stored_tensors(files: list[Path]) -> dict[str, Stored]:
+    """Every tensor of some safetensors files by name. Raises CheckpointError where one is damaged."""
+    return {name: tensor for path in files for name, tensor in _header(path).items()}
+
+
+def _header(path: Path) -> dict[str, Stored]:
+    """What a file holds. The format: 8 bytes with the length of a JSON header, the header, the tensors' bytes."""
+    try:
+        with safe_open(path, "pt"):  # it compares the header with the file's length
+            pass
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({first_line(error)}); bring it here again") from None
+    return {
+        name: Stored(path, about["dtype"], tuple(about["shape"]), 8 + length + about["data_offsets"][0])
+        for name, about in header.items()
+        if name != "__metadata__"
+    }

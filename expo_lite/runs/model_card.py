@@ -1,0 +1,166 @@
+"""The README of a run, of its exported adapter and of the merged model: what it is, how it was made, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expo_lite.config.hub import may_be_on_hub
+from expo_lite.config.methods import METHODS, method_of
+from expo_lite.config.model_files import TINY, model_source
+from expo_lite.config.settings import Config
+from expo_lite.grading.evaluator import Evaluation
+from expo_lite.problems.files import READERS
+from expo_lite.runs.checkpoint import Progress
+
+TINY_IN_EXPORT = "tiny/base"
+"""Where an exported adapter has the shipped base beside it: that one is on no Hub."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a card describes: which library loads it, whether that is a merged model, and the file of its settings."""
+
+    library: str
+    merged: bool
+    settings: str
+
+
+RUN = Form("peft", False, "config.yaml")
+ADAPTER = Form("peft", False, "training.yaml")
+MERGED = Form("transformers", True, "training.yaml")
+
+
+def model_card(
+    config: Config,
+    progress: Progress,
+    before: Evaluation,
+    after: Evaluation,
+    form: Form = RUN,
+    packages: Mapping[str, str] | None = None,
+    more: str = "",
+) -> str:
+    """Markdown with a front matter for the Hub. `more` is the table of another evaluation of the same adapter."""
+    kind = "merged with its LoRA adapter" if form.merged else "LoRA adapter"
+    return f"""---
+{front_matter(config, form)}---
+
+# {config.policy.model}, {kind}
+
+{METHODS[method_of(config)].title} (`{method_of(config)}`) for {progress.step} steps on `{config.data.source}` \
+(explanations: {config.explanation.source}, seed {config.seed}),
+with ExPO-Lite, after [ExPO](https://arxiv.org/abs/2507.02834).
+The adapter of step {progress.best_step} was best on validation.{start_of(config)}
+
+## Scores
+
+{scores(config, before, after)}{later(more)}
+## Use
+
+```python
+{how_to_load(config, form)}
+```
+
+## Again
+
+```
+python -m expo_lite.train --config {form.settings} --run runs/again
+```
+
+All settings are in `{form.settings}`. {versions(packages)}
+
+## Limits
+
+{limits(config)}
+"""
+
+
+def front_matter(config: Config, form: Form) -> str:
+    """What the Hub reads, as YAML. The licence is left to whoever publishes: it depends on the base's."""
+    values: dict[str, Any] = {}
+    if may_be_on_hub(config.policy.model):
+        values["base_model"] = config.policy.model
+        values["base_model_relation"] = "finetune" if form.merged else "adapter"
+    if may_be_on_hub(config.data.source) and Path(config.data.source).suffix.lower() not in READERS:
+        values["datasets"] = [config.data.source]
+    values |= {"library_name": form.library, "pipeline_tag": "text-generation"}
+    values["tags"] = ["expo-lite", "reinforcement-learning", method_of(config), *([] if form.merged else ["lora"])]
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def start_of(config: Config) -> str:
+    """What the adapter began as, where it did not begin at nothing."""
+    return f" It went on from the adapter `{config.policy.adapter}`." if config.policy.adapter else ""
+
+
+def scores(config: Config, before: Evaluation, after: Evaluation) -> str:
+    """The table before and after, with what it shows."""
+    first = before.levels[0]
+    rows = "".join(
+        f"| {old.level} | {old.pass_at_1} | {new.pass_at_1} | {old.pass_at_k} | {new.pass_at_k} |\n"
+        for old, new in zip(before.levels, after.levels, strict=True)
+    )
+    return f"""Held-out problems, {first.problems} a level, {first.samples} samples each at temperature \
+{config.rollout.temperature},
+per cent with 95 % bootstrap intervals over problems:
+
+| level | pass@1 before | pass@1 after | pass@{first.k} before | pass@{first.k} after |
+|---|---|---|---|---|
+{rows}"""
+
+
+def later(more: str) -> str:
+    """The table of another evaluation."""
+    return f"\nBy `expo-lite evaluate`, on the same or other problems: {more}" if more else ""
+
+
+def how_to_load(config: Config, form: Form) -> str:
+    """A program that answers one question."""
+    base = model_source(config.policy.model)
+    where, folder = "this folder, or put its name on the Hub here", "."
+    if form is RUN:
+        where, folder = "the run's folder", "adapter"
+    elif form is ADAPTER and config.policy.model == TINY:
+        where, base = "this folder", TINY_IN_EXPORT
+    if form.merged:
+        imported, load = "", "AutoModelForCausalLM.from_pretrained(folder)"
+    else:
+        imported = "from peft import PeftModel\n"
+        load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), folder)'
+    return f"""{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "{folder}"  # in {where}
+tokenizer = AutoTokenizer.from_pretrained({f'"{base}"' if form is RUN else "folder"})
+model = {load}
+task = {config.prompt.task!r}
+messages = [{{"role": "user", "content": task.replace("{{question}}", "What is 12+34?")}}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens}, do_sample=False)
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+
+
+def versions(packages: Mapping[str, str] | None) -> str:
+    """The packages that it was made with."""
+    if not packages:
+        return "Versions are in `environment.json`." if packages is None else "Its versions were not kept."
+    return f"Made with {', '.join(f'{name} {version}' for name, version in packages.items())}."
+
+
+CHECKED = "final answers that a program can check"
+
+
+def limits(config: Config) -> str:
+    """What a reader should not take from the scores."""
+    judge = config.reward
+    what = f"the rewards of {judge.function} (solved from {judge.solved:g} on)" if judge.function else CHECKED
+    sentences = [
+        f"It was trained on {what}; nothing but the scores above has been measured, and "
+        "other abilities, also those of the base, may have suffered."
+    ]
+    if config.policy.quantization == "nf4":
+        sentences.append("It was trained and scored over the base in 4 bit; over 16-bit weights answers can differ.")
+    return " ".join([*sentences, "The base's licence holds for what is made from it."])

@@ -1,0 +1,93 @@
+"""Opening a run's folder for a request: a new one, or an earlier one to go on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expo_lite.config.methods import method_of
+from expo_lite.config.read import Request, dump_yaml, read_config
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import CheckpointError, ConfigError
+from expo_lite.runs.folder import RunDir
+
+# What may change between a run and its resumption: how long it goes on and how it fits, not what it computes.
+MAY_CHANGE = ("run", "steps", "memory", "checkpoint")
+SHOWN = 3  # settings that a message names
+
+
+def start_run(request: Request) -> RunDir:
+    """The run's locked folder.
+
+    Raises CheckpointError where it exists already or is in use, ConfigError where a resumed run was
+    started with other settings.
+    """
+    path = folder_of(request)
+    if not request.resume:
+        refuse_another_run(RunDir(path), request.config)
+        return RunDir.create(path, dump_yaml(request.config))
+    run = RunDir.open(path)
+    try:
+        refuse_changes(read_config(run.config), request.config, run)
+    except ConfigError:
+        run.close()
+        raise
+    run.write_text("config.yaml", dump_yaml(request.config))
+    return run
+
+
+def folder_of(request: Request) -> Path:
+    """Where the run is, or will be."""
+    return Path(request.config.run or default_folder(request)).expanduser()
+
+
+def default_folder(request: Request) -> str:
+    """runs/PRESET-METHOD-seedN."""
+    return f"runs/{request.preset or 'run'}-{method_of(request.config)}-seed{request.config.seed}"
+
+
+def refuse_another_run(run: RunDir, asked: Config) -> None:
+    """Raises CheckpointError where the folder holds a run with other settings, which --resume would not take either."""
+    try:
+        changed = changes(read_config(run.config), asked)
+    except ConfigError:  # no run's folder, or another version's: `RunDir.create` has the words for it
+        return
+    if changed:
+        first = [f"{name} {short(was)} (now {short(now)})" for name, was, now in changed[:SHOWN]]
+        more = f" and {len(changed) - SHOWN} more settings" if len(changed) > SHOWN else ""
+        raise CheckpointError(
+            f"{run.path} already exists and was started with {', '.join(first)}{more}; choose another --run, "
+            f"or continue that run by --resume --run {run.path} alone"
+        )
+
+
+def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
+    """Raises ConfigError that lists every setting in which a resumed run would differ from its start."""
+    differing = [
+        f"{name}: was {was} when {run.path} was started (got {now})" for name, was, now in changes(saved, asked)
+    ]
+    if differing:
+        raise ConfigError(
+            "\n".join([*differing, "Resume with the settings it was started with, or choose another --run."])
+        )
+
+
+def changes(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
+    """Settings that a resumed run may not change, where they differ: name, what it was and what it is now."""
+    before, now = flat(saved.model_dump(exclude=set(MAY_CHANGE))), flat(asked.model_dump(exclude=set(MAY_CHANGE)))
+    names = {**before, **now}  # data.levels can lose a key as well as gain one
+    return [(name, before.get(name), now.get(name)) for name in names if now.get(name) != before.get(name)]
+
+
+def short(value: Any) -> str:
+    """A value in a few characters, on one line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 30 else f"{text[:29]}…"
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return out

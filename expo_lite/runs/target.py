@@ -1,0 +1,118 @@
+"""What a run, an adapter or a model that was named means as settings. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from expo_lite.config.hub import may_be_on_hub, offline_if_unreachable
+from expo_lite.config.model_files import TINY
+from expo_lite.core.errors import ConfigError
+from expo_lite.model.adapter_files import SETTINGS, from_hub, read_settings
+from expo_lite.runs.folder import RunDir
+
+RESULTS = "evaluation"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be evaluated.
+
+    `flags` come before the user's own. `results` is the default folder of what is found out. `run` is the run that an
+    adapter comes from: its settings hold, and it has seen its training problems. `known_data`: problems are settled.
+    """
+
+    flags: list[str]
+    results: Path
+    has_adapter: bool = False
+    run: RunDir | None = None
+    known_data: bool = False
+
+
+def find_target(name: str) -> Target:
+    """A run's folder, an adapter (folder or Hub id) or a model ("tiny", folder or Hub id). Raises ConfigError."""
+    folder = Path(name).expanduser()
+    if name == TINY:
+        return Target(["--preset", TINY], results_of(name), known_data=True)
+    if RunDir(folder).config.is_file():
+        return of_run(RunDir(folder))
+    if folder.is_dir():
+        return of_folder(folder)
+    if may_be_on_hub(name):
+        return on_hub(name)
+    raise ConfigError(f"TARGET: there is no folder {name}; name a run, an adapter, a model, {TINY} or a Hub id")
+
+
+def of_run(run: RunDir) -> Target:
+    """A run with its adapter. Raises ConfigError while it has none."""
+    if not run.adapter.is_dir():
+        raise ConfigError(f"TARGET: {run.path} has no adapter yet; a run saves it at its first validation")
+    return of_adapter(run.adapter, "")
+
+
+def of_folder(folder: Path) -> Target:
+    """An adapter, also one inside a checkpoint, or a model. Raises ConfigError where the folder holds neither."""
+    for inside in (folder, folder / "adapter"):
+        if (inside / SETTINGS).is_file():
+            named = inside.resolve().parent if inside.resolve().name == "adapter" else inside.resolve()
+            return of_adapter(inside, named.name)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"TARGET: {folder} holds neither a run (config.yaml) nor an adapter ({SETTINGS}) nor a model")
+    return Target(["--policy.model", str(folder)], results_of(folder.resolve().name))
+
+
+def on_hub(name: str) -> Target:
+    """An adapter, if the Hub or its cache here has one of that name, else a model."""
+    offline_if_unreachable([name])
+    short = name.rpartition("/")[2]
+    try:
+        folder = from_hub(name)
+    except ConfigError:  # loading it as a model will say what is wrong
+        folder = None
+    if folder is not None and (folder / SETTINGS).is_file():
+        return of_adapter(folder, short)
+    return Target(["--policy.model", name], results_of(short))
+
+
+def of_adapter(folder: Path, short: str) -> Target:
+    """An adapter: results go into the run that it lies in, or into runs/, under its short name."""
+    flags, known_data = adapter_flags(folder)
+    run = run_around(folder)
+    if run is None:
+        return Target(flags, results_of(short), True, None, known_data)
+    is_final = folder.resolve() == run.adapter.resolve()
+    return Target(flags, run.path / (RESULTS if is_final else f"{RESULTS}-{short}"), True, run, known_data)
+
+
+def adapter_flags(folder: Path) -> tuple[list[str], bool]:
+    """The settings to open an adapter with, as flags, and whether they settle the problems too.
+
+    They are its run's if it still lies in one, else the tiny preset on the shipped base, else the defaults with the
+    base that it names. Raises ConfigError where it does not name one.
+    """
+    opened = ["--policy.adapter", str(folder)]
+    run = run_around(folder)
+    if run is not None:
+        return ["--config", str(run.config), *opened], True
+    values = read_settings(folder)
+    try:
+        base, rank, alpha = (str(values[key]) for key in ("base_model_name_or_path", "r", "lora_alpha"))
+    except KeyError as error:
+        raise ConfigError(f"policy.adapter: {folder / SETTINGS} does not say {error}") from None
+    opened += ["--policy.lora-rank", rank, "--policy.lora-alpha", alpha]
+    if Path(base).parts[-2:] == (TINY, "base"):  # the shipped base, wherever it was installed
+        return ["--preset", TINY, *opened], True
+    return ["--policy.model", base, *opened], False
+
+
+def run_around(folder: Path) -> RunDir | None:
+    """The run that an adapter is the result of, or a checkpoint's."""
+    for place in (folder.parent, folder.parent.parent.parent):  # RUN/adapter, RUN/checkpoints/step_000100/adapter
+        if folder.name == "adapter" and RunDir(place).config.is_file():
+            return RunDir(place)
+    return None
+
+
+def results_of(short: str) -> Path:
+    """Where the results of what lies in no run go."""
+    return Path("runs") / f"{RESULTS}-{short}"

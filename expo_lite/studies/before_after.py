@@ -1,0 +1,215 @@
+"""One question, three times: tried by the base, explained by the policy that is told the answer, tried by the policy.
+
+All three come from one set of weights, in one wave: each row has the adapter on or off. The explanation is then read
+again under the task prompt, to see how likely each of its tokens is to a model that was not told the answer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import CheckpointError, DataError
+from expo_lite.core.records import Completion, Explanation, Problem, Verdict
+from expo_lite.grading.answer_text import boxed_answer
+from expo_lite.grading.judge import Judge, attempt_verdicts
+from expo_lite.grading.reward_function import Function, load_function
+from expo_lite.model.adapter_weights import ADAPTER_WEIGHTS, DAMAGED, load_adapter
+from expo_lite.model.prompts import Prompts
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.runs.assemble import judge_of, open_model
+from expo_lite.training.explainer import rejection, unhinted_logprobs
+
+BEFORE, EXPLANATION, AFTER = "before", "explanation", "after"
+CONTEXT = 8  # tokens decoded with each token: what a token spells can depend on those just before it
+
+Listener = Callable[[str, list[int]], None]
+"""Told of each token as it is written: the role, and the role's token ids so far. It may raise to stop."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was written in one role; `verdict` is None where the answer is not known."""
+
+    completion: Completion
+    answer: str | None
+    verdict: Verdict | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """An explanation's tokens and their log-probabilities without the hint: to the base, and to the policy if trained.
+
+    The last token, if empty, is the end token.
+    """
+
+    tokens: list[str]
+    before: list[float]
+    after: list[float] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The attempts by role (no AFTER without an adapter, no EXPLANATION without a known answer).
+
+    `rejected` is the filter of training that would turn the explanation down, or None.
+    """
+
+    problem: Problem
+    attempts: dict[str, Attempt]
+    rejected: str | None = None
+    likelihoods: Likelihoods | None = None
+
+
+def token_likelihood(logprobs: list[float]) -> float:
+    """The geometric mean of token probabilities: exp of the mean log-probability."""
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else float("nan")
+
+
+class Comparer:
+    """Owns a policy and compares its two sides. Not for several threads at once."""
+
+    def __init__(self, config: Config, sampler: Sampler, prompts: Prompts, judge: Judge) -> None:
+        self.config = config
+        self.sampler = sampler
+        self.policy = sampler.policy
+        self.prompts = prompts
+        self.judge = judge
+        self._loaded: tuple[Path, int] | None = None
+
+    def close(self) -> None:
+        """End the judge's workers, if any."""
+        self.judge.close()
+
+    def use_adapter(self, folder: Path) -> None:
+        """Load a saved adapter, unless it is the one in use. Raises CheckpointError if it does not fit."""
+        try:
+            version = (folder, (folder / ADAPTER_WEIGHTS).stat().st_mtime_ns)
+            if version != self._loaded:
+                self._loaded = None
+                load_adapter(folder, self.policy.model)
+                self._loaded = version
+        except DAMAGED as error:
+            raise CheckpointError(f"The adapter in {folder} cannot be used with this model ({error}).") from error
+
+    def fits(self, problem: Problem) -> bool:
+        """Whether the problem's prompts are short enough."""
+        return self._longest_prompt(problem) <= self.config.rollout.max_prompt_tokens
+
+    def _longest_prompt(self, problem: Problem) -> int:
+        return max(len(self.prompts.task(problem)), len(self.prompts.hinted(problem)))
+
+    def reads_all_of(self, text: str) -> bool:
+        """Whether the tokenizer knows every character (that of the shipped model knows few)."""
+        ids = self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return "".join(self.text(ids).split()) == "".join(text.split())  # type: ignore[arg-type]
+
+    def text(self, ids: list[int]) -> str:
+        """What token ids spell, without special tokens."""
+        return str(self.policy.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def compare(
+        self, problem: Problem, trained: bool, seed: int = 0, greedy: bool = False, listen: Listener | None = None
+    ) -> Comparison:
+        """Write all columns at once; `trained` says whether the adapter in use is worth comparing.
+
+        Raises DataError if the prompt is too long. The problem's answer may be empty: unknown.
+        """
+        if not self.fits(problem):
+            raise DataError(
+                f"The question is too long for this model: {self._longest_prompt(problem)} tokens with its prompt, and "
+                f"at most {self.config.rollout.max_prompt_tokens} are read (rollout.max_prompt_tokens)."
+            )
+        requests = self._requests(problem, trained, seed)
+        clock = _Clock(listen)
+        rollout = self.config.rollout
+        written = self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, greedy, clock)
+        attempts = self._judged(
+            problem, {str(r.stream[1]): c for r, (c,) in zip(requests, written, strict=True)}, clock
+        )
+        if EXPLANATION not in attempts:
+            return Comparison(problem, attempts)
+        return self._explained(problem, attempts, trained)
+
+    def _requests(self, problem: Problem, trained: bool, seed: int) -> list[SampleRequest]:
+        """One completion per role; the streams' second name is the role."""
+        task, stream = self.prompts.task(problem), (0, problem.question)
+        requests = [SampleRequest(task, 1, (seed, BEFORE, *stream), adapter=False)]
+        if problem.answer:
+            hinted = self.prompts.hinted(problem)
+            requests.append(SampleRequest(hinted, 1, (seed, EXPLANATION, *stream), adapter=trained))
+        if trained:
+            requests.append(SampleRequest(task, 1, (seed, AFTER, *stream)))
+        return requests
+
+    def _judged(self, problem: Problem, written: dict[str, Completion], clock: _Clock) -> dict[str, Attempt]:
+        verdicts: list[Verdict | None] = [None] * len(written)
+        if problem.answer:
+            judged = attempt_verdicts(self.judge, [problem] * len(written), [[c] for c in written.values()])
+            verdicts = [verdict for (verdict,) in judged]
+        return {
+            role: Attempt(completion, boxed_answer(completion.text), verdict, clock.seconds[role])
+            for (role, completion), verdict in zip(written.items(), verdicts, strict=True)
+        }
+
+    def _explained(self, problem: Problem, attempts: dict[str, Attempt], trained: bool) -> Comparison:
+        """With training's verdict on the explanation, and its likelihood without the hint."""
+        attempt = attempts[EXPLANATION]
+        assert attempt.verdict is not None
+        rejected = rejection(attempt.completion, attempt.verdict, self.config.explanation.filters)
+        explanation = Explanation(problem, self.prompts.task(problem), attempt.completion, attempt.verdict, rejected)
+        with self.policy.generating():
+            with self.policy.reference():
+                before = self._unhinted(explanation)
+            after = self._unhinted(explanation) if trained else None
+        likelihoods = Likelihoods(self._pieces(attempt.completion.completion_ids), before, after)
+        return Comparison(problem, attempts, rejected, likelihoods)
+
+    def _unhinted(self, explanation: Explanation) -> list[float]:
+        (logprobs,) = unhinted_logprobs([explanation], self.policy, self.sampler.units)
+        return logprobs.tolist()
+
+    def _pieces(self, ids: list[int]) -> list[str]:
+        """What each token adds to the text; one that ends within a character adds it to the next."""
+        pieces, shown = [], 0
+        for end in range(1, len(ids) + 1):
+            start = max(0, end - CONTEXT)
+            before, after = self.text(ids[start : max(start, shown)]), self.text(ids[start:end])
+            whole = not after.endswith("\N{REPLACEMENT CHARACTER}") or end == len(ids)
+            pieces.append(after[len(before) :] if whole else "")
+            shown = end if whole else shown
+        return pieces
+
+
+class _Clock:
+    """Listens to the sampler: gathers each role's tokens and when the last one came."""
+
+    def __init__(self, listen: Listener | None) -> None:
+        self.listen = listen
+        self.start = time.perf_counter()
+        self.ids: defaultdict[str, list[int]] = defaultdict(list)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __call__(self, stream: tuple[object, ...], position: int, token: int) -> None:
+        role = str(stream[1])
+        self.ids[role][position:] = [token]  # an out-of-memory starts a wave again from its first token
+        self.seconds[role] = time.perf_counter() - self.start
+        if self.listen is not None:
+            self.listen(role, self.ids[role])
+
+
+def assemble_comparer(config: Config, function: Function | None = None) -> Comparer:
+    """What comparing needs of a run: the model, without data and optimizer. Raises ConfigError.
+
+    Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
+    """
+    config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
+    function = function or load_function(config.reward.function)
+    model = open_model(config)
+    return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, function))

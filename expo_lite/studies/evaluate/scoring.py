@@ -1,0 +1,130 @@
+"""An evaluation from its problems to its results: one set of weights, adapter off for the base, on for the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from expo_lite.config import process_setup
+from expo_lite.config.settings import Config, DataConfig
+from expo_lite.core.progress import ChunkProgress, OnProgress
+from expo_lite.core.records import Answered, Problem
+from expo_lite.grading.evaluator import Evaluator
+from expo_lite.grading.reward_function import Function, load_function, source_digest
+from expo_lite.grading.scores import BASE, LevelResult, caption, level_results, results_markdown, results_table
+from expo_lite.problems import load_test
+from expo_lite.runs import files
+from expo_lite.runs.assemble import assemble_evaluator, with_prompts_within
+from expo_lite.runs.display import PhaseDisplay
+from expo_lite.runs.plots import plot_results
+from expo_lite.studies.evaluate.answer_sheet import AnswerSheet, settings_of
+
+
+def score(
+    config: Config,
+    trained: DataConfig | None,
+    models: Sequence[str],
+    ks: Sequence[int],
+    folder: Path,
+    console: Console,
+    function: Function | None = None,
+) -> int:
+    """`scored`, with its table printed; the exit status, 130 after Ctrl-C."""
+    found = scored(config, trained, models, ks, folder, console, function)
+    if found is None:
+        return process_setup.INTERRUPTED
+    console.print(results_table(found.results, found.title))
+    console.print(f"Results: {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+class Scored(NamedTuple):
+    """Results by level, and what they are."""
+
+    results: list[LevelResult]
+    title: str
+
+
+def scored(
+    config: Config,
+    trained: DataConfig | None,
+    models: Sequence[str],
+    ks: Sequence[int],
+    folder: Path,
+    console: Console,
+    function: Function | None = None,
+) -> Scored | None:
+    """Answer the test problems, judge, and write results into `folder`; None after Ctrl-C.
+
+    `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known;
+    `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
+    """
+    problems, notes = load_test(config.data, trained)
+    for note in notes:
+        console.print(note, style="yellow", highlight=False)
+    function = function or load_function(config.reward.function)
+    settings = settings_of(config, problems, source_digest(function) if function else None)
+    with AnswerSheet(folder, settings) as sheet:
+        try:
+            answers = answer(config, problems, models, sheet, console, function)
+        except KeyboardInterrupt:
+            console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
+            return None
+        results = level_results(answers, ks)
+        title = caption(results, config.rollout.temperature)
+        record = {"settings": settings, "levels": [asdict(result) for result in results]}
+        write(folder, record, results, title)
+    return Scored(results, title)
+
+
+def answer(
+    config: Config,
+    problems: Sequence[Problem],
+    models: Sequence[str],
+    sheet: AnswerSheet,
+    console: Console,
+    function: Function | None,
+) -> dict[str, list[Answered]]:
+    """Every model's answers to the problems whose prompts are short enough; a row shows how far it is."""
+    evaluator = assemble_evaluator(config, function)
+    try:
+        short = with_prompts_within(config.rollout.max_prompt_tokens, problems, "test", evaluator.prompts)
+        if len(short) < len(problems):
+            console.print(
+                f"{len(problems) - len(short)} problems with prompts of more than {config.rollout.max_prompt_tokens} "
+                "tokens are left out.",
+                style="yellow",
+                highlight=False,
+            )
+        with PhaseDisplay(console) as display:
+            return {model: answer_as(model, evaluator, short, sheet, display.on_progress) for model in models}
+    finally:
+        evaluator.close()
+
+
+def answer_as(
+    model: str, evaluator: Evaluator, problems: Sequence[Problem], sheet: AnswerSheet, on_progress: OnProgress
+) -> list[Answered]:
+    """One model's answers, a wave of completions at a time."""
+    at_once = max(1, evaluator.sampler.units.rollouts_alive // evaluator.samples)
+    progress = ChunkProgress(model, len(problems) * evaluator.samples, on_progress)
+    with evaluator.sampler.policy.reference() if model == BASE else nullcontext():
+        return sheet.complete(
+            model,
+            problems,
+            at_once,
+            lambda chunk: evaluator.answer(chunk, progress.within),
+            lambda done: progress.finished(done * evaluator.samples),
+        )
+
+
+def write(folder: Path, record: dict[str, object], results: Sequence[LevelResult], title: str) -> None:
+    """results.json, results.md and results.png."""
+    files.write_text(folder / "results.json", files.to_json(record, indent=2) + "\n")
+    files.write_text(folder / "results.md", results_markdown(results, title))
+    plot_results(results, folder / "results.png")

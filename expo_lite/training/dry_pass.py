@@ -1,0 +1,126 @@
+"""The worst case first: one wave and two micro-batches at the longest shapes, before step 1, and thrown away.
+
+What runs out of memory does so in the first minute and not after 120 steps, and the time of a step can be told.
+Nothing of it stays: no random number is drawn, and the gradients are dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import MemoryBudgetError
+from expo_lite.core.records import TrainingSequence
+from expo_lite.memory.budget import rollouts_per_prompt
+from expo_lite.memory.forecast import HeldOut, forecast, in_words
+from expo_lite.memory.halving import free_memory, how_to_begin
+from expo_lite.memory.pace import Pace
+from expo_lite.model.non_finite import NotFiniteError, why_not_finite
+from expo_lite.model.policy import Policy
+from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.training.updater import Updater
+
+DECODED = 4  # tokens that are timed
+WRITTEN = 0.25  # of the longest completion, before the timed tokens: about what the mean token of a run looks back on
+
+
+class _Enough(Exception):
+    """Ends a wave after a few tokens."""
+
+
+def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes: int) -> Pace:
+    """Sample and train at the longest shapes that the run can meet, and take the time.
+
+    `optimizer_bytes` are held meanwhile, as the optimizer will from its first step on. Where memory runs out, sizes
+    are halved as in any step. Raises MemoryBudgetError, with what helps, if a single sequence does not fit.
+    """
+    averages = torch.empty(optimizer_bytes, dtype=torch.uint8, device=updater.policy.device)
+    try:
+        pace = Pace.measured(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
+    except MemoryBudgetError as error:
+        raise MemoryBudgetError(how_to_begin(error)) from None
+    del averages
+    free_memory()
+    return pace
+
+
+def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
+    """What the pace means for the scores before step 1, a step, a validation and the whole run, in words."""
+    found = forecast(config, alive, pace, held_out)
+    return (
+        f"the longest shapes fit; about {in_words(found.before.seconds)} of scores before step 1, then "
+        f"{in_words(found.generate)} generating and {in_words(found.train)} training per step, "
+        f"{in_words(found.validation)} per validation: {in_words(found.total)} for {config.steps} steps and the final "
+        "test, if completions are about as long as assumed (docs/memory.md)."
+    )
+
+
+def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
+    """Go on with one wave of the longest prompts and begun completions; the time of one more token for all of it."""
+    written = int(WRITTEN * config.rollout.max_new_tokens)
+    requests = longest_requests(config, sampler.units.rollouts_alive, rollouts_per_prompt(config), written)
+    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # a whole wave on every rank
+    times: dict[int, float] = {}
+
+    def watch(stream: tuple[object, ...], t: int, token: int) -> None:
+        times[t] = time.perf_counter()
+        if t == DECODED:
+            raise _Enough
+
+    with without_end(sampler.policy), suppress(_Enough):
+        sampler.sample(requests, config.rollout.max_new_tokens - written, watch=watch)
+    first, last = min(1, max(times)), max(times)  # the very first one took the prompts as well
+    return (times[last] - times[first]) / max(1, last - first)
+
+
+def seconds_per_trained_token(config: Config, updater: Updater) -> float:
+    """Train on two full micro-batches of the longest sequences, without a step; seconds per token.
+
+    Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
+    """
+    rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
+    in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
+    sequences = longest_sequences(config, min(in_a_step, rows))
+    start = time.perf_counter()
+    for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
+        if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
+            row = sequences[0]
+            raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
+    updater.optimizer.zero_grad(set_to_none=True)
+    return (time.perf_counter() - start) / (len(sequences) * config.sequence_tokens)
+
+
+def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:
+    """Requests for so many completions of the longest prompts, with `written` tokens of completion at their ends.
+
+    Every second prompt is a token shorter: as in a run, rows are padded, and attention takes the kernels that it takes
+    there.
+    """
+    first = range(0, rollouts, per_prompt)
+    longest = config.rollout.max_prompt_tokens + written
+    prompts = [[0] * (longest - row % 2) for row in range(len(first))]
+    return [
+        SampleRequest(prompt, min(per_prompt, rollouts - begun), ("rehearsal", begun))
+        for prompt, begun in zip(prompts, first, strict=True)
+    ]
+
+
+def longest_sequences(config: Config, count: int) -> list[TrainingSequence]:
+    """Rollouts of the longest prompt and completion, with weights too small to matter."""
+    prompt, completion = [0] * config.rollout.max_prompt_tokens, [0] * config.rollout.max_new_tokens
+    return [TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion))] * count
+
+
+@contextmanager
+def without_end(policy: Policy) -> Iterator[None]:
+    """Within it no token ends a completion."""
+    end_ids, policy.end_ids = policy.end_ids, []
+    try:
+        yield
+    finally:
+        policy.end_ids = end_ids
