@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from doc_blocks import (
+from support.doc_blocks import (
     PAGES,
     ROOT,
     Block,
@@ -31,7 +31,7 @@ from doc_blocks import (
     page_name,
     plain,
 )
-from run_folders import against_base, write_run
+from support.run_folders import against_base, write_run
 
 from expo_lite.commands import main as cli
 from expo_lite.config.messages import sections, settings
@@ -383,8 +383,8 @@ def test_what_a_forecast_assumes() -> None:
         f"{pace.ARITHMETIC_SHARE:.0%} of the card's 16-bit rate".replace("%", " %"),
         f"{forecast.FAILED_SHARE:.0%} fail, {forecast.MIXED_SHARE:.0%} are mixed".replace("%", " %"),
         f"the median {forecast.TYPICAL_LENGTH:.0%} of".replace("%", " %"),
-        f"spread {forecast.SPREAD:g}, cut off at the limit: {forecast.longest_share(1):.0%} on average, the longest of 64 "
-        f"{forecast.longest_share(64):.0%}".replace("%", " %"),
+        f"spread {forecast.SPREAD:g}, cut off at the limit: {forecast.longest_share(1):.0%} on average, "
+        f"the longest of 64 {forecast.longest_share(64):.0%}".replace("%", " %"),
         f"{forecast.PROMPT_SHARE:.0%} of `rollout.max_prompt_tokens`".replace("%", " %"),
         f"claims a factor of {forecast.FACTOR}",
     ]
@@ -441,7 +441,7 @@ UNIT = re.compile(r"_(?:groups|taught|tokens_mean|share|seconds|nats|norm|rate|h
 
 
 def test_every_metric_of_the_code_is_explained() -> None:
-    """What a step writes is named with its unit; the page has a row for each (tests/test_doctor.py asks real runs)."""
+    """What a step writes is named with its unit; the page has a row for each (tests/commands/test_doctor.py asks real runs)."""
     files = ["metrics.py", "updater.py", "pairs.py", "trainer.py", "memory/measure.py"]
     code = "\n".join((ROOT / "expo_lite" / name).read_text(encoding="utf-8") for name in files)
     named = {name for name in re.findall(r"\"([a-z]+(?:_[a-z0-9]+)+)\"", code) if UNIT.search(name)}

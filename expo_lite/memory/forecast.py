@@ -13,7 +13,7 @@ from statistics import NormalDist
 from expo_lite.config.settings import Config
 from expo_lite.memory.pace import Pace
 
-FACTOR = "three"  # that a forecast from a data sheet may be off by; tests/test_forecast_anchors.py
+FACTOR = "three"  # that a forecast from a data sheet may be off by; tests/memory/test_forecast_anchors.py
 FAILED_SHARE, MIXED_SHARE = 0.4, 0.4  # of groups, assumed: none right, some right; the others are solved
 PROMPT_SHARE = 0.4  # mean length of a prompt, of rollout.max_prompt_tokens, assumed
 TYPICAL_LENGTH, SPREAD = 0.35, 0.5  # completions: log-normal, the median as a share of the limit, assumed

@@ -2,7 +2,7 @@
 
 One more token of all rollouts takes the longer of two: the card reads all weights and the KV cache, and meanwhile the
 host launches every layer's operators one by one. Which share of its peaks a card reaches, and how long a launch takes,
-is assumed here from others' measurements (`tests/test_forecast_anchors.py` holds the result against public ones). The
+is assumed here from others' measurements (`tests/memory/test_forecast_anchors.py` holds the result against public ones). The
 dry pass of a real run (expo_lite.training.dry_pass) measures both paces instead.
 """
 
@@ -18,7 +18,7 @@ from expo_lite.memory.plan import Workload, kv_bytes_per_token
 from expo_lite.memory.shapes import ModelShape
 
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.7, 0.35  # of a card's peak, assumed
-OPERATORS_PER_LAYER = 89  # of one decoded token with LoRA in 16 bit, counted (tests/test_pace.py)
+OPERATORS_PER_LAYER = 89  # of one decoded token with LoRA in 16 bit, counted (tests/memory/test_pace.py)
 OPERATORS_PER_NORM_OF_HEADS = 8  # two of them a layer where queries and keys are normed
 OPERATORS_BESIDE = 100  # per token: mask and rotation, the last norm, the head, choosing a token
 LAUNCH_SECONDS = 20e-6  # per operator in Python, assumed: 52 ms a token with 28 layers, where others saw 45 to 60

@@ -17,16 +17,10 @@ from expo_lite.core.records import Problem
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.memory.halving import how_to_go_on, is_out_of_memory
 from expo_lite.memory.measure import gpu_peak
+from expo_lite.model.adapter_weights import ADAPTER_WEIGHTS, load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
-from expo_lite.runs.checkpoint import (
-    ADAPTER_WEIGHTS,
-    Progress,
-    load_adapter,
-    load_checkpoint,
-    save_adapter,
-    save_checkpoint,
-)
+from expo_lite.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from expo_lite.runs.diagnosis.advice import advise
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line

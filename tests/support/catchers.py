@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import live_units, tiny_config, tiny_trainer
 
 from expo_lite.config.settings import PolicyConfig
 from expo_lite.core.records import TrainingSequence
@@ -20,6 +19,7 @@ from support.card_tensors import card
 from support.dispatch import Operators, Read, attention_as_one_operator
 from support.fake_card import fake_card, moved
 from support.meta_models import causal_lm, policy_of
+from support.tiny_models import live_units, tiny_config, tiny_trainer
 
 RANK, HALF = 16, torch.bfloat16
 REQUESTS = [SampleRequest([3, 5, 4], 2, ("a",)), SampleRequest([3, 5, 11, 6, 8, 20], 3, ("b",))]

@@ -1,0 +1,193 @@
+"""The forecast of a whole run: each part by hand, and what the lengths of completions are assumed to be."""
+
+from __future__ import annotations
+
+import random
+from math import log
+from typing import Any
+
+import pytest
+import torch
+from support.card import driver_of
+from support.tiny_models import tiny_config
+
+from expo_lite.config.read import read_request
+from expo_lite.config.settings import Config, DataConfig
+from expo_lite.memory.cap import gib_of, plan_here
+from expo_lite.memory.cards import CARDS
+from expo_lite.memory.forecast import (
+    SPREAD,
+    TYPICAL_LENGTH,
+    Forecast,
+    HeldOut,
+    forecast,
+    longest_share,
+    trained_tokens_per_step,
+    waves_per_step,
+)
+from expo_lite.memory.pace import Pace
+from expo_lite.memory.shapes import KNOWN
+from expo_lite.problems import load_problems
+from expo_lite.problems.hub import KNOWN_SETS
+from expo_lite.problems.levels import held_out_counts
+from expo_lite.runs.on_card import forecast_on, plan_for, room_left
+
+PACE = Pace.measured(decoded_token=0.1, trained_token=0.001)
+
+
+def run(**settings: Any) -> Config:
+    """Ten steps of 4 prompts with 8 rollouts of 1,000 tokens; prompts of 100."""
+    values = {"steps": 10, "rollout__prompts_per_step": 4, "rollout__group_size": 8, "rollout__max_new_tokens": 1000}
+    values |= {"rollout__max_prompt_tokens": 100, "evaluation__every": 4, "evaluation__samples": 2}
+    return tiny_config(**(values | settings))
+
+
+def seconds(config: Config, alive: int = 32) -> Forecast:
+    return forecast(config, alive, PACE, HeldOut(validation=16, test=48))
+
+
+def wave(rollouts: float) -> float:
+    """A tenth of a second for each of the longest's tokens."""
+    return 0.1 * 1000 * longest_share(rollouts)
+
+
+def test_every_part_by_hand() -> None:
+    found = seconds(run())
+    explained = 0.4 * 4 * 4  # failed share, prompts, samples
+    assert found.before.seconds == pytest.approx(wave(32) + 3 * wave(32))  # 32 and 96 answers
+    assert found.rollouts.seconds == pytest.approx(10 * wave(32))
+    assert found.explanations.seconds == pytest.approx(10 * wave(explained))
+    tokens = 4 * (0.4 * 8 + 0.4) * (0.4 * 100 + longest_share(1) * 1000)
+    assert found.training.seconds == pytest.approx(10 * 0.001 * tokens)
+    assert found.validations == 3  # after 4, 8 and 10 steps
+    assert found.scores.seconds == pytest.approx(3 * wave(32) + 3 * wave(32))
+    assert found.total == pytest.approx(sum(part.seconds for part in found.parts))
+    assert found.generate + found.train == pytest.approx(
+        (found.rollouts.seconds + found.explanations.seconds + found.training.seconds) / 10
+    )
+
+
+def test_waves_and_the_rest_of_them() -> None:
+    found = seconds(run(), alive=24)
+    assert found.rollouts.seconds == pytest.approx(10 * (wave(24) + wave(8)))
+    assert "10 steps of 32 completions in 2 waves" in found.rollouts.how
+    assert waves_per_step(run(), 24) == 3 and waves_per_step(run(explanation__source="none"), 32) == 1
+
+
+def test_the_expected_longest_of_a_wave() -> None:
+    """Against a simulation of the assumed lengths; never beyond the limit."""
+    draw = random.Random(0)
+
+    def longest(rollouts: int) -> float:
+        return max(min(1.0, draw.lognormvariate(log(TYPICAL_LENGTH), SPREAD)) for _ in range(rollouts))
+
+    for rollouts in (1, 4, 16, 64):
+        simulated = sum(longest(rollouts) for _ in range(3000)) / 3000
+        assert longest_share(rollouts) == pytest.approx(simulated, rel=0.02), rollouts
+    assert longest_share(10_000) == pytest.approx(1.0)
+
+
+LENGTH = 0.4 * 100 + longest_share(1) * 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "sequences"),
+    [
+        ({"explanation__source": "none"}, 0.4 * 8),
+        ({"explanation__source": "expert"}, 0.4 * 8 + 0.4),
+        ({"explanation__gate": "every"}, 0.4 * 8 + 1),
+        ({"explanation__selection": "all"}, 0.4 * 8 + 0.4 * 4),
+        ({"kl__coef": 0.1}, 8 * 4 / 3 + 0.4),
+        ({"objective__name": "dpo"}, 0.8 * 2 * 5 / 3),
+        ({"objective__updates_per_batch": 2}, 2 * (0.4 * 8 + 0.4)),
+    ],
+)
+def test_what_is_trained_on(settings: dict[str, Any], sequences: float) -> None:
+    assert trained_tokens_per_step(run(**settings)) == pytest.approx(4 * sequences * LENGTH)
+
+
+def test_no_explanations_no_time_for_them() -> None:
+    for source in ("none", "expert"):
+        found = seconds(run(explanation__source=source))
+        assert (found.explanations.seconds, found.explanations.how) == (0, "10 steps of none")
+
+
+@pytest.mark.parametrize("source", ["EleutherAI/hendrycks_math", "openai/gsm8k", "HuggingFaceH4/MATH-500"])
+@pytest.mark.parametrize("wanted", [8, 50, 1000])
+def test_held_out_problems_are_counted_as_they_are_held_out(source: str, wanted: int) -> None:
+    """Against the real split, on rows in the numbers that each level has."""
+    training = "EleutherAI/hendrycks_math" if source == "HuggingFaceH4/MATH-500" else source
+    test = {"test_source": source} if training != source else {}
+    config = DataConfig(source=training, **test, validation_problems=wanted, test_problems=wanted)
+
+    def rows(hub_id: str, subset: str | None, split: str) -> list[dict[str, Any]]:
+        known = KNOWN_SETS[hub_id]
+        if subset not in (None, "algebra", "main"):
+            return []  # all of MATH in one of its subjects
+        sizes = known.sizes if split == "train" else known.test_sizes
+        return [
+            {known.columns["question"]: f"{split} {hub_id} {level} {n}", "answer": "#### 1", "level": f"Level {level}"}
+            | {"solution": "$\\boxed{1}$"}
+            for level, size in enumerate(sizes, 1)
+            for n in range(int(size))
+        ]
+
+    found = load_problems(config, rows)
+    assert held_out_counts(config) == (len(found.validation), len(found.test))
+
+
+def test_held_out_problems_of_other_sources() -> None:
+    tiny = DataConfig(source="tiny", validation_problems=3, test_problems=4)
+    assert held_out_counts(tiny) == (15, 20)
+    found = load_problems(tiny)
+    assert held_out_counts(tiny) == (len(found.validation), len(found.test))
+    assert held_out_counts(DataConfig(source="problems.jsonl", levels={1: 1, 2: 1, 3: 0})) == (64, 128)
+
+
+def preset(*words: str) -> Config:
+    return read_request(["--preset", *words]).config
+
+
+def test_scores_before_step_1_take_minutes() -> None:
+    cards = {"8gb": "RTX 4060", "12gb": "RTX 3060 12GB", "16gb": "RTX 4060 Ti 16GB", "24gb": "RTX 4090"}
+    for name, card in {**cards, "colab-t4": "T4"}.items():
+        found = forecast_on(preset(name), card).forecast
+        assert found.before.seconds < 20 * 60 and found.total < 12 * 3600, name
+
+
+def test_an_older_card_needs_more_memory_to_train() -> None:
+    config = preset("16gb", "--memory.micro-batch-tokens", "2048")
+    t4, other = (plan_for(config, KNOWN[config.policy.model], card)[0] for card in ("T4", "L4"))
+    assert t4.plan.activations - other.plan.activations == 2048 * 2 * 2 * (3584 - 512)
+
+
+def test_what_a_larger_card_is_for() -> None:
+    def said(gib: float, *words: str) -> str:
+        config = preset(*words)
+        return room_left(config, plan_for(config, KNOWN[config.policy.model], None)[0], gib)
+
+    assert said(24, "24gb") == said(23.6, "24gb") == said(14.6, "colab-t4") == ""
+    more = said(23.57, "24gb", "--memory.budget-gib", "12")
+    assert "with memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 29, a step in 2 waves" in more
+    same = said(24, "8gb")
+    assert "would not be faster" in same and same.endswith("as the preset 24gb does.")
+    assert "preset" not in said(80, "24gb") and "more rollout.prompts_per_step" in said(80, "24gb")
+
+
+def test_the_budget_that_is_named_is_the_cards_own() -> None:
+    """What is advised changes the plan as it says."""
+    config = preset("24gb", "--memory.budget-gib", "23.5")
+    assert plan_for(config, KNOWN[config.policy.model], "RTX 4090")[0].units.rollouts_alive == 96
+    assert CARDS["RTX 4090"].gib == 24
+
+
+@pytest.mark.parametrize(("name", "gib", "older"), [("t4", 14.6, True), ("3060", 11.8, False), ("4090", 23.6, False)])
+def test_the_plan_of_the_card_that_is_here(name: str, gib: float, older: bool) -> None:
+    """Its capability decides whether keys and values are repeated, its memory what is the most to plan for."""
+    device, config = torch.device("cuda", 0), preset("8gb")
+    with driver_of(name):
+        planned, budget = plan_here(config, device)
+        assert gib_of(device) == pytest.approx(gib) and budget == 8
+        assert planned.workload.repeats_kv == older
+        assert ("leaves the rest unused" in room_left(config, planned, gib_of(device))) == (gib > 8.8)
+        assert plan_here(preset("24gb", "--memory.budget-gib", "100"), device)[1] == gib_of(device)
