@@ -331,7 +331,7 @@ def test_settings_exist(page: Path) -> None:
 
 def test_figures_of_the_comparison_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Digit by digit, as it only counts."""
-    (shown,) = (c for c in COMMANDS if c.page == "docs/compare.md" and "--card" in c.arguments)
+    (shown,) = (c for c in COMMANDS if c.page == "docs/study.md" and "--card" in c.arguments)
     with inside(tmp_path, monkeypatch):
         assert run(shown).split() == shown.shown.split()
 
@@ -441,8 +441,9 @@ UNIT = re.compile(r"_(?:groups|taught|tokens_mean|share|seconds|nats|norm|rate|h
 
 
 def test_every_metric_of_the_code_is_explained() -> None:
-    """What a step writes is named with its unit; the page has a row for each (tests/commands/test_doctor.py asks real runs)."""
-    files = ["metrics.py", "updater.py", "pairs.py", "trainer.py", "memory/measure.py"]
+    """What a step writes is named with its unit; the page has a row for each (test_doctor.py asks real runs)."""
+    rooms = "training/metrics training/updater training/dpo_pairs training/step memory/measure"
+    files = [f"{name}.py" for name in rooms.split()]
     code = "\n".join((ROOT / "expo_lite" / name).read_text(encoding="utf-8") for name in files)
     named = {name for name in re.findall(r"\"([a-z]+(?:_[a-z0-9]+)+)\"", code) if UNIT.search(name)}
     page = (ROOT / "docs/reading-a-run.md").read_text(encoding="utf-8")

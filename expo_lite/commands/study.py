@@ -1,6 +1,6 @@
 """Train several methods with several seeds and report on all: `expo-lite study --preset tiny`.
 
-docs/compare.md says what is done.
+docs/study.md says what is done.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--k", type=int, default=4, metavar="K", help="the k of pass@k beside 1 (%(default)s)")
     add("--jobs", type=int, default=1, metavar="N", help="trainings at a time (%(default)s)")
     add("--card", metavar="NAME", help=f"say what it costs on one of these cards: {cards()}")
-    add("--to", type=Path, default=Path("runs/compare"), metavar="DIR", help="(%(default)s)")
+    add("--to", type=Path, default=Path("runs/study"), metavar="DIR", help="(%(default)s)")
     add("--dry-run", action="store_true", help="say how many trainings there are, and stop")
     return parser
 

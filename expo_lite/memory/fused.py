@@ -1,7 +1,7 @@
 """Which products with a 4-bit weight bitsandbytes computes from the packed weight, and which from a 16-bit copy.
 
 The rule is that of bitsandbytes 0.50, `_gemm_4bit_use_custom_cuda` in bitsandbytes/backends/cuda/ops.py: by the kind of
-card, the weight's shape and the number of rows. `tests/memory/test_fused.py` holds this against the installed one. Small
+card, the weight's shape and the number of rows. tests/memory/test_fused.py holds this against the installed one. Small
 weights have a rule here that is simpler than theirs: few of a model's parameters are in such.
 """
 

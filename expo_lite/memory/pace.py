@@ -2,8 +2,8 @@
 
 One more token of all rollouts takes the longer of two: the card reads all weights and the KV cache, and meanwhile the
 host launches every layer's operators one by one. Which share of its peaks a card reaches, and how long a launch takes,
-is assumed here from others' measurements (`tests/memory/test_forecast_anchors.py` holds the result against public ones). The
-dry pass of a real run (expo_lite.training.dry_pass) measures both paces instead.
+is assumed here from others' measurements (tests/memory/test_forecast_anchors.py holds the result against public ones).
+The dry pass of a real run (expo_lite.training.dry_pass) measures both paces instead.
 """
 
 from __future__ import annotations

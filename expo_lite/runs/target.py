@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expo_lite.config.hub import may_be_on_hub, offline_if_unreachable
-from expo_lite.config.model_files import TINY
+from expo_lite.config.model_files import TINY, is_tiny_base
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import SETTINGS, from_hub, read_settings
 from expo_lite.runs.folder import RunDir
@@ -100,7 +100,7 @@ def adapter_flags(folder: Path) -> tuple[list[str], bool]:
     except KeyError as error:
         raise ConfigError(f"policy.adapter: {folder / SETTINGS} does not say {error}") from None
     opened += ["--policy.lora-rank", rank, "--policy.lora-alpha", alpha]
-    if Path(base).parts[-2:] == (TINY, "base"):  # the shipped base, wherever it was installed
+    if is_tiny_base(base):
         return ["--preset", TINY, *opened], True
     return ["--policy.model", base, *opened], False
 

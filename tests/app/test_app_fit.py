@@ -126,7 +126,7 @@ class TestCommand:
     )
     def test_it_prints_the_same_plan(self, asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
         found = fit(asked)
-        status = plan.main(shlex.split(found.command)[3:])
+        status = plan.main(shlex.split(found.command)[2:])
         printed = capsys.readouterr().out
         assert status == (2 if found.refusal else 0)
         assert f"{found.planned.units}." in printed.replace("\n", " ")

@@ -302,7 +302,7 @@ class TestCommandLine:
 
     def test_help_loads_no_torch(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from expo_lite import evaluate\n"
+            "import sys; from expo_lite.commands import evaluate\n"
             "try: evaluate.main(['--help'])\n"
             "finally: assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
         )

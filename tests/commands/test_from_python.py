@@ -120,7 +120,8 @@ class TestTraining:
         script.write_text(
             textwrap.dedent(f"""
             import os, signal, sys
-            from expo_lite import ExPOTrainer, load_config, loop
+            from expo_lite import ExPOTrainer, load_config
+            from expo_lite.runs import loop
 
             if __name__ == "__main__":
                 record = loop.Loop.record

@@ -278,7 +278,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_help_loads_no_torch() -> None:
     code = (
-        "import sys; from expo_lite import properties\n"
+        "import sys; from expo_lite.commands import properties\n"
         "try: properties.main(['--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"

@@ -147,8 +147,8 @@ class TestJudging:
                 lambda trainer_state, **_: [1.0] * 4,
                 r"cannot be called with .*: 'trainer_state'",
             ),
-            (lambda **_: json.loads("{"), r"raised JSONDecodeError: .*\(test_rewards.py, line \d+\)"),
-            (lambda **given: given["words"], r"raised KeyError: 'words' \(test_rewards.py, line \d+\)"),
+            (lambda **_: json.loads("{"), r"raised JSONDecodeError: .*\(test_reward_function.py, line \d+\)"),
+            (lambda **given: given["words"], r"raised KeyError: 'words' \(test_reward_function.py, line \d+\)"),
         ],
     )
     def test_mistakes(self, policy: Policy, function: Any, message: str) -> None:

@@ -527,7 +527,7 @@ class TestPush:
 
 def test_help_and_mistakes_do_not_load_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from expo_lite import export\n"
+        "import sys; from expo_lite.commands import export\n"
         "try: status = export.main(sys.argv[1:])\n"
         "except SystemExit as end: status = end.code\n"
         "assert 'torch' not in sys.modules; sys.exit(status)"

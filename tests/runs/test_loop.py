@@ -138,7 +138,8 @@ class TestFolder:
 # Runs a command line, and sends itself a signal once a step is recorded.
 INTERRUPTED_RUN = """
 import os, signal, sys
-from expo_lite import loop, train
+from expo_lite.commands import train
+from expo_lite.runs import loop
 
 def main(number, step, argv):
     record = loop.Loop.record

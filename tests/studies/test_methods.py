@@ -178,7 +178,7 @@ class TestGoingOn:
         longer = [*SMALL, "--to", str(tmp_path)]
         longer[longer.index("4")] = "5"
         assert compare.main(longer) == 0
-        resumed = [job.name for job in script.jobs if job.module == "expo_lite.train" and "--resume" in job.arguments]
+        resumed = [job.name for job in script.jobs if job.arguments[0] == "train" and "--resume" in job.arguments]
         assert resumed == script.names("train") and len(resumed) == 10  # the longer ones from 6 steps to 8
         assert len(RunDir(tmp_path / "grpo-rate0.0001-seed0-equal-tokens").read(METRICS)) == 8
         assert len(script.names("evaluate")) == 6
@@ -435,7 +435,7 @@ class TestCommandLine:
     def test_a_dry_run_loads_no_torch(self, tmp_path: Path) -> None:
         argv = ["--preset", "24gb", "--card", "RTX 4090", "--dry-run"]
         code = (
-            f"import sys; from expo_lite import compare; assert compare.main({argv}) == 0\n"
+            f"import sys; from expo_lite.commands import study; assert study.main({argv}) == 0\n"
             "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
         )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,4 +1,4 @@
-"""What a policy computes, whichever backend it came from: `python tests/support/backend_numbers.py BACKEND ADAPTER FILE`.
+"""What a policy computes, whichever backend it came from: `python backend_numbers.py BACKEND ADAPTER FILE`.
 
 A program of its own, since Unsloth patches the process that it is imported into. It imports what a run imports, in
 the same order, and writes the numbers of the shipped base under every kind of loading, named, into FILE.

@@ -41,16 +41,16 @@ class Script:
         """Do the jobs at once."""
         for job in jobs:
             self.jobs.append(job)
-            (self.train if job.module == "expo_lite.train" else self.evaluate)(job)
+            (self.train if job.arguments[0] == "train" else self.evaluate)(job)
             done(job, 60.0)
 
-    def names(self, module: str) -> list[str]:
-        """The jobs of a module so far."""
-        return [job.name for job in self.jobs if job.module == f"expo_lite.{module}"]
+    def names(self, command: str) -> list[str]:
+        """The jobs of a command so far."""
+        return [job.name for job in self.jobs if job.arguments[0] == command]
 
     def train(self, job: Job) -> None:
         """Leave a finished run."""
-        config = read_request(list(job.arguments)).config
+        config = read_request(list(job.arguments[1:])).config
         run = RunDir(str(config.run))
         run.path.mkdir(parents=True, exist_ok=True)
         run.config.write_text(dump_yaml(config))
@@ -68,7 +68,7 @@ class Script:
 
     def evaluate(self, job: Job) -> None:
         """Leave answers and what else comparisons read."""
-        run, to = RunDir(job.arguments[0]), Path(job.arguments[job.arguments.index("--to") + 1])
+        run, to = RunDir(job.arguments[1]), Path(job.arguments[job.arguments.index("--to") + 1])
         config = read_config(run.config)
         models = {"base": self.base, "adapter": self.answers.get((method_of(config), config.seed), self.base)}
         if "--only" in job.arguments:

@@ -68,7 +68,7 @@ class Trial:
     def job(self) -> Job:
         """The command that begins it, or goes on with it."""
         arguments = ("--resume", *self._place) if self.run.config.is_file() else self.flags
-        return self._job(self.name, "expo_lite.train", arguments)
+        return self._job(self.name, ("train", *arguments))
 
     def refuse_another(self) -> None:
         """Raises ConfigError where its folder holds a training with other settings, or one that is no part of it."""
@@ -88,12 +88,11 @@ class Trial:
         """The command that scores its adapter on the test problems."""
         return self._job(
             f"{self.name}-scores",
-            "expo_lite",
             ("evaluate", str(self.run.path), *arguments, "--to", str(self.scores)),
         )
 
-    def _job(self, log: str, module: str, arguments: tuple[str, ...]) -> Job:
-        return Job(self.name, module, arguments, self.root / "logs" / f"{log}.log")
+    def _job(self, log: str, command: tuple[str, ...]) -> Job:
+        return Job(self.name, "expo_lite", command, self.root / "logs" / f"{log}.log")
 
     def scored_as(self, model: str) -> bool:
         """Whether BASE, or its adapter, has been scored in its folder."""
