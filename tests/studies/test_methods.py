@@ -138,7 +138,7 @@ class TestWhatIsTrained:
         one = trial(tmp_path, seed=3)
         place = ("--run", str(tmp_path / "expo-rate0.0005-seed3"), "--steps", "4")
         own = ("--seed", "3", "--optimizer.learning-rate", "0.0005")
-        assert one.job().arguments == ("--preset", "tiny", *METHODS["expo"].flags, *own, *place)
+        assert one.job().arguments == ("train", "--preset", "tiny", *METHODS["expo"].flags, *own, *place)
         one.run.path.mkdir()  # stopped before it had settings
         assert "--resume" not in one.job().arguments
         script.train(one.job())
@@ -171,7 +171,7 @@ class TestGoingOn:
         RunDir(tmp_path / "expo-rate0.0005-seed1").status(2, state=state, steps=4)
         assert compare.main([*SMALL, "--to", str(tmp_path)]) == 0
         (job,) = script.jobs
-        assert job.name == "expo-rate0.0005-seed1" and job.arguments[0] == "--resume"
+        assert job.name == "expo-rate0.0005-seed1" and job.arguments[:2] == ("train", "--resume")
 
     def test_more_steps_go_on_and_are_scored_anew(self, report: str, script: Script, tmp_path: Path) -> None:
         script.jobs.clear()
