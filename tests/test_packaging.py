@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -52,8 +52,7 @@ def wheel_target(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkout(built: Path, tmp_path: Path) -> Path:
     """The sdist unpacked, with a stale copy of a preset where a build may have left it."""
     (sdist,) = built.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(sdist, tmp_path)
     (folder,) = tmp_path.glob("expo_lite-*")
     (folder / "expo_lite" / "presets").mkdir()
     (folder / "expo_lite" / "presets" / "tiny.yaml").write_text("# stale\n")
