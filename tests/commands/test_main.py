@@ -41,7 +41,9 @@ class TestEntry:
 
     def test_a_reader_that_has_had_enough(self) -> None:
         """As in `expo-lite doctor RUN | head`."""
-        code = "import sys; from expo_lite.config.process_setup import run; sys.exit(run(lambda: print('x' * 1_000_000)))"
+        code = (
+            "import sys; from expo_lite.config import process_setup as p; sys.exit(p.run(lambda: print('x' * 10**6)))"
+        )
         command = [sys.executable, "-c", code]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None and process.stderr is not None
