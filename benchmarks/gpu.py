@@ -25,14 +25,10 @@ from expo_lite.config.process_setup import avoid_fragments
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config
 from expo_lite.memory.budget import rollouts_per_prompt
-from expo_lite.memory.cap import apply_budget
 from expo_lite.memory.halving import free_memory
-from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape
-from expo_lite.model.policy import load_policy, resolve_device
-from expo_lite.model.sampler import Sampler
-from expo_lite.runs.assemble import build_optimizer
+from expo_lite.runs.assemble import build_optimizer, open_model, settle
 from expo_lite.training.dry_pass import longest_requests, longest_sequences, seconds_per_decoded_token, without_end
 from expo_lite.training.updater import Updater
 from scripts.tiny_base.tokenizer import build_tokenizer
@@ -140,14 +136,12 @@ def attention_kernels(record: profile) -> list[str]:
 
 def run(preset: str, config: Config, model: str) -> dict[str, object]:
     """All figures of one preset on the model in a folder."""
-    device = resolve_device(config.policy.device)
-    config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": model})})
-    planned = apply_budget(config, device)
-    units = LiveUnits.planned(planned.units)
-    policy = load_policy(config.policy, config.seed, config.sequence_tokens)
+    settled = settle(config.model_copy(update={"policy": config.policy.model_copy(update={"model": model})}))
+    config, device, planned = settled.config, settled.device, settled.planned
+    policy, sampler, _ = open_model(settled)
+    units = sampler.units
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
     updater = Updater(config, policy, units, optimizer, scheduler)
-    sampler = Sampler(policy, units)
     before = in_use(device)
 
     def trained(rows: int) -> float:

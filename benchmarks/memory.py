@@ -25,7 +25,7 @@ from expo_lite.memory.shapes import find_shape
 from expo_lite.model.policy import load_policy
 from expo_lite.model.sampler import Sampler
 from expo_lite.problems import draw_problems
-from expo_lite.runs.assemble import assemble, build_optimizer
+from expo_lite.runs.assemble import assemble, build_optimizer, settle
 from expo_lite.training.dry_pass import longest_requests, longest_sequences, without_end
 from expo_lite.training.updater import Updater
 from scripts.tiny_base.tokenizer import build_tokenizer
@@ -134,7 +134,7 @@ def step_peak(prompts: int, group_size: int) -> tuple[int, int]:
     flags = [text for name, value in sizes.items() for text in (f"--rollout.{name}", str(value))]
     flags += ["--memory.rollouts-alive", "16", "--memory.micro-batch-tokens", "160", "--memory.logprob-chunk", "64"]
     config = read_request(["--preset", "tiny", *flags], "benchmarks/memory.py").config
-    with assemble(config) as parts:
+    with assemble(settle(config)) as parts:
         problems = list(islice(draw_problems(parts.problems.train, config.data.levels, 0, 0), prompts))
         trained = 0.0
 

@@ -98,15 +98,14 @@ def measure(asked: Asked) -> None:
     """Write, read, print the tables, and leave properties.json, .md and .png in the folder."""
     from rich.console import Console
 
-    from expo_lite.runs.assemble import (
-        assemble,  # late: --help and errors of the command line answer without loading torch
-    )
+    # late: --help and errors of the command line answer without loading torch
+    from expo_lite.runs.assemble import assemble, settle
     from expo_lite.studies.properties.readings import summarise, tables, unanswered
     from expo_lite.studies.properties.text_kinds import read_all_kinds
 
     console = Console()
     rows: list[Row] = []
-    with assemble(asked.config) as parts:
+    with assemble(settle(asked.config)) as parts:
         make_folder(asked.folder)
         notes = list(parts.problems.notes)
         for side in asked.sides:

@@ -8,7 +8,6 @@ from expo_lite.config.settings import Config
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.cards import repeats_kv
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
-from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import find_shape
 
 CPU_BUDGET_GIB = 4.0
@@ -25,18 +24,14 @@ def plan_here(config: Config, device: torch.device) -> tuple[BudgetedPlan, float
     return budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu, older), budget
 
 
-def apply_budget(config: Config, device: torch.device) -> BudgetedPlan:
-    """Check that the run fits, and on a GPU cap the process at its budget.
+def cap_memory(device: torch.device, budget_gib: float) -> None:
+    """On a GPU, let this process have its budget and no more: a cap on what torch reserves, with a context on top.
 
-    Raises MemoryBudgetError, naming the setting to change, where it does not fit.
+    `device` with its index, as `resolve_device` gives it: torch wants one here.
     """
-    planned, budget = plan_here(config, device)
-    require_fit(config, planned, budget)
     if device.type == "cuda":
-        # The cap is on what torch reserves; the context comes on top.
-        share = (budget * GIB - CONTEXT_BYTES) / (gib_of(device) * GIB)
+        share = (budget_gib * GIB - CONTEXT_BYTES) / (gib_of(device) * GIB)
         torch.cuda.set_per_process_memory_fraction(min(1.0, share), device)
-    return planned
 
 
 def gib_of(device: torch.device) -> float:

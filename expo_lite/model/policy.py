@@ -106,12 +106,16 @@ class Policy:
             self.model.train(was_training)
 
 
-def load_policy(config: PolicyConfig, seed: int, sequence_tokens: int | None = None) -> Policy:
-    """Load the base, quantise it, add the adapter. `sequence_tokens`, the longest sequence, is for Unsloth alone.
+def load_policy(
+    config: PolicyConfig, seed: int, sequence_tokens: int | None = None, device: torch.device | None = None
+) -> Policy:
+    """Load the base on `device` (the configured one), quantise it, add the adapter.
+
+    `sequence_tokens`, the longest sequence, is for Unsloth alone.
 
     Raises ConfigError where the device is missing, or model, adapter or backend cannot be had.
     """
-    device = resolve_device(config.device)
+    device = device or resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
     source = model_source(config.model)
     saved = find_adapter(config)

@@ -16,8 +16,10 @@ from expo_lite.grading.evaluator import Evaluator
 from expo_lite.grading.judge import Judge, SharedJudge
 from expo_lite.grading.reward_function import Function, RewardFunction, load_function
 from expo_lite.grading.verifier import Verifier
-from expo_lite.memory.cap import apply_budget
+from expo_lite.memory.budget import BudgetedPlan
+from expo_lite.memory.cap import cap_memory, plan_here
 from expo_lite.memory.live import LiveUnits
+from expo_lite.memory.remedies import require_fit
 from expo_lite.model.policy import Policy, load_policy, resolve_device
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.ranks import ALONE, Ranks
@@ -27,6 +29,32 @@ from expo_lite.training.explainer import Explainer
 from expo_lite.training.schedules import factor
 from expo_lite.training.step import Trainer
 from expo_lite.training.updater import Updater
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is settled before anything is loaded, once: where a run takes place, what is alive at once, and who judges.
+
+    `function` is the reward function; None where the verifier judges. `budget_gib` is the budget of `planned`.
+    """
+
+    config: Config
+    device: torch.device
+    planned: BudgetedPlan
+    budget_gib: float
+    function: Function | None
+
+
+def settle(config: Config, function: Function | None = None) -> Settled:
+    """Find device, memory plan and reward function; `function` stands for the one that the configuration may name.
+
+    Raises ConfigError for a device or function that is not there, MemoryBudgetError where the run does not fit.
+    """
+    function = function or load_function(config.reward.function)
+    device = resolve_device(config.policy.device)
+    planned, budget_gib = plan_here(config, device)
+    require_fit(config, planned, budget_gib)
+    return Settled(config, device, planned, budget_gib, function)
 
 
 @dataclass(frozen=True)
@@ -49,21 +77,18 @@ class Assembly:
         self.judge.close()
 
 
-def assemble(config: Config, ranks: Ranks = ALONE, function: Function | None = None) -> Assembly:
-    """Load data and model and wire them; `function` is the reward function, if it is not one to be imported.
-
-    Raises ConfigError or DataError, before anything slow where possible.
-    """
-    function = function or load_function(config.reward.function)
+def assemble(settled: Settled, ranks: Ranks = ALONE) -> Assembly:
+    """Load data and model and wire them. Raises ConfigError or DataError, before anything slow where possible."""
+    config = settled.config
     problems = load_problems(config.data)
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
-    model = open_model(config, ranks)
+    model = open_model(settled, ranks)
     policy, sampler, prompts, rollout = model.policy, model.sampler, model.prompts, config.rollout
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     if config.explanation.source == "expert":
         problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
-    judge = judge_of(config, prompts, function, ranks)
+    judge = judge_of(config, prompts, settled.function, ranks)
     explainer = Explainer(config, sampler, prompts, judge)
     evaluator = evaluator_of(config, sampler, prompts, judge)
     optimizer, scheduler = build_optimizer(policy, config.optimizer, config.steps)
@@ -72,7 +97,7 @@ def assemble(config: Config, ranks: Ranks = ALONE, function: Function | None = N
     return Assembly(policy, problems, ranks, sampler, prompts, judge, evaluator, trainer)
 
 
-class _Model(NamedTuple):
+class OpenModel(NamedTuple):
     """A policy within its memory budget, with what writes and prompts."""
 
     policy: Policy
@@ -80,14 +105,15 @@ class _Model(NamedTuple):
     prompts: Prompts
 
 
-def open_model(config: Config, ranks: Ranks = ALONE) -> _Model:
-    """Load the model. Raises ConfigError, or MemoryBudgetError where it does not fit."""
+def open_model(settled: Settled, ranks: Ranks = ALONE) -> OpenModel:
+    """Load the model, within its budget. Raises ConfigError."""
+    config, planned = settled.config, settled.planned
     if config.threads:
         torch.set_num_threads(config.threads)
-    planned = apply_budget(config, resolve_device(config.policy.device))
-    policy = load_policy(config.policy, config.seed, config.sequence_tokens)
+    cap_memory(settled.device, settled.budget_gib)
+    policy = load_policy(config.policy, config.seed, config.sequence_tokens, settled.device)
     sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense, ranks)
-    return _Model(policy, sampler, Prompts(policy.tokenizer, config.prompt))
+    return OpenModel(policy, sampler, Prompts(policy.tokenizer, config.prompt))
 
 
 def judge_of(config: Config, prompts: Prompts, function: Function | None, ranks: Ranks = ALONE) -> Judge:
@@ -107,11 +133,10 @@ def evaluator_of(config: Config, sampler: Sampler, prompts: Prompts, judge: Judg
     )
 
 
-def assemble_evaluator(config: Config, function: Function | None = None) -> Evaluator:
+def assemble_evaluator(settled: Settled) -> Evaluator:
     """What evaluating needs of a run: the model, without data and optimizer. Raises ConfigError."""
-    function = function or load_function(config.reward.function)
-    model = open_model(config)
-    return evaluator_of(config, model.sampler, model.prompts, judge_of(config, model.prompts, function))
+    config, model = settled.config, open_model(settled)
+    return evaluator_of(config, model.sampler, model.prompts, judge_of(config, model.prompts, settled.function))
 
 
 def with_prompts_within(limit: int, of_set: Sequence[Problem], name: str, prompts: Prompts) -> list[Problem]:

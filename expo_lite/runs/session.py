@@ -15,16 +15,15 @@ from rich.console import Console
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.methods import require_an_initial_policy
 from expo_lite.config.read import Request
+from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, ConfigError, MemoryBudgetError
-from expo_lite.grading.reward_function import Function, load_function
+from expo_lite.grading.reward_function import Function
 from expo_lite.memory.budget import lowered
-from expo_lite.memory.cap import gib_of, plan_here
+from expo_lite.memory.cap import gib_of
 from expo_lite.memory.forecast import HeldOut
 from expo_lite.memory.halving import how_to_begin, is_out_of_memory
-from expo_lite.memory.remedies import require_fit
-from expo_lite.model.policy import resolve_device
 from expo_lite.model.ranks import Ranks
-from expo_lite.runs.assemble import assemble
+from expo_lite.runs.assemble import Assembly, Settled, assemble, settle
 from expo_lite.runs.display import say
 from expo_lite.runs.environment import environment
 from expo_lite.runs.folder import EVAL, METRICS, RunDir
@@ -48,38 +47,54 @@ def train(
     """
     ranks = Ranks.launched()
     console = console or Console(quiet=not ranks.is_first)
-    require_an_initial_policy(request.config)
-    function = function or load_function(request.config.reward.function)  # its mistakes before anything is loaded
-    if ranks.count > 1 and request.config.policy.backend == "unsloth":
+    settled = checked(request.config, ranks, function)
+    with run_of(request, ranks) as run, cleaned_up(run, request):
+        say(console, f"Memory plan: {settled.planned}.", style="dim")
+        with assemble(settled, ranks) as parts:
+            say_what_is_here(settled, run, parts, console)
+            return Loop(request.config, run, parts, console, show).to_the_end()
+
+
+def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
+    """What can be found out before a folder is made and anything is loaded. Raises ExpoLiteError for what is amiss."""
+    require_an_initial_policy(config)
+    if ranks.count > 1 and config.policy.backend == "unsloth":
         raise ConfigError("policy.backend: unsloth is for one process (got several); set transformers")
-    device = resolve_device(request.config.policy.device)  # a missing GPU should be said before a folder is made
-    offline_if_unreachable(hub_names(request.config))
-    planned, budget = plan_here(request.config, device)
-    require_fit(request.config, planned, budget)
-    with run_of(request, ranks) as run:
-        say(console, f"Memory plan: {planned}.", style="dim")
-        try:
-            with assemble(request.config, ranks, function) as parts:
-                spare = room_left(request.config, planned, gib_of(device)) if device.type == "cuda" else ""
-                for note in filter(None, (lowered(request.config, budget), spare, *parts.problems.notes)):
-                    say(console, note, style="yellow")
-                gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-                run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
-                pace = rehearse(request.config, parts.trainer.sampler, parts.trainer.updater, planned.plan.optimizer)
-                held_out = HeldOut(len(parts.problems.validation), len(parts.problems.test))
-                pace_in_words = expected(request.config, parts.sampler.units.rollouts_alive, pace, held_out)
-                say(console, f"Dry pass: {pace_in_words}", style="dim")
-                return Loop(request.config, run, parts, console, show).to_the_end()
-        except BaseException as error:  # Ctrl-C as well
-            scored = isinstance(error, (MemoryBudgetError, KeyboardInterrupt)) and run.read(EVAL)  # takes minutes
-            if run.checkpoints() or run.read(METRICS) or scored:
-                step = max([0, *(record["step"] for record in run.read(METRICS))])
-                run.status(step=step, state="failed", steps=request.config.steps)
-            elif not request.resume:
-                run.discard()  # nothing is in it yet, and the mended command should find the place free
-            if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
-                raise MemoryBudgetError(how_to_begin(error)) from None
-            raise
+    offline_if_unreachable(hub_names(config))
+    return settle(config, function)
+
+
+def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Console) -> None:
+    """Note the environment; say what is special, and after a pass at the longest shapes how long all will take."""
+    config, on_gpu = settled.config, settled.device.type == "cuda"
+    spare = room_left(config, settled.planned, gib_of(settled.device)) if on_gpu else ""
+    for note in filter(None, (lowered(config, settled.budget_gib), spare, *parts.problems.notes)):
+        say(console, note, style="yellow")
+    gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
+    run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
+    pace = rehearse(config, parts.trainer.sampler, parts.trainer.updater, settled.planned.plan.optimizer)
+    held_out = HeldOut(len(parts.problems.validation), len(parts.problems.test))
+    say(console, f"Dry pass: {expected(config, parts.sampler.units.rollouts_alive, pace, held_out)}", style="dim")
+
+
+@contextmanager
+def cleaned_up(run: RunDir, request: Request) -> Iterator[None]:
+    """Where the session ends early, the folder says so if anything of worth is in it; a new one without goes.
+
+    Raises MemoryBudgetError for an out-of-memory of the device.
+    """
+    try:
+        yield
+    except BaseException as error:  # Ctrl-C as well
+        scored = isinstance(error, (MemoryBudgetError, KeyboardInterrupt)) and run.read(EVAL)  # takes minutes
+        if run.checkpoints() or run.read(METRICS) or scored:
+            step = max([0, *(record["step"] for record in run.read(METRICS))])
+            run.status(step=step, state="failed", steps=request.config.steps)
+        elif not request.resume:
+            run.discard()  # nothing is in it yet, and the mended command should find the place free
+        if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
+            raise MemoryBudgetError(how_to_begin(error)) from None
+        raise
 
 
 @contextmanager

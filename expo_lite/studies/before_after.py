@@ -18,11 +18,11 @@ from expo_lite.core.errors import CheckpointError, DataError
 from expo_lite.core.records import Completion, Explanation, Problem, Verdict
 from expo_lite.grading.answer_text import boxed_answer
 from expo_lite.grading.judge import Judge, attempt_verdicts
-from expo_lite.grading.reward_function import Function, load_function
+from expo_lite.grading.reward_function import Function
 from expo_lite.model.adapter_weights import ADAPTER_WEIGHTS, DAMAGED, load_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
-from expo_lite.runs.assemble import judge_of, open_model
+from expo_lite.runs.assemble import judge_of, open_model, settle
 from expo_lite.training.explainer import rejection, unhinted_logprobs
 
 BEFORE, EXPLANATION, AFTER = "before", "explanation", "after"
@@ -210,6 +210,6 @@ def assemble_comparer(config: Config, function: Function | None = None) -> Compa
     Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
     """
     config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
-    function = function or load_function(config.reward.function)
-    model = open_model(config)
-    return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, function))
+    settled = settle(config, function)
+    model = open_model(settled)
+    return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, settled.function))

@@ -14,7 +14,7 @@ from expo_lite.grading.judge import attempt_verdicts
 from expo_lite.model.prompts import near_miss
 from expo_lite.model.sampler import SampleRequest
 from expo_lite.problems import tiny_world
-from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.training.explainer import unhinted_logprobs
 from expo_lite.training.hint_leaks import leaked_phrase
 
@@ -25,7 +25,7 @@ PLANTED = (tiny_world.LEAK_FIRST, tiny_world.LEAK_MIDDLE, tiny_world.LEAK_LAST)
 
 def quality_table(config: Config) -> tuple[Table, list[dict[str, Any]]]:
     """A table for people, and its rows as plain values, one per level: shares in [0, 1], likelihoods in nats."""
-    with assemble(config) as parts, parts.policy.reference():
+    with assemble(settle(config)) as parts, parts.policy.reference():
         rows = [level_quality(parts, config, level) for level in tiny_world.LEVELS]
     table = Table(title=f"The base on held-out problems ({PROBLEMS} a level, {SAMPLES} samples each)")
     table.add_column("")

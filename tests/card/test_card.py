@@ -22,8 +22,9 @@ from support.tiny_models import save_base
 from expo_lite.config import process_setup
 from expo_lite.config.read import read_request
 from expo_lite.core.errors import ConfigError
-from expo_lite.memory.cap import apply_budget
+from expo_lite.memory.cap import cap_memory
 from expo_lite.model.policy import resolve_device, resolve_dtype
+from expo_lite.runs.assemble import settle
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = (
@@ -210,7 +211,8 @@ def test_the_device_carries_its_index_and_the_cap_is_set(name: str, tmp_path: Pa
     with card(name) as driver:
         device = resolve_device(config.policy.device)
         assert device == torch.device("cuda", 0)
-        apply_budget(config, device)
+        settled = settle(config)
+        cap_memory(settled.device, settled.budget_gib)
         assert driver.calls["_cuda_setMemoryFraction"] == 1
         assert 1 * GIB < driver.limit < 2 * GIB
         assert resolve_dtype("auto", device) == (torch.float16 if name == "t4" else torch.bfloat16)

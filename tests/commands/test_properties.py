@@ -21,7 +21,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.records import Completion, Problem
 from expo_lite.model.prompts import Prompts
 from expo_lite.problems import tiny_world
-from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.studies.properties.readings import (
     ANSWER,
     EXPERT,
@@ -162,7 +162,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="module")
 def parts(config: Config) -> Iterator[Assembly]:
-    with assemble(config) as made:
+    with assemble(settle(config)) as made:
         yield made
 
 

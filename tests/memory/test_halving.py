@@ -22,7 +22,7 @@ from expo_lite.core.records import TrainingSequence
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.memory.halving import in_halves
 from expo_lite.problems import draw_problems
-from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.training.metrics import UpdateMeter
 from expo_lite.training.step import StepReport
 
@@ -136,7 +136,7 @@ def config() -> Config:
 def run(spy: Spy, settings: Config | None = None) -> Run:
     """Five steps, with validation after the third and at the end."""
     settings = settings or config()
-    with assemble(settings) as parts:
+    with assemble(settle(settings)) as parts:
         gradients: list[Tensor] = []
         updater, policy = parts.trainer.updater, parts.policy
         apply_gradients = updater.apply_gradients

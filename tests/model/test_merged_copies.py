@@ -16,7 +16,7 @@ from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.base import quantised_linears
 from expo_lite.model.merged_copies import dense_linears
 from expo_lite.model.policy import Policy
-from expo_lite.runs.assemble import assemble
+from expo_lite.runs.assemble import assemble, settle
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2], [3, 11, 5, 4, 9, 2, 6, 1]])
 
@@ -97,5 +97,7 @@ def test_only_where_it_is_exact_and_helps(settings: dict[str, str], on_gpu: bool
 
 def test_a_sampler_is_as_dense_as_the_plan_says() -> None:
     for dense in ("yes", "no"):
-        with assemble(read_request(["--preset", "tiny", "--rollout.dense-weights", dense], "test").config) as parts:
+        with assemble(
+            settle(read_request(["--preset", "tiny", "--rollout.dense-weights", dense], "test").config)
+        ) as parts:
             assert parts.sampler.dense == (dense == "yes")

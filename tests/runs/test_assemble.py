@@ -14,7 +14,7 @@ from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.model.policy import add_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.problems import ProblemSet, tiny_world
-from expo_lite.runs.assemble import assemble, with_short_prompts, with_short_solutions
+from expo_lite.runs.assemble import assemble, settle, with_short_prompts, with_short_solutions
 from scripts.tiny_base.tokenizer import build_tokenizer
 
 SHORT, LONG = tiny_world.problem((10, 20)), tiny_world.problem((10, 20, 30, 40, 50, 60))
@@ -53,12 +53,12 @@ def test_long_solutions_are_not_trained_on_and_counted() -> None:
 
 def test_only_a_run_on_solutions_minds_their_length() -> None:
     short = ["--preset", "tiny", "--rollout.max-new-tokens", "6"]
-    with assemble(read_request(short, "test").config) as parts:
+    with assemble(settle(read_request(short, "test").config)) as parts:
         assert all(problem.solution for problem in parts.problems.train)
     expert = [*short, "--explanation.source", "expert"]
     with pytest.raises(DataError, match=r"rollout\.max_new_tokens: no problem has a solution of at most 6 tokens"):
-        assemble(read_request(expert, "test").config)
-    with assemble(read_request([*expert, "--rollout.max-new-tokens", "17"], "test").config) as parts:
+        assemble(settle(read_request(expert, "test").config))
+    with assemble(settle(read_request([*expert, "--rollout.max-new-tokens", "17"], "test").config)) as parts:
         assert {bool(problem.solution) for problem in parts.problems.train} == {True, False}
         assert parts.problems.notes[-1].endswith("solutions of more than 17 tokens are not trained on.")
 
@@ -81,7 +81,7 @@ def test_a_tokenizer_without_an_end_token() -> None:
 def test_dense_weights_are_for_float32() -> None:
     settings = ["--preset", "tiny", "--policy.dtype", "bfloat16", "--rollout.dense-weights", "yes"]
     with pytest.raises(ConfigError, match=r"rollout\.dense_weights: works with policy\.dtype float32 only"):
-        assemble(read_request(settings, "test").config)
+        assemble(settle(read_request(settings, "test").config))
 
 
 def test_dropout_is_off() -> None:

@@ -18,7 +18,7 @@ from expo_lite.memory.forecast import HeldOut, in_words, longest_share
 from expo_lite.memory.pace import Pace
 from expo_lite.model.sampler import Sampler
 from expo_lite.runs import session
-from expo_lite.runs.assemble import Assembly, assemble
+from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.training.dry_pass import expected, rehearse
 
 FLAGS = ["--preset", "tiny", "--rollout.prompts-per-step", "2", "--rollout.group-size", "4"]
@@ -28,7 +28,7 @@ SIZES = ["--memory.rollouts-alive", "6", "--memory.micro-batch-tokens", "300"]
 @pytest.fixture
 def parts() -> Iterator[tuple[Config, Assembly]]:
     config = read_request([*FLAGS, *SIZES], "test").config
-    with assemble(config) as assembly:
+    with assemble(settle(config)) as assembly:
         yield config, assembly
 
 

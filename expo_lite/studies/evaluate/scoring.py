@@ -15,11 +15,11 @@ from expo_lite.config.settings import Config, DataConfig
 from expo_lite.core.progress import ChunkProgress, OnProgress
 from expo_lite.core.records import Answered, Problem
 from expo_lite.grading.evaluator import Evaluator
-from expo_lite.grading.reward_function import Function, load_function, source_digest
+from expo_lite.grading.reward_function import Function, source_digest
 from expo_lite.grading.scores import BASE, LevelResult, caption, level_results, results_markdown, results_table
 from expo_lite.problems import load_test
 from expo_lite.runs import files
-from expo_lite.runs.assemble import assemble_evaluator, with_prompts_within
+from expo_lite.runs.assemble import Settled, assemble_evaluator, settle, with_prompts_within
 from expo_lite.runs.display import PhaseDisplay
 from expo_lite.runs.plots import plot_results
 from expo_lite.studies.evaluate.answer_sheet import AnswerSheet, settings_of
@@ -67,11 +67,12 @@ def scored(
     problems, notes = load_test(config.data, trained)
     for note in notes:
         console.print(note, style="yellow", highlight=False)
-    function = function or load_function(config.reward.function)
-    settings = settings_of(config, problems, source_digest(function) if function else None)
+    settled = settle(config, function)
+    source = source_digest(settled.function) if settled.function else None
+    settings = settings_of(config, problems, source)
     with AnswerSheet(folder, settings) as sheet:
         try:
-            answers = answer(config, problems, models, sheet, console, function)
+            answers = answer(settled, problems, models, sheet, console)
         except KeyboardInterrupt:
             console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
             return None
@@ -83,21 +84,15 @@ def scored(
 
 
 def answer(
-    config: Config,
-    problems: Sequence[Problem],
-    models: Sequence[str],
-    sheet: AnswerSheet,
-    console: Console,
-    function: Function | None,
+    settled: Settled, problems: Sequence[Problem], models: Sequence[str], sheet: AnswerSheet, console: Console
 ) -> dict[str, list[Answered]]:
     """Every model's answers to the problems whose prompts are short enough; a row shows how far it is."""
-    evaluator = assemble_evaluator(config, function)
+    evaluator, limit = assemble_evaluator(settled), settled.config.rollout.max_prompt_tokens
     try:
-        short = with_prompts_within(config.rollout.max_prompt_tokens, problems, "test", evaluator.prompts)
+        short = with_prompts_within(limit, problems, "test", evaluator.prompts)
         if len(short) < len(problems):
             console.print(
-                f"{len(problems) - len(short)} problems with prompts of more than {config.rollout.max_prompt_tokens} "
-                "tokens are left out.",
+                f"{len(problems) - len(short)} problems with prompts of more than {limit} tokens are left out.",
                 style="yellow",
                 highlight=False,
             )
