@@ -142,7 +142,7 @@ class TestWhatIsTrained:
         one.run.path.mkdir()  # stopped before it had settings
         assert "--resume" not in one.job().arguments
         script.train(one.job())
-        assert one.job().arguments == ("--resume", *place)
+        assert one.job().arguments == ("train", "--resume", *place)
 
     def test_ablations_need_expo_and_its_rate(self, script: Script, tmp_path: Path) -> None:
         argv = [*SMALL, "--to", str(tmp_path), "--ablations"]
