@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expo_lite.commands.evaluate import read_asked
+from expo_lite.config.dotted import replaced
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.presets import preset_path
 from expo_lite.config.process_setup import avoid_fragments, hush_libraries
@@ -37,7 +38,7 @@ def load_config(source: str | Path = "tiny", **settings: Any) -> Config:
     if config.run is not None:
         return config
     request = Request(config, None if is_file else str(source), resume=False, dry_run=False)
-    return config.model_copy(update={"run": default_folder(request)})
+    return replaced(config, {"run": str(default_folder(request))})
 
 
 def with_function(config: Config, function: Function) -> Config:
@@ -47,7 +48,7 @@ def with_function(config: Config, function: Function) -> Config:
     name, named = function_name(function), config.reward.function
     if named is not None and named != name:
         raise ConfigError(f"reward.function: names {named}, and {name} was given; leave one of them out")
-    return config.model_copy(update={"reward": config.reward.model_copy(update={"function": name})})
+    return replaced(config, {"reward.function": name})
 
 
 class ExPOTrainer:
@@ -62,7 +63,7 @@ class ExPOTrainer:
         if reward_function is not None:
             config = with_function(config, reward_function)
         if config.run is None:
-            config = config.model_copy(update={"run": default_folder(Request(config, None, False, False))})
+            config = replaced(config, {"run": str(default_folder(Request(config, None, False, False)))})
         self.config = config
         self.reward_function = reward_function
         self._comparer: Comparer | None = None

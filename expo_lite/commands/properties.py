@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expo_lite.config import process_setup
+from expo_lite.config.dotted import replaced
 from expo_lite.config.flags import Parser
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.read import read_config, read_request, require_a_model
@@ -65,8 +66,7 @@ def read_command(argv: list[str]) -> Asked:
     if given.problems is not None:
         if given.problems < 1:
             raise ConfigError(f"--problems: should be at least 1 (got {given.problems})")
-        data = config.data.model_copy(update={"test_problems": given.problems})
-        config = config.model_copy(update={"data": data})
+        config = replaced(config, {"data.test_problems": given.problems})
     return Asked(config, subject, sides, Path(given.to).expanduser() if given.to else folder)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
-from expo_lite.config.messages import settings, unknown_setting
+from expo_lite.config.messages import as_text, settings, unknown_setting
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import KeyPath, Layer
 from expo_lite.core.errors import ConfigError
@@ -81,19 +81,8 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
     for action in parser._actions:
         if info := settings().get(action.dest):
             # pydantic-settings shows defaults as Python writes them, and sets in an order that changes
-            action.help = f"{info.description} (default: {_as_flag(info.default)})".replace("%", "%%")
+            action.help = f"{info.description} (default: {as_text(info.default)})".replace("%", "%%")
     return parser, source
-
-
-def _as_flag(value: Any) -> str:
-    """A setting's value as its flag takes it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, dict):
-        return ",".join(f"{key}={inner}" for key, inner in value.items()) or "none"
-    if isinstance(value, (tuple, frozenset)):
-        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value)))
-    return str(value)
 
 
 def _kebab(token: str) -> str:

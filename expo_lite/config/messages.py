@@ -110,9 +110,20 @@ def _origin(loc: tuple[int | str, ...], origins: Mapping[tuple[str, ...], str]) 
     return ""
 
 
-def _show(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A setting's value as flags, files and messages have it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return ",".join(f"{key}={inner}" for key, inner in value.items()) or "none"
+    if isinstance(value, (tuple, frozenset)):
+        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value)))
+    return str(value)
+
+
+def _show(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return as_text(value)
     # a flag's value is always text; quotes would suggest that this is what is wrong with it
     shown = value if isinstance(value, str) and _is_number(value) else repr(value)
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"

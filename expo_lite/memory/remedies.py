@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from itertools import combinations
 from math import ceil
 from typing import Any
 
+from expo_lite.config.dotted import replaced, value_of
+from expo_lite.config.messages import as_text
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
@@ -72,7 +74,7 @@ def subsets(changes: Changes, size: int) -> list[Changes]:
 def plan_with(config: Config, changes: Changes, planned: BudgetedPlan, budget_gib: float) -> BudgetedPlan:
     """The plan with other settings."""
     workload = planned.workload
-    return budgeted_plan(changed(config, changes), planned.shape, budget_gib, workload.on_gpu, workload.repeats_kv)
+    return budgeted_plan(replaced(config, changes), planned.shape, budget_gib, workload.on_gpu, workload.repeats_kv)
 
 
 def smaller_model(config: Config, thrifty: Changes, planned: BudgetedPlan, budget_gib: float) -> list[Changes]:
@@ -81,7 +83,7 @@ def smaller_model(config: Config, thrifty: Changes, planned: BudgetedPlan, budge
         return []
     for changes in ({}, thrifty):
         for shape in sorted(KNOWN.values(), key=lambda shape: -shape.linear_parameters):
-            if plan_with(config, changes, replace(planned, shape=shape), budget_gib).fits:
+            if plan_with(config, changes, dataclasses.replace(planned, shape=shape), budget_gib).fits:
                 return [{**changes, "policy.model": shape.name}]
     return []
 
@@ -93,23 +95,6 @@ def more_memory(config: Config, thrifty: Changes, planned: BudgetedPlan) -> Chan
     return {**changes, "memory.budget_gib": ceil(10 * peak / USABLE_SHARE / GIB) / 10}
 
 
-def value_of(config: Config, name: str) -> Any:
-    """A setting's value by its dotted name."""
-    section, key = name.split(".")
-    return getattr(getattr(config, section), key)
-
-
-def changed(config: Config, changes: Changes) -> Config:
-    """The configuration with other values of some settings."""
-    for name, value in changes.items():
-        section, key = name.split(".")
-        config = config.model_copy(update={section: getattr(config, section).model_copy(update={key: value})})
-    return config
-
-
 def as_settings(changes: Changes) -> str:
     """The changes as flags and files have them: "policy.gradient_checkpointing true and rollout.max_new_tokens 411"."""
-    words = {None: "null", True: "true"}
-    return " and ".join(
-        f"{name} {words[value] if value is None or value is True else value}" for name, value in changes.items()
-    )
+    return " and ".join(f"{name} {as_text(value)}" for name, value in changes.items())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.hub import may_be_on_hub
 from expo_lite.config.settings import Config, PolicyConfig
 from expo_lite.core.errors import ConfigError, first_line
@@ -158,4 +159,4 @@ def hub_name(model: str) -> str | None:
 
 def shaped_like(adapter: Path, config: Config) -> Config:
     """The configuration with its model opened around this adapter: it may be on other layers than a new one's."""
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"adapter": str(adapter)})})
+    return replaced(config, {"policy.adapter": str(adapter)})

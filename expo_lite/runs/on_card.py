@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.presets import preset_for
 from expo_lite.config.settings import Config
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
@@ -44,7 +45,7 @@ def forecast_on(config: Config, card: str, shape: ModelShape | None = None) -> O
 def answering_on(config: Config, card: str, problems: int, samples: int) -> float:
     """Seconds to answer so many test problems of each level so many times, on `card`. Raises ConfigError."""
     planned, _ = plan_for(config, find_shape(config.policy.model), card)
-    _, test = held_out_counts(config.data.model_copy(update={"test_problems": problems}))
+    _, test = held_out_counts(replaced(config, {"data.test_problems": problems}).data)
     pace = pace_of(CARDS[card], planned.shape, planned.workload)
     return writing_seconds(config, planned.units.rollouts_alive, pace, test * samples)
 

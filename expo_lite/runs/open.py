@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from expo_lite.config.dotted import differing
 from expo_lite.config.methods import method_of
 from expo_lite.config.read import Request, dump_yaml, read_config
 from expo_lite.config.settings import Config
@@ -63,31 +64,17 @@ def refuse_another_run(run: RunDir, asked: Config) -> None:
 
 def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
     """Raises ConfigError that lists every setting in which a resumed run would differ from its start."""
-    differing = [
-        f"{name}: was {was} when {run.path} was started (got {now})" for name, was, now in changes(saved, asked)
-    ]
-    if differing:
-        raise ConfigError(
-            "\n".join([*differing, "Resume with the settings it was started with, or choose another --run."])
-        )
+    lines = [f"{name}: was {was} when {run.path} was started (got {now})" for name, was, now in changes(saved, asked)]
+    if lines:
+        raise ConfigError("\n".join([*lines, "Resume with the settings it was started with, or choose another --run."]))
 
 
 def changes(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
     """Settings that a resumed run may not change, where they differ: name, what it was and what it is now."""
-    before, now = flat(saved.model_dump(exclude=set(MAY_CHANGE))), flat(asked.model_dump(exclude=set(MAY_CHANGE)))
-    names = {**before, **now}  # data.levels can lose a key as well as gain one
-    return [(name, before.get(name), now.get(name)) for name in names if now.get(name) != before.get(name)]
+    return differing(saved, asked, MAY_CHANGE)
 
 
 def short(value: Any) -> str:
     """A value in a few characters, on one line."""
     text = " ".join(str(value).split())
     return text if len(text) <= 30 else f"{text[:29]}…"
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
-    return out

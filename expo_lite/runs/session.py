@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.methods import require_an_initial_policy
 from expo_lite.config.read import Request
@@ -119,6 +120,6 @@ def run_of(request: Request, ranks: Ranks) -> Iterator[RunDir]:
                 )
             shutil.copytree(folder_of(request), copy, ignore=shutil.ignore_patterns(".lock"))
         ranks.wait()
-        config = request.config.model_copy(update={"run": str(copy)})
+        config = replaced(request.config, {"run": str(copy)})
         with start_run(replace(request, config=config)) as run:
             yield run

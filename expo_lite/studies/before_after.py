@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError
 from expo_lite.core.records import Completion, Explanation, Problem, Verdict
@@ -209,7 +210,7 @@ def assemble_comparer(config: Config, function: Function | None = None) -> Compa
 
     Always through transformers: under Unsloth's fused kernels the adapter cannot be on in some rows and off in others.
     """
-    config = config.model_copy(update={"policy": config.policy.model_copy(update={"backend": "transformers"})})
+    config = replaced(config, {"policy.backend": "transformers"})
     settled = settle(config, function)
     model = open_model(settled)
     return Comparer(config, model.sampler, model.prompts, judge_of(config, model.prompts, settled.function))

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.presets import presets
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import MemoryBudgetError
 from expo_lite.memory.budget import budgeted_plan
-from expo_lite.memory.remedies import LEAST, changed, require_fit
+from expo_lite.memory.remedies import LEAST, require_fit
 from expo_lite.memory.shapes import KNOWN
 
 PRESETS = {name: read_request(["--preset", name]).config for name in presets()}
@@ -71,18 +72,18 @@ def hand_set(most: int) -> st.SearchStrategy[int | None]:
     ),
 )
 def test_what_is_advised_does_fit(preset: str, changes: dict[str, Any]) -> None:
-    config = changed(PRESETS[preset], changes)
+    config = replaced(PRESETS[preset], changes)
     said = refusal(config)
     if said is None:
         return
     assert "\n" not in said and said.startswith(f"memory.budget_gib: {config.policy.model} does not fit: ")
     for advice in advised(said):
-        assert changed(config, advice) != config and refusal(changed(config, advice)) is None
+        assert replaced(config, advice) != config and refusal(replaced(config, advice)) is None
         if config.policy.adapter:
             assert not {"policy.model", "policy.lora_rank"} & advice.keys()
         if (tokens := advice.get("rollout.max_new_tokens")) is not None:
             assert LEAST["rollout.max_new_tokens"] <= tokens < config.rollout.max_new_tokens
-            assert refusal(changed(config, {**advice, "rollout.max_new_tokens": tokens + 1})) is not None
+            assert refusal(replaced(config, {**advice, "rollout.max_new_tokens": tokens + 1})) is not None
 
 
 @pytest.mark.parametrize(
@@ -108,8 +109,8 @@ def test_what_helps_is_named(asked: str, advice: list[str]) -> None:
 
 @pytest.mark.parametrize("model", KNOWN)
 def test_from_hardly_any_memory_to_enough_of_it(model: str) -> None:
-    config = changed(PRESETS["24gb"], {"policy.model": model, "policy.gradient_checkpointing": False})
-    said = [refusal(changed(config, {"memory.budget_gib": tenths / 10})) for tenths in range(3, 800, 2)]
+    config = replaced(PRESETS["24gb"], {"policy.model": model, "policy.gradient_checkpointing": False})
+    said = [refusal(replaced(config, {"memory.budget_gib": tenths / 10})) for tenths in range(3, 800, 2)]
     first = ["fits" if text is None else " ".join(advised(text)[0]) for text in said]
     assert (first[0], first[-1]) == ("policy.gradient_checkpointing memory.budget_gib", "fits")
     kinds = ("policy.gradient_checkpointing", "policy.gradient_checkpointing rollout.max_new_tokens")

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from expo_lite.config.dotted import replaced, value_of
+from expo_lite.config.messages import as_text
 from expo_lite.config.model_files import TINY, model_source
 from expo_lite.config.presets import preset_path, presets
 from expo_lite.config.read import resolve
@@ -22,7 +24,6 @@ from expo_lite.core.errors import ConfigError, MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
 from expo_lite.memory.cards import CARDS
 from expo_lite.memory.forecast import Forecast
-from expo_lite.memory.remedies import changed as with_changes
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, ModelShape, shape_from_config
 from expo_lite.runs.on_card import forecast_on, plan_for, room_left
@@ -97,7 +98,7 @@ class Fit:
 def preset_values(preset: str, card: str | None = None) -> Asked:
     """The form as a preset fills it. Raises ConfigError where there is no such preset."""
     config = _preset(preset)
-    return Asked(preset, card, **{field: _value(config, name) for field, name in SETTINGS.items()})
+    return Asked(preset, card, **{field: value_of(config, name) for field, name in SETTINGS.items()})
 
 
 def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
@@ -118,7 +119,7 @@ def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
         refusal = str(error)
 
     def fits(tokens: int) -> bool:
-        longer = with_changes(config, {"rollout.max_new_tokens": tokens})
+        longer = replaced(config, {"rollout.max_new_tokens": tokens})
         return budgeted_plan(longer, shape, budget, workload.on_gpu, workload.repeats_kv).fits
 
     longest = largest(fits, LONGEST_COMPLETION)
@@ -144,7 +145,7 @@ def command(asked: Asked, changed: dict[str, Any]) -> str:
     """The command line that prints this plan."""
     words = [*PROGRAM.split(), "--preset", asked.preset]
     for name, value in changed.items():
-        words += ["--" + name.replace("_", "-"), _flag(value)]
+        words += ["--" + name.replace("_", "-"), as_text(value)]
     return shlex.join([*words, *(["--card", asked.card] if asked.card else [])])
 
 
@@ -229,18 +230,6 @@ def _layer(changed: dict[str, Any]) -> Layer:
 @lru_cache(maxsize=16)
 def _preset(name: str) -> Config:
     return resolve([read_yaml(preset_path(name), f"presets/{name}.yaml")])
-
-
-def _value(config: Config, name: str) -> Any:
-    section, _, key = name.partition(".")
-    return getattr(getattr(config, section), key)
-
-
-def _flag(value: Any) -> str:
-    """A value as its flag takes it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def _short(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.model_files import TINY, tiny_base
 from expo_lite.config.read import dump_yaml
 from expo_lite.core.errors import CheckpointError, ConfigError, first_line
@@ -108,7 +109,7 @@ def copy(paths: list[Path], folder: Path) -> None:
 
 def describe(run: FinishedRun, folder: Path, form: Form) -> None:
     """Write the settings and the model card."""
-    elsewhere = run.config.model_copy(update={"run": None})  # where the run was means nothing there
+    elsewhere = replaced(run.config, {"run": None})  # where the run was means nothing there
     files.write_text(folder / form.settings, dump_yaml(elsewhere))
     card = model_card(run.config, run.progress, run.before, run.after, form, run.packages, run.more)
     files.write_text(folder / "README.md", card)

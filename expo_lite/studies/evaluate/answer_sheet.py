@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from expo_lite.config.dotted import flat
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
 from expo_lite.core.records import Answered, Problem
@@ -15,7 +16,7 @@ from expo_lite.model.adapter_files import WEIGHTS, adapter_folder
 from expo_lite.problems import ProblemSet
 from expo_lite.runs import files
 from expo_lite.runs.lock import RunLock
-from expo_lite.runs.open import flat, short
+from expo_lite.runs.open import short
 
 ANSWERS, SETTINGS = "answers.jsonl", "settings.json"
 

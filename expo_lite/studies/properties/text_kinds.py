@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import chain
 
+from expo_lite.config.dotted import replaced
 from expo_lite.config.settings import Config
 from expo_lite.core.records import Completion, Problem, TrainingSequence, Verdict
 from expo_lite.grading.judge import attempt_verdicts
@@ -32,10 +33,8 @@ def read_all_kinds(parts: Assembly, config: Config, trained: bool) -> tuple[list
 
 def self_explanations(parts: Assembly, config: Config, problems: Sequence[Problem]) -> tuple[list[Text], list[str]]:
     """Explanations of the told answer that training would accept; the note says how many it would not."""
-    section = config.explanation.model_copy(
-        update={"source": "self", "hint": "answer"}
-    )  # also of a model trained by another method
-    config = config.model_copy(update={"explanation": section})
+    # also of a model trained by another method
+    config = replaced(config, {"explanation.source": "self", "explanation.hint": "answer"})
     explainer = Explainer(config, parts.sampler, parts.prompts, parts.judge)
     written = list(chain.from_iterable(explainer.explain(problems, step=0)))
     accepted = [e for e in written if e.rejected is None]
