@@ -6,9 +6,9 @@ Imports neither torch nor gradio.
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
 from pathlib import Path
+
+import psutil
 
 from expo_lite.runs.lock import is_held
 
@@ -35,17 +35,11 @@ def trains(pid: int, folder: Path) -> bool:
 
 
 def command_of(pid: int) -> list[str]:
-    """A living process's command line in words; empty for one that has ended, and on Windows."""
-    if os.name == "nt":
+    """A living process's command line in words; empty for one that has ended, or that we may not look at."""
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
         return []
-    if Path("/proc/self/cmdline").exists():
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for one that has ended
-        except OSError:
-            return []
-    else:
-        line = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
-    return line.replace(b"\0", b" ").decode(errors="replace").split()
 
 
 def is_training_command(words: list[str]) -> bool:
