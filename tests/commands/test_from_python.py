@@ -57,6 +57,7 @@ class TestImporting:
 
 
 class TestLoadConfig:
+    @pytest.mark.slow
     def test_is_the_command_lines(self) -> None:
         asked = read_request(["--preset", "8gb", "--steps", "7", "--rollout.group-size", "4"]).config
         made = load_config("8gb", steps=7, rollout={"group_size": 4})
@@ -83,6 +84,7 @@ class TestLoadConfig:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_is_the_command_lines(self, trainer: ExPOTrainer, tmp_path: Path) -> None:
         flags = ["--steps", "2", "--data.validation-problems", "2", "--data.test-problems", "2"]
         run = tmp_path / "run"
@@ -103,6 +105,7 @@ class TestTraining:
         with pytest.raises(ConfigError, match=r"seed: was 0 when .* was started \(got 1\)"):
             ExPOTrainer(other).train()
 
+    @pytest.mark.slow
     def test_more_steps_go_on(self, tmp_path: Path) -> None:
         """And in a thread, where signals cannot be asked for."""
         done: list[Any] = []
@@ -157,6 +160,7 @@ class TestSeeing:
         (level,) = trainer.evaluate(k=(1,), problems=5).levels
         assert level.problems == 2
 
+    @pytest.mark.slow
     def test_another_judge_makes_no_use_of_old_verdicts(self, tmp_path: Path) -> None:
         config = load_config("tiny", run=str(tmp_path / "run"), **{**SMALL, "steps": 1})
         trainer = ExPOTrainer(config, reward_function=nothing)
@@ -191,6 +195,7 @@ class TestSeeing:
 
 
 class TestRewards:
+    @pytest.mark.slow
     def test_of_a_function(self, tmp_path: Path) -> None:
         def long(completions: list[str], **columns: Any) -> list[float]:
             return [len(text) / 100 for text in completions]

@@ -120,6 +120,7 @@ def test_a_missing_model(refused_here: Callable[..., list[str]]) -> None:
     assert lines[0].startswith("policy.model: cannot load './nowhere'")
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_own_words_only(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
     ended = train(tmp_path, "--preset", "tiny", "--policy.model", str(base), *SMALL)

@@ -241,6 +241,7 @@ def test_out_of_memory_while_training(place: str, undisturbed: tuple[Run, Spy]) 
     assert all(f.rows == 1 or f.rows * f.tokens <= disturbed.micro_batch_tokens for f in spy.later("training"))
 
 
+@pytest.mark.slow
 def test_out_of_memory_after_the_backward_pass(undisturbed: tuple[Run, Spy], monkeypatch: pytest.MonkeyPatch) -> None:
     """The metrics of a micro-batch are small, but so may be what is left: its gradients must not count twice."""
     sums_of, calls = UpdateMeter.sums_of, []
@@ -256,6 +257,7 @@ def test_out_of_memory_after_the_backward_pass(undisturbed: tuple[Run, Spy], mon
     assert len(calls) > 5
 
 
+@pytest.mark.slow
 def test_a_device_that_is_too_small_throughout(undisturbed: tuple[Run, Spy]) -> None:
     """Every phase fails above a size; each failure is paid for once, and the size that fits is found."""
 

@@ -167,6 +167,7 @@ class TestResumedRunsEqualUndisturbedOnes:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
 
+    @pytest.mark.slow
     def test_ctrl_c(self, config: Path, undisturbed: Path, tmp_path: Path) -> None:
         ended = self.interrupted(signal.SIGINT, 1, config, tmp_path / "run")
         assert ended.returncode == 130, ended.stderr
@@ -179,6 +180,7 @@ class TestResumedRunsEqualUndisturbedOnes:
         assert resume(tmp_path / "run")[0] == 0
         assert results(tmp_path / "run") == results(undisturbed)
 
+    @pytest.mark.slow
     def test_killed_between_checkpoints(self, config: Path, undisturbed: Path, tmp_path: Path) -> None:
         ended = self.interrupted(signal.SIGKILL, 3, config, tmp_path / "run")
         assert ended.returncode == -signal.SIGKILL
@@ -190,6 +192,7 @@ class TestResumedRunsEqualUndisturbedOnes:
         assert "after step 2" in shown
         assert results(tmp_path / "run") == results(undisturbed)
 
+    @pytest.mark.slow
     def test_stopped_twice(
         self, config: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -231,6 +234,7 @@ class TestResuming:
         assert read_config(copy / "config.yaml").steps == 5
 
     @pytest.mark.parametrize("pairs", ["online", "offline"])
+    @pytest.mark.slow
     def test_dpo_goes_on_to_the_bit(self, pairs: str, config: Path, tmp_path: Path) -> None:
         flags = ["--objective.name", "dpo", "--dpo.pairs", pairs, "--kl.coef", "0", "--optimizer.schedule", "constant"]
         assert start(config, tmp_path / "whole", *flags)[0] == 0
