@@ -1,4 +1,4 @@
-"""The browser app: `python app.py`, `expo-lite app` or `expo-lite app`; `--help` lists the ways in."""
+"""The browser app: `python app.py` or `expo-lite app`; `--help` lists the ways in."""
 
 from __future__ import annotations
 

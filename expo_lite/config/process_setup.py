@@ -66,7 +66,7 @@ def avoid_fragments() -> None:
 def hush_libraries() -> None:
     """Silence warnings that ask for no action. The first comes while bitsandbytes is imported, so this must run before.
 
-    It misses a CPU kernel for repacked weights, and repacking is what `policy.avoid_in_place_repacking` turns off.
+    It misses a CPU kernel for repacked weights, and repacking is what `model.base.avoid_in_place_repacking` turns off.
     """
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in a notebook without ipywidgets

@@ -99,7 +99,7 @@ class Verifier:
     def judge_completions(
         self, problems: Sequence[Problem], completions: Sequence[Sequence[Completion]]
     ) -> list[list[Judgement]]:
-        """A judgement for each of each problem's completions: see `judging.Judge`."""
+        """A judgement for each of each problem's completions: see `judge.Judge`."""
         pairs = [(p.answer, c.text) for p, of_p in zip(problems, completions, strict=True) for c in of_p]
         verdicts = iter(self.judge(pairs))
         return [[_judgement(completion, next(verdicts)) for completion in of_p] for of_p in completions]

@@ -58,7 +58,7 @@ def load_base(source: str, quantization: str, dtype: torch.dtype, device: torch.
     """The model of a folder or Hub id, as Unsloth loads it, for sequences of at most `sequence_tokens`.
 
     It may be in another type or quantisation than asked for, which Unsloth says in a printed line only: see
-    `base_model.refuse_replacement`. Raises OSError or ValueError where it cannot be loaded, ConfigError where Unsloth
+    `base.refuse_replacement`. Raises OSError or ValueError where it cannot be loaded, ConfigError where Unsloth
     knows no such model.
     """
     unsloth = import_unsloth()

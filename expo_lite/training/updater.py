@@ -122,7 +122,7 @@ class Updater:
         work: Callable[[MicroBatch], Result],
         on_progress: OnProgress = silent,
     ) -> Iterator[Result]:
-        """Do `work` on micro-batches of the moment's size; see `batching.in_micro_batches`."""
+        """Do `work` on micro-batches of the moment's size; see `micro_batches.in_micro_batches`."""
         progress = SequenceProgress(sequences, on_progress)
 
         def counted(batch: MicroBatch) -> Result:

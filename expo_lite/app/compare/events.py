@@ -1,4 +1,4 @@
-"""What happens at the Compare tab's presses, and at calls of its API; how it looks is in `compare_tab`."""
+"""What happens at the Compare tab's presses, and at calls of its API; how it looks is in `tab`."""
 
 from __future__ import annotations
 

@@ -120,6 +120,7 @@ class SamplesView:
             samples = load_samples(found.folder)
         except ExpoLiteError as error:
             return _hint(str(error))
+        # gradio 6.31: event.row is the same, but raises TypeError where a client sends no dictionary
         row = event._data.get("row") if isinstance(event._data, dict) else None
         chosen = rows_of(matching(samples, Wanted(row=row))) if isinstance(row, int) else []
         return sample_html(chosen[0], found.config) if chosen else _hint(PICK_A_ROW)

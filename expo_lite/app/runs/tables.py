@@ -1,4 +1,4 @@
-"""A run's records as tables: steps, samples, scores. Reads only through `run_dir`, also while a run is writing."""
+"""A run's records as tables: steps, samples, scores. Reads only through `RunDir`, also while a run is writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Train tab's views as HTML: pure functions of what a run has recorded. Text of models goes through `ui.text`."""
+"""The Train tab's views as HTML: pure functions of what a run has recorded. Text of models goes through `app.text`."""
 
 from __future__ import annotations
 
