@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+IMPOSSIBLE = -1e4
+"""Nats; exp is 0 long before, in float32."""
+
 
 def token_logprobs(
     hidden: Tensor, head: torch.nn.Linear, targets: Tensor, temperature: Tensor, chunk: int
@@ -36,8 +39,9 @@ class _TokenLogprobs(torch.autograd.Function):
         for part in _slices(len(targets), chunk):
             log_p = _chunk_log_softmax(hidden[part], weight, bias, temperature[part])
             logprobs[part] = log_p.gather(1, targets[part, None]).squeeze(1)
-            entropy[part] = -log_p.exp().mul_(log_p).sum(1)
-            del log_p  # before the next chunk's logits are made
+            p = log_p.exp()
+            entropy[part] = -p.mul_(log_p.clamp_(min=IMPOSSIBLE)).sum(1)  # 0 log 0 is 0, and not 0 times infinity
+            del log_p, p  # before the next chunk's logits are made
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 

@@ -29,7 +29,7 @@ def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weig
 
 def explanation_loss(logprobs: Tensor, weights: Tensor) -> Tensor:
     """- sum_t w_t log pi(token_t | unhinted prompt, tokens before): ExPO's extra term. Tensors (N,)."""
-    return -(weights * logprobs).sum()
+    return -(weights * torch.where(weights != 0, logprobs, 0.0)).sum()
 
 
 def kl_loss(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:

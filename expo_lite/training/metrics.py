@@ -54,21 +54,21 @@ class UpdateMeter:
 
         DPO's rollouts are those that it makes less likely.
         """
-        policy, explanation = batch.is_policy.float(), (batch.likelihood_weights > 0).float()
-        own = policy + (batch.likelihood_weights < 0)
+        policy, explanation = batch.is_policy, batch.likelihood_weights > 0
+        own = policy | (batch.likelihood_weights < 0)
         sums = {
-            "policy_tokens": policy.sum(),
-            "own_tokens": own.sum(),
-            "entropy": (own * entropy).sum(),
-            "explanation_tokens": explanation.sum(),
-            "explanation_nll": -(explanation * logprobs).sum(),
-            "answer_logprob": torch.where(batch.in_answer, logprobs, 0.0).sum(),
+            "policy_tokens": policy.float().sum(),
+            "own_tokens": own.float().sum(),
+            "entropy": _sum_where(own, entropy),
+            "explanation_tokens": explanation.float().sum(),
+            "explanation_nll": -_sum_where(explanation, logprobs),
+            "answer_logprob": _sum_where(batch.in_answer, logprobs),
             "answers": torch.tensor(float(sum(row.answer_span is not None for row in batch.sequences))).to(logprobs),
         }
         if batch.sampler_logprobs is not None:
-            sums["gap"] = torch.where(batch.is_policy, (logprobs - batch.sampler_logprobs).abs(), 0.0).sum()
+            sums["gap"] = _sum_where(policy, (logprobs - batch.sampler_logprobs).abs())
         if batch.reference_logprobs is not None:
-            sums["kl"] = (policy * (logprobs - batch.reference_logprobs)).sum()
+            sums["kl"] = _sum_where(policy, logprobs - batch.reference_logprobs)
         return sums
 
     def add(self, sums: dict[str, Tensor]) -> None:
@@ -167,6 +167,11 @@ def _wrong_steps(
         **({SOUND: _mean(written)} if written else {}),
         **({"explanations_trained_wrong_steps": trained.count(False)} if trained else {}),
     }
+
+
+def _sum_where(counts: Tensor, values: Tensor) -> Tensor:
+    """The sum of the values (N,) that count. Not a product: 0 times what is not finite is nan."""
+    return torch.where(counts, values, 0.0).sum()
 
 
 def _name(verdict: str) -> str:

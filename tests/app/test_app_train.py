@@ -166,6 +166,38 @@ class TestWishes:
         assert held_by_app() == pytest.approx((2 * GIB + CONTEXT_BYTES) / GIB)
 
 
+class TestFirstPage:
+    """The page as it is served, before any of its events."""
+
+    def made(self, root: Path) -> dict[str, dict[str, Any]]:
+        """By element id: what each component of the tab is served with."""
+        gr = pytest.importorskip("gradio")
+        from expo_lite.app.context import AppContext
+        from expo_lite.app.opening import Opening
+        from expo_lite.app.shell import Shell
+        from expo_lite.app.train import tab
+
+        with gr.Blocks() as page, gr.Tabs() as tabs:
+            tab.build(AppContext(None, Opening(TINY, root), {}), Shell(page, tabs, set(), gr.State("")))  # type: ignore[arg-type]
+        props = [component["props"] for component in page.get_config_file()["components"]]
+        return {own["elem_id"]: own for own in props if own.get("elem_id")}
+
+    def test_it_can_start_what_it_shows(self, tmp_path: Path) -> None:
+        made = self.made(tmp_path)
+        shown = [made[f"train-{name}"]["value"] for name in ("preset", "method", "seed")]
+        asked = checked_wish(*shown)
+        assert prepare(asked).refusal == "" and made["train-start"]["interactive"]
+        assert plain(made["train-command"]["value"]).endswith(command_line(asked.arguments(tmp_path / asked.name)))
+        assert "It fits." in plain(made["train-plan"]["value"])
+
+    def test_what_cannot_run_here_cannot_be_started(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        monkeypatch.setattr("expo_lite.app.train.tab.FIRST", Asked("8gb", "expo", 0))
+        prepare.cache_clear()
+        assert not self.made(tmp_path)["train-start"]["interactive"]
+        prepare.cache_clear()
+
+
 class TestTrainings:
     def test_the_lock_is_the_run_folders_own(self) -> None:
         assert LOCK == _LOCK

@@ -55,6 +55,22 @@ def test_gradient_equals_autograd(chunk: int, bias: bool) -> None:
     torch.testing.assert_close(ours.double(), expected_gradient, rtol=1e-5, atol=1e-5)
 
 
+def test_a_token_that_cannot_be_said_takes_no_part() -> None:
+    """Entropy is - sum p log p with 0 log 0 = 0: a head may rule tokens out, and the others are as without it."""
+    hidden, head, targets, temperature = inputs(bias=True)
+    head.bias[-1] = -torch.inf
+    targets = targets.clamp(max=V - 2)
+    logprobs, entropy = token_logprobs(hidden, head, targets, temperature, 5)
+    (gradient,) = torch.autograd.grad(logprobs.sum(), hidden)
+    fewer = torch.nn.Linear(H, V - 1).requires_grad_(False)
+    fewer.weight.copy_(head.weight[:-1])
+    fewer.bias.copy_(head.bias[:-1])
+    expected, expected_entropy = token_logprobs(hidden, fewer, targets, temperature, 5)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), hidden)
+    torch.testing.assert_close((logprobs, entropy), (expected, expected_entropy))
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
 def test_known_values() -> None:
     """Logits 0 and ln 3: probabilities 1/4 and 3/4; at temperature 1/2 they are 1/10 and 9/10."""
     head = torch.nn.Linear(1, 2, bias=False)

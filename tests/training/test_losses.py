@@ -14,6 +14,7 @@ from trl.trainer.utils import nanstd
 
 from expo_lite.training.advantages import group_advantages
 from expo_lite.training.losses import (
+    dpo_losses,
     explanation_loss,
     explanation_token_weights,
     kl_loss,
@@ -207,6 +208,35 @@ class TestExtremeTokens:
         loss = kl_loss(logprobs, torch.full((3,), -1.0), torch.tensor(weights))
         (gradient,) = torch.autograd.grad(loss, logprobs)
         assert loss.isfinite() and gradient.isfinite().all()
+
+    @pytest.mark.parametrize("change", [-200.0, 200.0])
+    def test_the_sum_is_as_if_a_token_without_weight_were_ordinary(self, change: float) -> None:
+        """All terms, as `Updater.loss` adds them up: an explanation's token has changed by e^200 either way.
+
+        The rollout's: ratio e^0.25, beyond the clip at 1.2, so its gradient is that of the k3 at d = -0.25 alone.
+        """
+        logprobs = torch.tensor([-0.75, -250.0 + change], requires_grad=True)
+        before, rollout = torch.tensor([-1.0, -250.0]), torch.tensor([1.0, 0.0])
+        loss = policy_loss(logprobs, before, torch.tensor([1.0, 1.0]), rollout, EPSILON)
+        loss = loss + kl_loss(logprobs, before, rollout) + explanation_loss(logprobs, 1e-3 * (1 - rollout))
+        (gradient,) = torch.autograd.grad(loss, logprobs)
+        k3 = np.exp(-0.25) + 0.25 - 1
+        assert loss.item() == pytest.approx(-1.2 + k3 + 1e-3 * (250 - change), abs=1e-6)
+        assert gradient.tolist() == pytest.approx([1 - np.exp(-0.25), -1e-3], abs=1e-6)
+
+    def test_a_rollouts_token_that_cannot_be_said_again(self) -> None:
+        loss = explanation_loss(torch.tensor([-1.0, -torch.inf]), torch.tensor([0.5, 0.0]))
+        assert loss.item() == 0.5
+
+    @pytest.mark.parametrize("sure", [-200.0, 200.0, -1e5, 1e5])
+    def test_pairs(self, sure: float) -> None:
+        """DPO's slope by the chosen is - beta sigmoid(-beta m): there is no overflow, however far the margin is."""
+        chosen = torch.tensor([sure, 0.0], dtype=torch.float64, requires_grad=True)
+        nothing = torch.zeros(2, dtype=torch.float64)
+        losses, _ = dpo_losses(chosen, nothing, nothing, nothing, beta=1.0)
+        (slopes,) = torch.autograd.grad(losses.sum(), chosen)
+        assert losses.tolist() == pytest.approx([max(-sure, 0.0), np.log(2)], abs=1e-12)
+        assert slopes.tolist() == pytest.approx([-float(sure < 0), -0.5], abs=1e-12)
 
     @pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
     @pytest.mark.parametrize("weight", [0.0, 1.0])

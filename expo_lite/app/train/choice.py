@@ -27,6 +27,8 @@ METHOD_CHOICES = [
     ("Expert: given solutions", "expert"),
     ("GRPO: its attempts alone", "grpo"),
 ]
+FIRST = Asked("tiny", "expo", 0)
+"""What the page shows before anyone has chosen."""
 
 
 @dataclass(frozen=True)

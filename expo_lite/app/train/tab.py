@@ -13,7 +13,7 @@ from expo_lite.app.limits import LARGEST_SEED
 from expo_lite.app.run_list import list_runs
 from expo_lite.app.shell import ANNOUNCED, QUIET, Shell
 from expo_lite.app.text import DELIMITERS, harmless
-from expo_lite.app.train.choice import METHOD_CHOICES, checked_wish, held_by_app, prepare
+from expo_lite.app.train.choice import FIRST, METHOD_CHOICES, checked_wish, held_by_app, prepare
 from expo_lite.app.train.trainings import Trainings, command_line
 from expo_lite.app.train.view import command_html, plan_html
 from expo_lite.app.train.watch import Watch
@@ -85,17 +85,17 @@ class Screen:
 
 
 def _choice(watch: Watch) -> Choice:
-    plan, command, can_start = _plan(watch, "tiny", "self", 0)
+    plan, command, can_start = _plan(watch, FIRST.preset, FIRST.method, FIRST.seed)
     with gr.Column(elem_classes="asking"):
         with gr.Row(elem_classes="choosing"):
             preset = gr.Dropdown(
-                presets(), value="tiny", label="Preset", elem_id="train-preset", scale=0, min_width=150
+                presets(), value=FIRST.preset, label="Preset", elem_id="train-preset", scale=0, min_width=150
             )
             method = gr.Radio(
-                METHOD_CHOICES, value="expo", label="Method", elem_id="train-method", scale=4, min_width=260
+                METHOD_CHOICES, value=FIRST.method, label="Method", elem_id="train-method", scale=4, min_width=260
             )
             seed = gr.Number(
-                0,
+                FIRST.seed,
                 label="Seed",
                 precision=0,
                 minimum=0,
