@@ -21,7 +21,7 @@ NO_POINTS = "comes with the first step"
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve; `style` is a class of style.css (s1 to s5 are levels, r0 to r5 runs), `dots` marks each point.
 
     `intervals` are (step, low, high), shaded. `name` is read out in full where `label`, at the curve's end, is short.
@@ -51,7 +51,7 @@ def per_cent(share: float) -> str:
 
 
 def chart_html(
-    title: str, note: str, lines: Sequence[Line], axes: Axes, heading: str = "h3", read: bool = False
+    title: str, note: str, lines: Sequence[Curve], axes: Axes, heading: str = "h3", read: bool = False
 ) -> str:
     """The whole figure, its title in a `heading`; without points it says that they are still to come.
 
@@ -73,7 +73,7 @@ def chart_html(
     )
 
 
-def _spoken(title: str, drawn: Sequence[Line], axes: Axes) -> str:
+def _spoken(title: str, drawn: Sequence[Curve], axes: Axes) -> str:
     """The chart in a sentence, as it may stand in an attribute."""
     latest = "; ".join(f"{harmless(line.name or line.label)} {axes.text(line.points[-1][1])}" for line in drawn)
     return escape(title) + (f". Latest: {latest}." if drawn else ". Nothing yet.")
@@ -87,7 +87,7 @@ def _y(value: float, axes: Axes) -> float:
     return round(1000 - 1000 * min(value, axes.top) / axes.top, 1)
 
 
-def _curve(line: Line, axes: Axes, read: bool) -> str:
+def _curve(line: Curve, axes: Axes, read: bool) -> str:
     shown = thinned(line.points)
     points = [(_x(x, axes), _y(y, axes)) for x, y in shown]
     dots = "".join(f"M{x:g} {y:g}h0" for x, y in points) if line.dots or len(points) == 1 else ""
@@ -104,7 +104,7 @@ def _values(points: Sequence[tuple[float, float]], axes: Axes) -> str:
     return escape(json.dumps([[x, axes.text(y)] for x, y in points]))
 
 
-def _band(line: Line, axes: Axes) -> str:
+def _band(line: Curve, axes: Axes) -> str:
     """The intervals around a curve, shaded."""
     if len(line.intervals) < 2:
         return ""
@@ -134,7 +134,7 @@ def _numbers(axes: Axes) -> str:
     )
 
 
-def _names(lines: Sequence[Line], axes: Axes) -> str:
+def _names(lines: Sequence[Curve], axes: Axes) -> str:
     wanted = [_y(line.points[-1][1], axes) / 10 for line in lines]
     return "".join(
         f'<span class="name {line.style}" style="top:{place:.1f}%"><i></i>{harmless(line.label)} '

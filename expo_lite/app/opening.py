@@ -59,14 +59,14 @@ class Options:
     password: str | None
 
 
-class _Parser(argparse.ArgumentParser):
+class _AppParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{self.prog}: {message}")
 
 
 def read_options(argv: list[str], prog: str = "python app.py") -> Options:
     """Read the command line. Raises ConfigError; `--help` prints the help and exits."""
-    parser = _Parser(prog=prog, description="Before, after, and why: ExPO in the browser.", allow_abbrev=False)
+    parser = _AppParser(prog=prog, description="Before, after, and why: ExPO in the browser.", allow_abbrev=False)
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--run", metavar="DIR", help="show the model of this run")
     way.add_argument("--preset", metavar="NAME", help="show the model of this preset (without anything: tiny)")

@@ -19,7 +19,7 @@ _configs: Newest[tuple[tuple[int, int], Config | None]] = Newest(MOST_KEPT)
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodWords:
     """A way of training: its name, and what its explanations are called."""
 
     name: str
@@ -30,10 +30,10 @@ _NAMES = {"expo": "ExPO", "expert": "GRPO with expert solutions"}  # what visito
 _EXPLANATIONS = {"self": "self-explanation", "expert": "expert's solution", "none": "explanation"}
 
 
-def method_of(config: Config) -> Method:
+def method_of(config: Config) -> MethodWords:
     """The method of a run. The one place where a tab reads it from the configuration."""
     name = methods.method_of(config)
-    return Method(_NAMES.get(name, methods.METHODS[name].title), _EXPLANATIONS[config.explanation.source])
+    return MethodWords(_NAMES.get(name, methods.METHODS[name].title), _EXPLANATIONS[config.explanation.source])
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ REFUSED = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluateRequest:
     """A read command line: `ks` ascending, `config` with samples, temperature and number of problems in place."""
 
     target: Target
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     return scoring.score(asked.config, trained, asked.models, asked.ks, asked.folder, Console())
 
 
-def read_asked(argv: list[str]) -> Asked:
+def read_asked(argv: list[str]) -> EvaluateRequest:
     """Read the command line. Raises ConfigError for whatever of it cannot be done together."""
     given, settings = _read(argv)
     ks = sorted(set(given.k))
@@ -76,7 +76,7 @@ def read_asked(argv: list[str]) -> Asked:
     if given.only and given.only not in models:
         raise ConfigError(f"--only: {given.target} has no adapter")
     models = [given.only] if given.only else models
-    return Asked(target, config, models, ks, Path(given.to).expanduser() if given.to else target.results)
+    return EvaluateRequest(target, config, models, ks, Path(given.to).expanduser() if given.to else target.results)
 
 
 def _read(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -20,13 +20,13 @@ from expo_lite.runs.files import to_json, write_text
 from expo_lite.runs.folder import RunDir
 
 if TYPE_CHECKING:
-    from expo_lite.studies.properties.readings import Row
+    from expo_lite.studies.properties.readings import MeanReading
 
 BASE, TRAINED = "base", "trained"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PropertiesRequest:
     """A read command line; `sides` are read in turn, from one set of weights."""
 
     config: Config
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     measure(asked)
 
 
-def read_command(argv: list[str]) -> Asked:
+def read_command(argv: list[str]) -> PropertiesRequest:
     """Read a command line. `--help` prints the help and exits.
 
     Raises ConfigError for what it cannot be; a run's own settings cannot be changed.
@@ -67,7 +67,7 @@ def read_command(argv: list[str]) -> Asked:
         if given.problems < 1:
             raise ConfigError(f"--problems: should be at least 1 (got {given.problems})")
         config = replaced(config, {"data.test_problems": given.problems})
-    return Asked(config, subject, sides, Path(given.to).expanduser() if given.to else folder)
+    return PropertiesRequest(config, subject, sides, Path(given.to).expanduser() if given.to else folder)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +94,7 @@ def config_of(run: RunDir) -> Config:
     return shaped_like(run.adapter, read_config(run.config))
 
 
-def measure(asked: Asked) -> None:
+def measure(asked: PropertiesRequest) -> None:
     """Write, read, print the tables, and leave properties.json, .md and .png in the folder."""
     from rich.console import Console
 
@@ -104,7 +104,7 @@ def measure(asked: Asked) -> None:
     from expo_lite.studies.properties.text_kinds import read_all_kinds
 
     console = Console()
-    rows: list[Row] = []
+    rows: list[MeanReading] = []
     with assemble(settle(asked.config)) as parts:
         make_folder(asked.folder)
         notes = list(parts.problems.notes)
@@ -128,7 +128,7 @@ def make_folder(folder: Path) -> None:
         raise ConfigError(f"--to: {folder} cannot be used ({error.strerror}); name another folder") from None
 
 
-def write(asked: Asked, rows: list[Row], notes: list[str]) -> None:
+def write(asked: PropertiesRequest, rows: list[MeanReading], notes: list[str]) -> None:
     """The three files; earlier ones are replaced."""
     from expo_lite.runs.plots import plot_properties
     from expo_lite.studies.properties.readings import markdown

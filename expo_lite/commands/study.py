@@ -20,7 +20,7 @@ from expo_lite.core.errors import ConfigError
 from expo_lite.memory.cards import cards, named_card
 from expo_lite.memory.forecast import in_words, within
 from expo_lite.runs.on_card import answering_on, forecast_on
-from expo_lite.studies.methods.asked import Asked
+from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.variants import Variant
 
 PROG = "expo-lite study"
@@ -91,14 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_asked(argv: Sequence[str], given: argparse.Namespace, settings: list[str]) -> Asked:
+def read_asked(argv: Sequence[str], given: argparse.Namespace, settings: list[str]) -> StudyRequest:
     """What the command line asks for. Raises ConfigError for what cannot be compared."""
     require_a_model(settings)
     refuse_flags(settings)
     check(given)
     config = read_request(settings, PROG).config
     rates = given.learning_rates or [factor * config.optimizer.learning_rate for factor in RATE_FACTORS]
-    asked = Asked(
+    asked = StudyRequest(
         words=tuple(argv),
         methods=tuple(dict.fromkeys(given.methods)),
         seeds=tuple(sorted(set(given.seeds))),
@@ -144,16 +144,16 @@ def check(given: argparse.Namespace) -> None:
             raise ConfigError(f"--learning-rates: should be greater than 0 (got {rate:g})")
 
 
-def _variants(asked: Asked) -> list[Variant]:
+def _variants(asked: StudyRequest) -> list[Variant]:
     return [*asked.searched, *asked.changed]
 
 
-def config_of(asked: Asked, variant: Variant) -> Config:
+def config_of(asked: StudyRequest, variant: Variant) -> Config:
     """What a variant is trained with. Raises ConfigError where it cannot be."""
     return read_request([*asked.settings, *variant.flags, "--steps", str(asked.steps)], PROG).config
 
 
-def cost(asked: Asked, card: str | None) -> str:
+def cost(asked: StudyRequest, card: str | None) -> str:
     """How many trainings there are, and what they cost on the named card."""
     variants = _variants(asked)
     counts = [asked.trainings(variant) for variant in variants]

@@ -30,7 +30,7 @@ _MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 
 
 @dataclass(frozen=True)
-class Row:
+class DataRow:
     """One row of a data set and where it stands; `fault` says why it could not even be read."""
 
     where: str
@@ -43,7 +43,7 @@ class _Unusable(Exception):
 
 
 def problems_of(
-    rows: Iterable[Row], given: Mapping[str, str], source: str, bad_rows: int = 0, as_text: bool = False
+    rows: Iterable[DataRow], given: Mapping[str, str], source: str, bad_rows: int = 0, as_text: bool = False
 ) -> tuple[list[Problem], list[str]]:
     """The problems in `rows`, without repeated questions, and the faults of the at most `bad_rows` that were left out.
 
@@ -91,7 +91,7 @@ def find_columns(given: Mapping[str, str], present: Collection[str], source: str
     return found
 
 
-def _problem(row: Row, columns: Mapping[str, str], as_text: bool) -> Problem:
+def _problem(row: DataRow, columns: Mapping[str, str], as_text: bool) -> Problem:
     if row.fault is not None:
         raise _Unusable(row.fault)
     question = row.values.get(columns["question"])

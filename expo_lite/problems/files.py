@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from expo_lite.core.errors import DataError
-from expo_lite.problems.columns import Row
+from expo_lite.problems.columns import DataRow
 
 _EXAMPLE = '{"question": "1+1?", "answer": "2"}'
 _HOW = "`jq -c '.[]' FILE > problems.jsonl` does it for a list (with '.name[]' for one inside an object)."
 
 
-def read_file(path: Path) -> Iterator[Row]:
+def read_file(path: Path) -> Iterator[DataRow]:
     """Every row of a file. What is wrong with a row is said in the row; DataError for what spoils the whole file."""
     return READERS[path.suffix.lower()](path)
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
+def _read_jsonl(path: Path) -> Iterator[DataRow]:
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()]
     rows = [_parse_line(line, f"{path}:{number}") for number, line in lines]
@@ -45,21 +45,21 @@ def _is_one_document(data: bytes) -> bool:
     return True
 
 
-def _parse_line(line: bytes, where: str) -> Row:
+def _parse_line(line: bytes, where: str) -> DataRow:
     try:
         values = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Row(where, {}, f"not UTF-8 text (byte {error.start}); save the file as UTF-8")
+        return DataRow(where, {}, f"not UTF-8 text (byte {error.start}); save the file as UTF-8")
     except json.JSONDecodeError as error:
-        return Row(where, {}, f"not valid JSON: {error.msg} (column {error.colno})")
+        return DataRow(where, {}, f"not valid JSON: {error.msg} (column {error.colno})")
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
-        return Row(where, {}, f"not usable JSON: {error}")
+        return DataRow(where, {}, f"not usable JSON: {error}")
     if not isinstance(values, dict):
-        return Row(where, {}, f"should be an object like {_EXAMPLE}, got {type(values).__name__}")
-    return Row(where, values)
+        return DataRow(where, {}, f"should be an object like {_EXAMPLE}, got {type(values).__name__}")
+    return DataRow(where, values)
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path) -> Iterator[DataRow]:
     """All values stay text: leading zeros, None and NA are what they look like."""
     reader = csv.reader(io.StringIO(_utf8(path), newline=""), strict=True)
     header: list[str] = []
@@ -76,9 +76,9 @@ def _read_csv(path: Path) -> Iterator[Row]:
         if not header:
             header = _header([field.strip() for field in record], path)
         elif len(record) != len(header):
-            yield Row(f"{path}:{line}", {}, f"has {len(record)} fields, the header has {len(header)}")
+            yield DataRow(f"{path}:{line}", {}, f"has {len(record)} fields, the header has {len(header)}")
         else:
-            yield Row(f"{path}:{line}", dict(zip(header, record, strict=True)))
+            yield DataRow(f"{path}:{line}", dict(zip(header, record, strict=True)))
 
 
 def _header(names: list[str], path: Path) -> list[str]:
@@ -99,7 +99,7 @@ def _utf8(path: Path) -> str:
         raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8.") from error
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path) -> Iterator[DataRow]:
     import pyarrow  # late: it comes with `datasets` and is slow to load
     import pyarrow.parquet
 
@@ -108,7 +108,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     except pyarrow.ArrowException as error:
         raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
     for number, values in enumerate(table.to_pylist(), 1):
-        yield Row(f"{path}, row {number}", values)
+        yield DataRow(f"{path}, row {number}", values)
 
 
 READERS = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}

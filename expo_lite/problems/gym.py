@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from expo_lite.core.errors import ConfigError, DataError
-from expo_lite.problems.columns import Row
+from expo_lite.problems.columns import DataRow
 
 PREFIX = "reasoning-gym:"
 PROBLEMS_PER_LEVEL = 1000
@@ -22,7 +22,7 @@ _SURE = "chain_sum, gcd, lcm, fraction_simplification, simple_equations, gsm_sym
 _ONE_ANSWER = re.compile(r"\$?[-+]?(?:[0-9][0-9.,]*(?:/[0-9]+)?|\\d?frac\{-?[0-9]+\}\{[0-9]+\})\$?|[A-Za-z]+")
 
 
-def read_gym(name: str, levels: Iterable[int], generate: Generate | None = None) -> Iterator[Row]:
+def read_gym(name: str, levels: Iterable[int], generate: Generate | None = None) -> Iterator[DataRow]:
     """Rows of the data set `name` at each of `levels` that it has.
 
     Raises:
@@ -41,7 +41,7 @@ def read_gym(name: str, levels: Iterable[int], generate: Generate | None = None)
                     f"they cannot be verified here; take for instance {_SURE}."
                 )
             values = {"question": entry["question"], "answer": answer, "level": level}
-            yield Row(f"{PREFIX}{name}, level {level}, problem {number}", values)
+            yield DataRow(f"{PREFIX}{name}, level {level}, problem {number}", values)
 
 
 def _generate(name: str, level: int) -> Entries | None:

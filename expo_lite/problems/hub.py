@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from expo_lite.core.errors import DataError
-from expo_lite.problems.columns import Row
+from expo_lite.problems.columns import DataRow
 
 Loader = Callable[..., Iterable[Mapping[str, Any]]]
 """Called as `datasets.load_dataset(id, subset, split=split)`."""
@@ -69,14 +69,14 @@ KNOWN_SETS = {
 
 def read_hub(
     hub_id: str, subsets: Iterable[str | None], split: str, load_dataset: Loader | None = None
-) -> Iterator[Row]:
+) -> Iterator[DataRow]:
     """Every row of a split, subset after subset. Raises DataError that says what to do if the Hub does not give it."""
     for subset in subsets:
         name = f"{hub_id} ({', '.join(filter(None, (subset, split)))})"
         try:
             rows = (load_dataset or _datasets_loader())(hub_id, subset, split=split)
             for number, values in enumerate(rows, 1):
-                yield Row(f"{name}, row {number}", values)
+                yield DataRow(f"{name}, row {number}", values)
         except Exception as error:
             raise DataError(hub_message(hub_id, error)) from error
 

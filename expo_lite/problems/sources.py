@@ -11,7 +11,7 @@ from typing import Literal
 from expo_lite.config.hub import HUB_ID
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
-from expo_lite.problems.columns import Row
+from expo_lite.problems.columns import DataRow
 from expo_lite.problems.files import KINDS, READERS, read_file
 from expo_lite.problems.hub import KNOWN_SETS, HubSet, Loader, read_hub
 
@@ -48,7 +48,7 @@ class Source:
         usual = self.files is not None and TEST in self.files.values()
         return config.test_split or self.known.test_split or (TEST if usual or self.setting != "data.source" else None)
 
-    def rows(self, split: str | None, load_dataset: Loader | None) -> Iterator[Row]:
+    def rows(self, split: str | None, load_dataset: Loader | None) -> Iterator[DataRow]:
         """Every row of a split, or of all files where there are no splits."""
         if self.files is None:
             yield from read_hub(self.name, self.subsets, split or TRAIN, load_dataset)

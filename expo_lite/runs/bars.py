@@ -21,7 +21,7 @@ LABEL, COUNT, BAR, LEFT, GAP = 15, 11, 8, 13, 2  # columns; more for a count tha
 
 
 @dataclass(frozen=True)
-class Row:
+class ProgressRow:
     """What, how much of it is done, a bar for `share`, the seconds left if known, and figures by importance."""
 
     label: str
@@ -32,7 +32,7 @@ class Row:
     figures: Sequence[Text]
 
 
-def rows_within(width: int, rows: Sequence[Row]) -> Group:
+def rows_within(width: int, rows: Sequence[ProgressRow]) -> Group:
     """The rows below each other in at most `width` columns; time left and bar are there if each first figure is."""
     first = max((row.figures[0].cell_len for row in rows if row.figures), default=0)
     count = max([COUNT, *(2 * len(str(row.total)) + 1 for row in rows)])
@@ -106,12 +106,12 @@ class Moment(NamedTuple):
             return None
         return max(0.0, seconds * (1 - self.progress.share) / share - (now - self.told))
 
-    def row(self, now: float, more: Sequence[Text]) -> Row:
+    def row(self, now: float, more: Sequence[Text]) -> ProgressRow:
         """For the terminal."""
         rate = self.tokens_per_second
         speed = Text(f"{figure(rate, 7, 0)} tok/s" if rate else " " * 13)
         p = self.progress
-        return Row(p.phase, p.done, p.total, p.share, self.seconds_left(now), [speed, *more])
+        return ProgressRow(p.phase, p.done, p.total, p.share, self.seconds_left(now), [speed, *more])
 
     def line(self, now: float) -> str:
         """For a log."""

@@ -20,7 +20,7 @@ from expo_lite.model.adapter_weights import DAMAGED, load_adapter, save_adapter
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is, and its best validation so far (mean pass@1 over levels)."""
 
     step: int = 0
@@ -29,19 +29,19 @@ class Progress:
     data: str = ""  # digest of the problems, so that a resumed run cannot go on with others
 
 
-def save_checkpoint(folder: Path, model: PeftModel, training: dict[str, Any], progress: Progress) -> None:
+def save_checkpoint(folder: Path, model: PeftModel, training: dict[str, Any], progress: RunProgress) -> None:
     """Write adapter, training state (see Updater.state_dict) and progress into `folder` (atomic by RunDir.staged)."""
     save_adapter(folder / "adapter", model)
     torch.save(training, folder / "training.pt")
     (folder / "progress.json").write_text(json.dumps(asdict(progress)))
 
 
-def load_checkpoint(folder: Path, model: PeftModel, restore: Callable[[dict[str, Any]], None]) -> Progress:
+def load_checkpoint(folder: Path, model: PeftModel, restore: Callable[[dict[str, Any]], None]) -> RunProgress:
     """Put a saved state back; `restore` gets the training state. Raises CheckpointError if it is not this model's."""
     try:
         load_adapter(folder / "adapter", model)
         restore(torch.load(folder / "training.pt", map_location="cpu", weights_only=True))
-        return Progress(**json.loads((folder / "progress.json").read_text()))
+        return RunProgress(**json.loads((folder / "progress.json").read_text()))
     except DAMAGED as error:
         raise CheckpointError(
             f"{folder}: cannot be resumed: {error}\nDelete this folder to resume from the checkpoint before it."

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from expo_lite.core.progress import OnProgress, PhaseProgress
 from expo_lite.grading.evaluator import Evaluation
-from expo_lite.runs.bars import Moment, Row, figure, rows_within, time_left
+from expo_lite.runs.bars import Moment, ProgressRow, figure, rows_within, time_left
 from expo_lite.training.metrics import PHASES
 
 LOG_SECONDS = 30.0
@@ -32,7 +32,7 @@ class PhaseDisplay:
         self,
         console: Console,
         clock: Callable[[], float] = time.monotonic,
-        above: Callable[[], list[Row]] = list,
+        above: Callable[[], list[ProgressRow]] = list,
         beside: Callable[[], list[Text]] = list,
         prefix: Callable[[], str] = str,
     ) -> None:
@@ -118,10 +118,10 @@ class Display:
         a_step = (self.times[-1] - self.times[0]) / finished
         return max(0.0, a_step * (self.steps - self.done) - (now - self.times[-1]))
 
-    def run_row(self) -> list[Row]:
+    def run_row(self) -> list[ProgressRow]:
         """The run, for a terminal."""
         left = self.seconds_left(self.clock())
-        return [Row("step", self.done, self.steps, self.done / self.steps, left, learning(self.metrics))]
+        return [ProgressRow("step", self.done, self.steps, self.done / self.steps, left, learning(self.metrics))]
 
     def seconds_beside(self) -> list[Text]:
         """The last step's seconds, which stand beside the phase."""

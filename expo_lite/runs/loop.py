@@ -20,7 +20,7 @@ from expo_lite.memory.measure import gpu_peak
 from expo_lite.model.adapter_weights import ADAPTER_WEIGHTS, load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
-from expo_lite.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
+from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
 from expo_lite.runs.diagnosis.advice import advise
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
@@ -51,7 +51,7 @@ class Loop:
         self.console = console
         self.show = show
         self.data = parts.problems.digest()
-        self.progress = Progress(data=self.data)
+        self.progress = RunProgress(data=self.data)
         self.stop = StopRequest()
 
     def to_the_end(self) -> int:

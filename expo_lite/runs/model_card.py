@@ -15,7 +15,7 @@ from expo_lite.config.model_files import TINY, model_source
 from expo_lite.config.settings import Config
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.problems.files import READERS
-from expo_lite.runs.checkpoint import Progress
+from expo_lite.runs.checkpoint import RunProgress
 
 TINY_IN_EXPORT = "tiny/base"
 """Where an exported adapter has the shipped base beside it: that one is on no Hub."""
@@ -37,7 +37,7 @@ MERGED = Form("transformers", True, "training.yaml")
 
 def model_card(
     config: Config,
-    progress: Progress,
+    progress: RunProgress,
     before: Evaluation,
     after: Evaluation,
     form: Form = RUN,

@@ -98,7 +98,7 @@ def plot_bars(axes: Axes, results: Sequence[LevelResult], k: int) -> None:
 
 
 def plot_properties(rows: list[dict], path: Path) -> None:
-    """Negative log-likelihood per token, and log pi(a* | q, c), by level and kind of text; rows are `readings.Row`s."""
+    """Negative log-likelihood per token, and log pi(a* | q, c), by level and kind of text, from `MeanReading`s."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     (left, right) = figure.subplots(1, 2)
     plot_kinds(left, [row for row in rows if row["measure"] == "nll_nats_per_token"])

@@ -14,7 +14,7 @@ import pytest
 
 from expo_lite.app import worker as worker_module
 from expo_lite.app.compare.board import Board, Draft, band, board_html, likelihood_html
-from expo_lite.app.compare.job import Asked, answer_for, as_json, boards, checked, known_answer, pick, summary
+from expo_lite.app.compare.job import CompareQuestion, answer_for, as_json, boards, checked, known_answer, pick, summary
 from expo_lite.app.limits import checked_answer, checked_question, checked_seed
 from expo_lite.app.opening import Opening, read_options
 from expo_lite.app.run_list import find_run, list_runs
@@ -566,9 +566,9 @@ class TestWorker:
 class TestBoards:
     """What a press shows, event by event."""
 
-    ASKED = Asked(Problem("asked", "1+1?", "2"), Path("adapter"), True, 0)
+    ASKED = CompareQuestion(Problem("asked", "1+1?", "2"), Path("adapter"), True, 0)
 
-    def shown(self, *events: Any, stop: bool = False, asked: Asked = ASKED) -> list[tuple[Board, str]]:
+    def shown(self, *events: Any, stop: bool = False, asked: CompareQuestion = ASKED) -> list[tuple[Board, str]]:
         ticket = Ticket("v", lambda *_: None)
         for event in events:
             ticket.tell(event)

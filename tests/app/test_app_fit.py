@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from expo_lite.app.fit.answer import HIGHEST, Asked, fit, models, preset_values, shape_here
+from expo_lite.app.fit.answer import HIGHEST, FitQuestion, fit, models, preset_values, shape_here
 from expo_lite.app.fit.board import bars, error_html, fit_html, gib, verdict_html
 from expo_lite.app.run_list import own_models
 from expo_lite.commands import plan
@@ -124,7 +124,7 @@ class TestCommand:
             replace(BIG, budget_gib=22.5),
         ],
     )
-    def test_it_prints_the_same_plan(self, asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_it_prints_the_same_plan(self, asked: FitQuestion, capsys: pytest.CaptureFixture[str]) -> None:
         found = fit(asked)
         status = plan.main(shlex.split(found.command)[2:])
         printed = capsys.readouterr().out

@@ -25,7 +25,7 @@ from expo_lite.app.opening import open_run
 from expo_lite.app.places import lies_in, without_places
 from expo_lite.app.run_list import find_run, list_runs
 from expo_lite.app.runs.tables import load_metrics
-from expo_lite.app.train.trainings import Asked, Trainings
+from expo_lite.app.train.trainings import Trainings, TrainRequest
 from expo_lite.app.train.view import progress_html
 from expo_lite.app.train.watch import Watch
 from expo_lite.config.settings import Config
@@ -138,7 +138,7 @@ class TestPlaces:
     def test_a_root_that_cannot_be_written_is_not_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(ExpoLiteError, match=r"No run can be written to the folder of runs \(Not a directory\)"):
-            Trainings(tmp_path / "file").start(Asked("tiny", "expo", 0))
+            Trainings(tmp_path / "file").start(TrainRequest("tiny", "expo", 0))
 
 
 class TestLinks:

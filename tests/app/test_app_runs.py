@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("pandas")  # comes with the extra `app`
 
 from expo_lite.app import run_list
-from expo_lite.app.chart import NO_POINTS, Axes, Line, chart_html, spread, ticks
+from expo_lite.app.chart import NO_POINTS, Axes, Curve, chart_html, spread, ticks
 from expo_lite.app.newest import Newest
 from expo_lite.app.run_list import find_run, list_runs, method_of
 from expo_lite.app.runs import tables
@@ -305,7 +305,7 @@ class TestCurves:
 
     def test_names_are_escaped_and_the_chart_speaks(self) -> None:
         intervals = [(0, 0, 0), (10, 40, 60)]
-        line = Line("B", "r1", [(0, 0), (10, 52.34)], True, intervals, f"B {HOSTILE}")
+        line = Curve("B", "r1", [(0, 0), (10, 52.34)], True, intervals, f"B {HOSTILE}")
         shown = chart_html("Level 4", "", [line], Axes(10, 100, (0, 100), lambda v: f"{v:.3g} %"), read=True)
         assert "<script" not in shown and "evil.example" not in shown and "${" not in shown
         assert f"Level 4. Latest: B {HOSTILE} 52.3 %." in html.unescape(shown)

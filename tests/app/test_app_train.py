@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from expo_lite.app.chart import Axes, Line, chart_html, per_cent, spread, thinned
+from expo_lite.app.chart import Axes, Curve, chart_html, per_cent, spread, thinned
 from expo_lite.app.train import live
 from expo_lite.app.train import trainings as training
 from expo_lite.app.train.charts import MOST_ROWS, charts_html, memory_html, numbers_html, phases_html
 from expo_lite.app.train.choice import Prepared, checked_wish, held_by_app, prepare
 from expo_lite.app.train.live import Follower, Story, feed
 from expo_lite.app.train.process import LOCK, command_of, is_training_command
-from expo_lite.app.train.trainings import Asked, Trainings, command_line
+from expo_lite.app.train.trainings import Trainings, TrainRequest, command_line
 from expo_lite.app.train.view import Standing, duration, feed_html, plan_html, progress_html, sentence
 from expo_lite.app.train.watch import Watch
 from expo_lite.config.presets import preset_path, presets
@@ -41,7 +41,7 @@ from expo_lite.runs.lock import RunLock
 
 HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(1)">'
 TINY = read_config(preset_path("tiny"))
-WISH = Asked("tiny", "expo", 3)
+WISH = TrainRequest("tiny", "expo", 3)
 
 # Stands in for `expo_lite.train`: like it, it takes the folder, says where it is, and ends well after SIGTERM.
 FAKE = """
@@ -113,7 +113,7 @@ class TestWishes:
         assert command_line(WISH.arguments(Path("my runs/x"))) == (
             "python -m expo_lite.train --preset tiny --explanation.source self --seed 3 --run 'my runs/x'"
         )
-        assert [Asked("8gb", method, 0).name for method in ("expo", "expert", "grpo")] == [
+        assert [TrainRequest("8gb", method, 0).name for method in ("expo", "expert", "grpo")] == [
             "8gb-expo-seed0",
             "8gb-expert-seed0",
             "8gb-grpo-seed0",
@@ -138,7 +138,7 @@ class TestWishes:
     def test_presets_for_a_gpu_say_that_there_is_none(self, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         prepare.cache_clear()
-        prepared = prepare(Asked(preset, "expo", 0))
+        prepared = prepare(TrainRequest(preset, "expo", 0))
         prepare.cache_clear()
         assert prepared.refusal.startswith(f"The preset {preset} needs an NVIDIA GPU, and there is none here.")
         assert "on the GPU may be used" in plan_html(prepared) and prepared.planned.fits
@@ -192,7 +192,7 @@ class TestFirstPage:
 
     def test_what_cannot_run_here_cannot_be_started(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-        monkeypatch.setattr("expo_lite.app.train.tab.FIRST", Asked("8gb", "expo", 0))
+        monkeypatch.setattr("expo_lite.app.train.tab.FIRST", TrainRequest("8gb", "expo", 0))
         prepare.cache_clear()
         assert not self.made(tmp_path)["train-start"]["interactive"]
         prepare.cache_clear()
@@ -208,7 +208,7 @@ class TestTrainings:
         assert trainings.active() == name  # from the first moment on
         until(lambda: state(trainings, name) == "running")
         with pytest.raises(ExpoLiteError, match="room for one at a time"):
-            trainings.start(Asked("tiny", "grpo", 0))
+            trainings.start(TrainRequest("tiny", "grpo", 0))
         with pytest.raises(ExpoLiteError, match="room for one at a time"):
             trainings.resume(name)
         trainings.stop(name)
@@ -321,14 +321,14 @@ class TestTrainings:
     ) -> None:
         at_once, fresh_name = threading.Barrier(2), trainings.fresh_name
 
-        def slowly(asked: Asked) -> str:
+        def slowly(asked: TrainRequest) -> str:
             time.sleep(0.3)  # the other is sure to ask meanwhile
             return fresh_name(asked)
 
         def start(seed: int) -> bool:
             at_once.wait(60)
             try:
-                return bool(trainings.start(Asked("tiny", "expo", seed)))
+                return bool(trainings.start(TrainRequest("tiny", "expo", seed)))
             except ExpoLiteError:
                 return False
 
@@ -552,7 +552,7 @@ class TestViews:
         assert len(thinned(points)) < 300 and thinned(points)[-1] == points[-1]
 
     def test_a_curve_lies_where_its_numbers_say(self) -> None:
-        line = Line("a<b", "s1", [(0, 0), (50, 0.5), (100, 2.0)])  # beyond the top it stays at the top
+        line = Curve("a<b", "s1", [(0, 0), (50, 0.5), (100, 2.0)])  # beyond the top it stays at the top
         shown = chart_html("T", "n", [line], Axes(100, 1.0, (0, 1), per_cent))
         assert 'd="M0 1000L500 500L1000 0"' in shown and "a<b" not in shown
 

@@ -265,11 +265,11 @@ class TestTheAllocatorsVariable:
 def test_the_apps_train_tab_plans_for_it(name: str) -> None:
     pytest.importorskip("gradio")
     from expo_lite.app.train import choice
-    from expo_lite.app.train.trainings import Asked
+    from expo_lite.app.train.trainings import TrainRequest
 
     choice.prepare.cache_clear()
     with card(name) as driver:
-        prepared = choice.prepare(Asked("8gb", "expo", 0))
+        prepared = choice.prepare(TrainRequest("8gb", "expo", 0))
         assert choice.held_by_app() == 0, "looking holds nothing"
     choice.prepare.cache_clear()
     assert prepared.card == driver.card.total_memory / GIB and not prepared.refusal

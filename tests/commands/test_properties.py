@@ -32,8 +32,8 @@ from expo_lite.studies.properties.readings import (
     STEPS_RIGHT,
     STEPS_WRONG,
     WRONG,
+    MeanReading,
     Reading,
-    Row,
     Text,
     grids,
     markdown,
@@ -102,7 +102,7 @@ def reading(kind: str, level: int, nll: float, name: str = "a", right: bool = Tr
     return Reading(Text(kind, problem, Completion([], [1], [], True, ""), right), nll, **values)
 
 
-def row(rows: list[Row], measure: str, kind: str, level: int | None) -> Row:
+def row(rows: list[MeanReading], measure: str, kind: str, level: int | None) -> MeanReading:
     (found,) = [r for r in rows if (r.measure, r.kind, r.level) == (measure, kind, level)]
     return found
 
@@ -167,26 +167,28 @@ def parts(config: Config) -> Iterator[Assembly]:
 
 
 @pytest.fixture(scope="module")
-def rows(parts: Assembly, config: Config) -> list[Row]:
+def rows(parts: Assembly, config: Config) -> list[MeanReading]:
     return summarise(read_all_kinds(parts, config, trained=False)[0], "base")
 
 
 @pytest.mark.parametrize("level", [4, 5])
 class TestThePaper:
-    def test_property_1_self_explanations_are_likelier_than_expert_solutions(self, rows: list[Row], level: int) -> None:
+    def test_property_1_self_explanations_are_likelier_than_expert_solutions(
+        self, rows: list[MeanReading], level: int
+    ) -> None:
         assert row(rows, NLL, SELF, level).high < row(rows, NLL, EXPERT, level).low
 
     def test_property_2_after_them_the_answer_is_likelier_than_after_wrong_attempts(
-        self, rows: list[Row], level: int
+        self, rows: list[MeanReading], level: int
     ) -> None:
         assert row(rows, ANSWER, SELF, level).low > row(rows, ANSWER, WRONG, level).high
 
-    def test_steps(self, rows: list[Row], level: int) -> None:
+    def test_steps(self, rows: list[MeanReading], level: int) -> None:
         right, wrong = row(rows, STEPS_RIGHT, SELF, level), row(rows, STEPS_WRONG, SELF, level)
         assert right.mean > 0.9 and wrong.mean == pytest.approx(1 - right.mean)
 
 
-def test_the_base_has_no_right_attempt_on_hard_levels(rows: list[Row]) -> None:
+def test_the_base_has_no_right_attempt_on_hard_levels(rows: list[MeanReading]) -> None:
     assert {r.level for r in rows if r.kind == RIGHT} == {1, 2, 3, None}
     assert {r.level for r in rows if r.kind == WRONG} >= {4, 5}
 

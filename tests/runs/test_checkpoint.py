@@ -17,11 +17,11 @@ from expo_lite.core.errors import CheckpointError
 from expo_lite.model.adapter_weights import load_adapter
 from expo_lite.model.policy import Policy
 from expo_lite.runs.assemble import build_optimizer
-from expo_lite.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
+from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
 from expo_lite.training.updater import Updater
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2]])
-PROGRESS = Progress(step=3, best_step=2, best_score=0.25)
+PROGRESS = RunProgress(step=3, best_step=2, best_score=0.25)
 OPTIMIZER = OptimizerConfig(learning_rate=0.01, schedule="linear", warmup_steps=2)
 
 
@@ -46,7 +46,7 @@ class Training:
         save_checkpoint(folder, self.policy.model, self.updater.state_dict(), PROGRESS)
         return folder
 
-    def load(self, folder: Path) -> Progress:
+    def load(self, folder: Path) -> RunProgress:
         return load_checkpoint(folder, self.policy.model, self.updater.load_state_dict)
 
 

@@ -19,7 +19,7 @@ from expo_lite.studies.before_after import (
 
 
 @dataclass(frozen=True)
-class Card:
+class Caption:
     """What a column says of itself, whatever it holds; `number` is its step in the strip above."""
 
     number: int
@@ -28,15 +28,19 @@ class Card:
     empty: str
 
 
-CARDS = {
-    BEFORE: Card(1, "Before training", "Sees the question only. Adapter off.", "Here the base model tries on its own."),
-    EXPLANATION: Card(
+CAPTIONS = {
+    BEFORE: Caption(
+        1, "Before training", "Sees the question only. Adapter off.", "Here the base model tries on its own."
+    ),
+    EXPLANATION: Caption(
         2,
         "Self-explanation",
         "Sees the question and the answer.",
         "Here the model explains the known answer to itself.",
     ),
-    AFTER: Card(3, "After training", "Sees the question only. Adapter on.", "Here the trained model tries on its own."),
+    AFTER: Caption(
+        3, "After training", "Sees the question only. Adapter on.", "Here the trained model tries on its own."
+    ),
 }
 
 UNTRAINED = "Without a trained model, after is the same as before."
@@ -71,7 +75,7 @@ class Board:
 
 def board_html(board: Board) -> str:
     """Three cards, each a block of its own, so that the browser only redraws those that change."""
-    return "\n\n".join(_card(role, board) for role in CARDS)
+    return "\n\n".join(_card(role, board) for role in CAPTIONS)
 
 
 def empty_board(model: str) -> str:
@@ -85,7 +89,7 @@ def is_empty(shown: str) -> bool:
 
 
 def _card(role: str, board: Board) -> str:
-    card = CARDS[role]
+    card = CAPTIONS[role]
     model = f" {harmless(board.model)}" if role == AFTER and board.model else ""
     head = (
         f'<div class="card-head"><span class="step">{card.number}</span>'
@@ -110,7 +114,7 @@ def _why_empty(role: str, board: Board) -> str:
         return UNTRAINED
     if role == EXPLANATION and not board.explains:
         return NO_ANSWER
-    return CARDS[role].empty
+    return CAPTIONS[role].empty
 
 
 def _state(attempt: Attempt) -> str:

@@ -21,7 +21,7 @@ SECONDS_BETWEEN_DRAFTS = 0.05  # more would only be work for the browser
 
 
 @dataclass(frozen=True)
-class Asked:
+class CompareQuestion:
     """A checked request: nothing in it can hurt. `model` is the name of the adapter, empty for the base alone."""
 
     problem: Problem
@@ -31,17 +31,19 @@ class Asked:
     model: str = ""
 
 
-def checked(opening: Opening, question: object, answer: object, model: object, greedy: object, seed: object) -> Asked:
+def checked(
+    opening: Opening, question: object, answer: object, model: object, greedy: object, seed: object
+) -> CompareQuestion:
     """What a visitor handed in. Raises DataError with a sentence. `model` is the name of an adapter, or empty."""
     adapters = opening.adapters()
     if model and model not in adapters:
         raise DataError(f"There is no trained model {str(model)[:80]!r} here.")
     problem = Problem("asked", checked_question(question), checked_answer(answer))
     adapter = adapters[str(model)] if model else None
-    return Asked(problem, adapter, bool(greedy), checked_seed(seed), str(model or ""))
+    return CompareQuestion(problem, adapter, bool(greedy), checked_seed(seed), str(model or ""))
 
 
-def compare_job(asked: Asked) -> Callable[[Comparer, Emit], Comparison]:
+def compare_job(asked: CompareQuestion) -> Callable[[Comparer, Emit], Comparison]:
     """The job: emits {role: Draft} while it writes, and returns the comparison."""
 
     def job(comparer: Comparer, emit: Emit) -> Comparison:
@@ -84,7 +86,7 @@ class _Drafts:
         )
 
 
-def boards(ticket: Ticket, asked: Asked) -> Iterator[tuple[Board, str]]:
+def boards(ticket: Ticket, asked: CompareQuestion) -> Iterator[tuple[Board, str]]:
     """The board after each event, with a sentence on where things stand."""
     trained, explains = asked.adapter is not None, bool(asked.problem.answer)
     drafts: dict[str, Draft] = {}

@@ -43,7 +43,7 @@ SETTINGS = {
     "optimizer": "optimizer.name",
     "checkpointing": "policy.gradient_checkpointing",
 }
-"""A field of `Asked` and the setting it stands for."""
+"""A field of `FitQuestion` and the setting it stands for."""
 HIGHEST = {
     "memory.budget_gib": 10_000,
     "rollout.max_prompt_tokens": 1_000_000,
@@ -56,7 +56,7 @@ HIGHEST = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class FitQuestion:
     """What the form holds: a preset, what differs from it, and a card (or None). Not yet validated."""
 
     preset: str
@@ -79,7 +79,7 @@ class Fit:
     `spare` says what a larger card could do with the memory that is left. A run that does not fit has neither.
     """
 
-    asked: Asked
+    asked: FitQuestion
     config: Config
     planned: BudgetedPlan
     budget_gib: float
@@ -95,13 +95,13 @@ class Fit:
         return None if self.seconds is None else self.seconds.total / 3600
 
 
-def preset_values(preset: str, card: str | None = None) -> Asked:
+def preset_values(preset: str, card: str | None = None) -> FitQuestion:
     """The form as a preset fills it. Raises ConfigError where there is no such preset."""
     config = _preset(preset)
-    return Asked(preset, card, **{field: value_of(config, name) for field, name in SETTINGS.items()})
+    return FitQuestion(preset, card, **{field: value_of(config, name) for field, name in SETTINGS.items()})
 
 
-def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
+def fit(asked: FitQuestion, own: Collection[str] = ()) -> Fit:
     """Plan what was asked for; `own` are models that may be folders of this machine.
 
     Raises ConfigError with a sentence that names the setting.
@@ -129,7 +129,7 @@ def fit(asked: Asked, own: Collection[str] = ()) -> Fit:
     return Fit(asked, config, planned, budget, refusal, longest, seconds, spare, command(asked, changed))
 
 
-def changes(asked: Asked) -> dict[str, Any]:
+def changes(asked: FitQuestion) -> dict[str, Any]:
     """The settings that differ from the preset's, by dotted name. Raises ConfigError for a card that nobody knows."""
     if asked.card is not None and asked.card not in CARDS:
         raise ConfigError(f"card: there is no {str(asked.card)[:80]!r}")
@@ -141,7 +141,7 @@ def changes(asked: Asked) -> dict[str, Any]:
     return changed
 
 
-def command(asked: Asked, changed: dict[str, Any]) -> str:
+def command(asked: FitQuestion, changed: dict[str, Any]) -> str:
     """The command line that prints this plan."""
     words = [*PROGRAM.split(), "--preset", asked.preset]
     for name, value in changed.items():

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from expo_lite.app.context import AppContext
-from expo_lite.app.fit.answer import Asked, fit, models, preset_values
+from expo_lite.app.fit.answer import FitQuestion, fit, models, preset_values
 from expo_lite.app.fit.board import error_html, fit_html, verdict_html
 from expo_lite.app.run_list import own_models
 from expo_lite.app.shell import ANNOUNCED, QUIET, Shell
@@ -52,11 +52,11 @@ def build(context: AppContext, shell: Shell) -> None:
 
 
 def answering(root: Path) -> Callable[..., tuple[str, str, str]]:
-    """From the form's values, in the order of `Asked`, to the verdict, the plan and the command line."""
+    """From the form's values, in the order of `FitQuestion`, to the verdict, the plan and the command line."""
 
     def answer(*values: Any) -> tuple[str, str, str]:
         try:
-            found = fit(Asked(values[0], values[1] or None, *values[2:]), own_models(root))
+            found = fit(FitQuestion(values[0], values[1] or None, *values[2:]), own_models(root))
         except ExpoLiteError as error:
             return error_html(str(error)), "", ""
         return verdict_html(found), fit_html(found), found.command
@@ -64,12 +64,12 @@ def answering(root: Path) -> Callable[..., tuple[str, str, str]]:
     return answer
 
 
-def _fields(asked: Asked) -> list[Any]:
-    return [getattr(asked, name) if name != "card" else asked.card or NO_CARD for name in Asked.__annotations__]
+def _fields(asked: FitQuestion) -> list[Any]:
+    return [getattr(asked, name) if name != "card" else asked.card or NO_CARD for name in FitQuestion.__annotations__]
 
 
-def _form(first: Asked, own: Collection[str]) -> list[Any]:
-    """The fields in the order of `Asked`."""
+def _form(first: FitQuestion, own: Collection[str]) -> list[Any]:
+    """The fields in the order of `FitQuestion`."""
     preset = gr.Dropdown(
         [(f"{name}: {preset_summary(name).partition('. ')[0]}", name) for name in presets()],
         value=first.preset,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expo_lite.app.run_list import method_of
-from expo_lite.app.runs.curves import Shown, estimate
+from expo_lite.app.runs.curves import PickedRun, estimate
 from expo_lite.app.runs.tables import rows_of
 from expo_lite.app.text import harmless, with_math
 from expo_lite.config.settings import Config
@@ -25,7 +25,7 @@ def kind_name(kind: str, config: Config) -> str:
     return {"rollout": "attempt", "explanation": method_of(config).explanations}.get(kind, kind)
 
 
-def scores_html(shown: Sequence[Shown]) -> str:
+def scores_html(shown: Sequence[PickedRun]) -> str:
     """pass@1 and pass@k on test problems, the base against the adapter, by run and level."""
     bodies = [_run_rows(one) for one in shown]
     if not any(bodies):
@@ -51,17 +51,17 @@ def scores_html(shown: Sequence[Shown]) -> str:
     )
 
 
-def _same(shown: Sequence[Shown], column: str) -> str:
+def _same(shown: Sequence[PickedRun], column: str) -> str:
     """A number that the runs share, or all of them."""
     values = {row[column] for one in shown for name in ("base_test", "test") for row in _by_level(one, name).values()}
     return " or ".join(map(str, sorted(values)))
 
 
-def _by_level(one: Shown, name: str) -> dict[int, Row]:
+def _by_level(one: PickedRun, name: str) -> dict[int, Row]:
     return {row["level"]: row for row in rows_of(one.scores) if row["name"] == name}
 
 
-def _run_rows(one: Shown) -> str:
+def _run_rows(one: PickedRun) -> str:
     before, after = _by_level(one, "base_test"), _by_level(one, "test")
     if not before:
         return ""
@@ -71,7 +71,7 @@ def _run_rows(one: Shown) -> str:
     return f'<tbody><tr class="of-run"><th colspan="6" scope="rowgroup">{title}{waiting}</th></tr>{rows}</tbody>'
 
 
-def _why_no_after(one: Shown) -> str:
+def _why_no_after(one: PickedRun) -> str:
     return f"({one.run.state} at step {one.run.step}: the adapter is tested when a run has finished)"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo_lite.app.chart import Axes, Line, chart_html, ticks
+from expo_lite.app.chart import Axes, Curve, chart_html, ticks
 from expo_lite.app.run_list import Run, method_of
 from expo_lite.app.runs.tables import load_evaluations, load_metrics, rows_of
 from expo_lite.app.text import harmless
@@ -31,7 +31,7 @@ BY_STEP = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class PickedRun:
     """A run with its tables; `style` is its place among those that were picked."""
 
     run: Run
@@ -56,11 +56,12 @@ class Shown:
         return int(max([0, *self.metrics["step"], *self.scores["step"]]))
 
 
-def show(runs: Sequence[Run]) -> list[Shown]:
+def show(runs: Sequence[Run]) -> list[PickedRun]:
     """The first `MOST_RUNS` with their tables. Raises DataError where a file is damaged."""
     chosen = runs[:MOST_RUNS]
     return [
-        Shown(run, style, load_metrics(run.folder), load_evaluations(run.folder)) for style, run in enumerate(chosen)
+        PickedRun(run, style, load_metrics(run.folder), load_evaluations(run.folder))
+        for style, run in enumerate(chosen)
     ]
 
 
@@ -76,7 +77,7 @@ def first_choice(runs: Sequence[Run]) -> list[Run]:
     return [run for run in alike if run in by_method.values()]
 
 
-def levels_of(shown: Sequence[Shown]) -> list[int]:
+def levels_of(shown: Sequence[PickedRun]) -> list[int]:
     """Levels that any of the runs was validated on."""
     return sorted({row["level"] for one in shown for row in one.validation})
 
@@ -87,11 +88,11 @@ class Panel:
 
     title: str
     note: str
-    lines: Sequence[Line]
+    lines: Sequence[Curve]
     axes: Axes
 
 
-def panels(shown: Sequence[Shown], levels: Sequence[int]) -> list[Panel]:
+def panels(shown: Sequence[PickedRun], levels: Sequence[int]) -> list[Panel]:
     """Validation pass@1 of each level, then reward, failed and rescued problems, where a run records them."""
     last = max([1, *(one.last_step for one in shown)])
     shares = Axes(last, 100.0, (0, 50, 100), lambda share: f"{number(share)} %")
@@ -102,7 +103,7 @@ def panels(shown: Sequence[Shown], levels: Sequence[int]) -> list[Panel]:
     return by_level + [panel for panel in by_step if not have_begun or any(line.points for line in panel.lines)]
 
 
-def _step_panel(shown: Sequence[Shown], name: str, last: int, width: int) -> Panel:
+def _step_panel(shown: Sequence[PickedRun], name: str, last: int, width: int) -> Panel:
     title, note, top = BY_STEP[name]
     lines = [_step_line(one, name, width) for one in shown]
     highest = max((value for line in lines for _, value in line.points), default=1.0)
@@ -121,14 +122,14 @@ def bin_width(last_step: int) -> int:
     return max(1, ceil(last_step / POINTS))
 
 
-def _score_line(one: Shown, level: int) -> Line:
+def _score_line(one: PickedRun, level: int) -> Curve:
     rows = [row for row in one.validation if row["level"] == level]
     points = [(row["step"], 100 * row["pass_at_1"]) for row in rows]
     intervals = [(row["step"], 100 * row["pass_at_1_low"], 100 * row["pass_at_1_high"]) for row in rows]
     return _line(one, points, True, intervals)
 
 
-def _step_line(one: Shown, name: str, width: int) -> Line:
+def _step_line(one: PickedRun, name: str, width: int) -> Curve:
     bins: dict[int, list[tuple[int, float]]] = {}
     for row in rows_of(one.metrics):
         if row.get(name) is not None:
@@ -138,15 +139,15 @@ def _step_line(one: Shown, name: str, width: int) -> Line:
 
 
 def _line(
-    one: Shown,
+    one: PickedRun,
     points: Sequence[tuple[float, float]],
     dots: bool = False,
     intervals: Sequence[tuple[float, float, float]] = (),
-) -> Line:
-    return Line(one.letter, f"r{one.style}", points, dots, intervals, f"{one.letter} {one.run.name}")
+) -> Curve:
+    return Curve(one.letter, f"r{one.style}", points, dots, intervals, f"{one.letter} {one.run.name}")
 
 
-def curves_html(shown: Sequence[Shown], levels: Sequence[int]) -> str:
+def curves_html(shown: Sequence[PickedRun], levels: Sequence[int]) -> str:
     """The legend, the panels, and the same numbers as a table."""
     if not shown:
         return ""
@@ -157,7 +158,7 @@ def curves_html(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     )
 
 
-def _legend(shown: Sequence[Shown]) -> str:
+def _legend(shown: Sequence[PickedRun]) -> str:
     """One entry a run; pointing at it, or reaching it by the Tab key, dims the others in every panel."""
     entries = "".join(
         f'<li><button type="button" class="key r{one.style}"><svg viewBox="0 0 44 12" aria-hidden="true">'
@@ -175,7 +176,7 @@ def about(run: Run) -> str:
     return f"{method_of(config).name} · {config.policy.model} · step {run.step} of {config.steps} · {run.state}"
 
 
-def _numbers(shown: Sequence[Shown], levels: Sequence[int]) -> str:
+def _numbers(shown: Sequence[PickedRun], levels: Sequence[int]) -> str:
     head = "".join(f'<th scope="col">Level {level}</th>' for level in levels)
     body = "".join(
         f'<tr><th scope="row">{one.letter} {harmless(one.run.name)}</th><td>{step}</td>'
@@ -193,7 +194,7 @@ def _numbers(shown: Sequence[Shown], levels: Sequence[int]) -> str:
     )
 
 
-def _by_step(one: Shown) -> dict[int, dict[int, dict[str, Any]]]:
+def _by_step(one: PickedRun) -> dict[int, dict[int, dict[str, Any]]]:
     """Validation scores by step and level."""
     found: dict[int, dict[int, dict[str, Any]]] = {}
     for row in one.validation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
-from expo_lite.app.chart import Axes, Line, chart_html, meter, per_cent
+from expo_lite.app.chart import Axes, Curve, chart_html, meter, per_cent
 from expo_lite.app.train import live
 from expo_lite.app.train.live import Story
 from expo_lite.config.settings import Config
@@ -44,15 +44,15 @@ def charts_html(config: Config | None, story: Story) -> str:
             "Problems where every attempt failed",
             f"Of {prompts} a step, and how many of them were rescued; mean of {live.WINDOW} steps",
             [
-                Line("failed", "s5", live.averaged(story, "failed_groups")),
-                Line("rescued", "s2", live.averaged(story, "rescued_groups")),
+                Curve("failed", "s5", live.averaged(story, "failed_groups")),
+                Curve("rescued", "s2", live.averaged(story, "rescued_groups")),
             ],
             counts,
         ),
         chart_html(
             "Reward",
             f"Share of right attempts; mean of {live.WINDOW} steps",
-            [Line("reward", "s4", live.averaged(story, "reward_mean"))],
+            [Curve("reward", "s4", live.averaged(story, "reward_mean"))],
             Axes(steps, 1.0, (0, 0.5, 1), lambda share: f"{share:.2f}".removesuffix(".00")),
         ),
         phases_html(live.seconds_by_phase(story)),
@@ -61,10 +61,10 @@ def charts_html(config: Config | None, story: Story) -> str:
     return f'<div class="live-charts">{"".join(figures)}</div>'
 
 
-def _by_level(curves: dict[int, live.Points], dots: bool = False) -> list[Line]:
+def _by_level(curves: dict[int, live.Points], dots: bool = False) -> list[Curve]:
     """Hard levels are drawn last, above the others."""
     first = min(curves, default=1)
-    return [Line(f"L{n}", STYLES[(n - first) % len(STYLES)], points, dots) for n, points in curves.items()]
+    return [Curve(f"L{n}", STYLES[(n - first) % len(STYLES)], points, dots) for n, points in curves.items()]
 
 
 def numbers_html(story: Story) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from expo_lite.app.limits import checked_seed
-from expo_lite.app.train.trainings import Asked
+from expo_lite.app.train.trainings import TrainRequest
 from expo_lite.config.methods import METHODS
 from expo_lite.config.presets import preset_summary, presets
 from expo_lite.config.read import read_request
@@ -27,7 +27,7 @@ METHOD_CHOICES = [
     ("Expert: given solutions", "expert"),
     ("GRPO: its attempts alone", "grpo"),
 ]
-FIRST = Asked("tiny", "expo", 0)
+FIRST = TrainRequest("tiny", "expo", 0)
 """What the page shows before anyone has chosen."""
 
 
@@ -38,7 +38,7 @@ class Prepared:
     `card` is the GPU's memory in GiB; None where it would be trained on the CPU, or cannot run here.
     """
 
-    asked: Asked
+    asked: TrainRequest
     summary: str
     config: Config
     planned: BudgetedPlan
@@ -47,17 +47,17 @@ class Prepared:
     card: float | None = None
 
 
-def checked_wish(preset: object, method: object, seed: object) -> Asked:
+def checked_wish(preset: object, method: object, seed: object) -> TrainRequest:
     """What a visitor handed in. Raises DataError with a sentence."""
     if preset not in presets():
         raise DataError(f"There is no preset {str(preset)[:80]!r}.")
     if method not in METHODS:
         raise DataError(f"There is no method {str(method)[:80]!r}.")
-    return Asked(str(preset), str(method), checked_seed(seed))
+    return TrainRequest(str(preset), str(method), checked_seed(seed))
 
 
 @lru_cache(maxsize=64)
-def prepare(asked: Asked) -> Prepared:
+def prepare(asked: TrainRequest) -> Prepared:
     """Plan a run; nothing is loaded. Raises ConfigError if the preset cannot be read."""
     config = read_request(asked.arguments(Path("planned"))).config
     refusal, card = "", None
@@ -79,7 +79,7 @@ def held_by_app() -> float:
     return (reserved + CONTEXT_BYTES) / GIB if reserved else 0.0  # only looking at a GPU makes no context
 
 
-def _why_not(asked: Asked, config: Config, error: Exception) -> str:
+def _why_not(asked: TrainRequest, config: Config, error: Exception) -> str:
     try:
         resolve_device(config.policy.device)
     except ConfigError:

@@ -33,7 +33,7 @@ ENDED = {"finished", "stopped", "failed"}
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainRequest:
     """A checked wish: a preset's name, a method's short name and a seed."""
 
     preset: str
@@ -66,12 +66,12 @@ class Trainings:
         self._child: subprocess.Popen[bytes] | None = None
         self._child_name = ""
 
-    def fresh_name(self, asked: Asked) -> str:
+    def fresh_name(self, asked: TrainRequest) -> str:
         """The run's name, with a number where it is taken."""
         names = [asked.name, *(f"{asked.name}-{n}" for n in range(2, 10_000))]
         return next(name for name in names if not os.path.lexists(self.root / name))
 
-    def start(self, asked: Asked) -> str:
+    def start(self, asked: TrainRequest) -> str:
         """Begin a new run; its name. Raises ExpoLiteError if one is running already."""
         with self._turn:
             self._refuse_a_second()

@@ -21,7 +21,7 @@ FOLLOWED = 8
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunView:
     """What there is to see of a run; `stamp` is the same for as long as nothing changes."""
 
     stamp: str
@@ -43,7 +43,7 @@ class Watch:
         self._turn = threading.Lock()  # for the followed runs as a whole; each has a turn of its own as well
         self._followed: dict[str, _Followed] = {}
 
-    def look(self, name: str, seen: str = "") -> Shown | None:
+    def look(self, name: str, seen: str = "") -> RunView | None:
         """What there is to see, or None if the visitor has `seen` it."""
         standing = self.standing(name)
         if standing is None:
@@ -102,7 +102,7 @@ class _Followed:
             return None
 
 
-def _shown(name: str, standing: Standing | None, story: Story, seen: str) -> Shown | None:
+def _shown(name: str, standing: Standing | None, story: Story, seen: str) -> RunView | None:
     config = standing.config if standing else None
     state = standing.state if standing else "none"
     stamp = f"{name} {state} {config is not None} {len(story.metrics)} {len(story.scores)}"
@@ -111,7 +111,7 @@ def _shown(name: str, standing: Standing | None, story: Story, seen: str) -> Sho
     failed = live.feed(story, running=state == "running")
     feed = feed_html(failed, config.explanation.source if config else "self")
     charts, numbers = charts_html(config, story), numbers_html(story)
-    return Shown(stamp, standing, progress_html(standing, story), charts, numbers, feed)
+    return RunView(stamp, standing, progress_html(standing, story), charts, numbers, feed)
 
 
 def _status(folder: RunDir) -> dict[str, object]:

@@ -13,7 +13,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.model.adapter_files import WEIGHTS
-from expo_lite.runs.checkpoint import Progress
+from expo_lite.runs.checkpoint import RunProgress
 from expo_lite.runs.export.adapter import Adapter, read_adapter
 from expo_lite.runs.files import digest
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, RunDir
@@ -26,7 +26,7 @@ class FinishedRun:
 
     config: Config
     adapter: Adapter
-    progress: Progress
+    progress: RunProgress
     before: Evaluation
     after: Evaluation
     packages: dict[str, str]
@@ -49,7 +49,7 @@ def read_finished(run: RunDir, unchecked: bool) -> FinishedRun:
             "tell whether adapter/ is still what it saved. If you know that it is, add --unchecked."
         )
     adapter = read_adapter(run.adapter, config.policy, noted)
-    progress = Progress(step=tested["step"], best_step=chosen["step"])
+    progress = RunProgress(step=tested["step"], best_step=chosen["step"])
     before, after = (Evaluation.from_record(record["levels"]) for record in (last(run, records, "base_test"), tested))
     return FinishedRun(config, adapter, progress, before, after, packages(run), later_evaluation(run))
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from expo_lite.grading.scores import ADAPTER, BASE
 from expo_lite.runs import files
 from expo_lite.studies.evaluate.answer_sheet import ANSWERS
-from expo_lite.studies.methods.trials import Trained, Trial
+from expo_lite.studies.methods.trials import StudyTrials, Trial
 from expo_lite.studies.methods.variants import Variant
 
 Counts = dict[int, npt.NDArray[np.int64]]
@@ -21,7 +21,7 @@ Counts = dict[int, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Line:
+class VariantLine:
     """One line of a table: a variant with all its seeds."""
 
     title: str
@@ -48,20 +48,20 @@ class Lines:
     """The lines of every table, and the base's right answers, (1, P) by level."""
 
     base: Counts
-    steps: list[Line]
-    tokens: list[Line]
-    ablations: list[Line]
+    steps: list[VariantLine]
+    tokens: list[VariantLine]
+    ablations: list[VariantLine]
 
     @classmethod
-    def of(cls, trained: Trained) -> Lines:
+    def of(cls, trained: StudyTrials) -> Lines:
         """Read what the evaluations left."""
         first = trained.scored[0]
         groups = (trained.equal_steps, trained.equal_tokens, trained.changed)
         return cls(stacked([read_counts(first.scores, BASE)]), *map(_lines, groups))
 
 
-def _lines(trials: Mapping[Variant, Sequence[Trial]]) -> list[Line]:
-    return [Line(variant.title, of_variant) for variant, of_variant in trials.items()]
+def _lines(trials: Mapping[Variant, Sequence[Trial]]) -> list[VariantLine]:
+    return [VariantLine(variant.title, of_variant) for variant, of_variant in trials.items()]
 
 
 def read_counts(folder: Path, model: str) -> dict[int, list[int]]:

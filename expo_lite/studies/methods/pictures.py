@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expo_lite.grading.intervals import seed_and_problem_interval
-from expo_lite.studies.methods.lines import Counts, Line
+from expo_lite.studies.methods.lines import Counts, VariantLine
 
 HARDEST = 2  # levels whose mean the curves show
 WINDOW = 10  # steps that the share of sound explanations is a mean of; a single step has few
 COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 
 
-def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, path: Path) -> None:
+def plot_comparison(lines: Sequence[VariantLine], base: Counts, samples: int, k: int, path: Path) -> None:
     """Left: validation pass@1 of the hardest levels against steps. Middle: test pass@k by level.
 
     Right, where steps can be checked: the share of explanations with a right answer whose every step is right.
@@ -40,7 +40,7 @@ def plot_comparison(lines: Sequence[Line], base: Counts, samples: int, k: int, p
     figure.savefig(path, dpi=120)
 
 
-def plot_curve(axes: Axes, line: Line, color: str) -> None:
+def plot_curve(axes: Axes, line: VariantLine, color: str) -> None:
     """The mean over seeds, shaded from the lowest to the highest."""
     curves = [trial.outcome.curve for trial in line.trials]
     steps = sorted(set.intersection(*(set(curve) for curve in curves)))
@@ -50,7 +50,7 @@ def plot_curve(axes: Axes, line: Line, color: str) -> None:
     axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
 
 
-def plot_soundness(axes: Axes, line: Line, color: str) -> None:
+def plot_soundness(axes: Axes, line: VariantLine, color: str) -> None:
     """Means over `WINDOW` steps and all seeds, at the windows' ends."""
     shares: defaultdict[int, list[float]] = defaultdict(list)
     for trial in line.trials:
@@ -61,7 +61,7 @@ def plot_soundness(axes: Axes, line: Line, color: str) -> None:
     axes.set(title="Explanations with a right answer: every step right (%)", xlabel="step", ylim=(-2, 102))
 
 
-def plot_scores(axes: Axes, lines: Sequence[Line], base: Counts, samples: int, k: int) -> None:
+def plot_scores(axes: Axes, lines: Sequence[VariantLine], base: Counts, samples: int, k: int) -> None:
     """Bars by level, base first, with intervals."""
     bars = [("base", base, "lightgray"), *((line.title, line.counts, COLORS[n % 10]) for n, line in enumerate(lines))]
     width = 0.85 / len(bars)

@@ -9,14 +9,14 @@ from typing import Any
 from expo_lite import __version__
 from expo_lite.grading.intervals import seed_and_problem_interval
 from expo_lite.runs import files
-from expo_lite.studies.methods.asked import Asked
-from expo_lite.studies.methods.lines import Counts, Line, Lines
+from expo_lite.studies.methods.lines import Counts, Lines, VariantLine
 from expo_lite.studies.methods.pictures import plot_comparison
+from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.tables import all_tables, paired_differences
-from expo_lite.studies.methods.trials import Trained
+from expo_lite.studies.methods.trials import StudyTrials
 
 
-def write_report(asked: Asked, trained: Trained) -> None:
+def write_report(asked: StudyRequest, trained: StudyTrials) -> None:
     """Write the three files into `asked.to`."""
     lines = Lines.of(trained)
     text = "\n".join([heading(asked, lines), *all_tables(asked, lines, trained.searched)])
@@ -25,7 +25,7 @@ def write_report(asked: Asked, trained: Trained) -> None:
     plot_comparison(lines.steps, lines.base, asked.samples, asked.k, asked.to / "report.png")
 
 
-def heading(asked: Asked, lines: Lines) -> str:
+def heading(asked: StudyRequest, lines: Lines) -> str:
     """What was done, and how to do it again."""
     config = asked.config
     problems = max(counts.shape[1] for counts in lines.base.values())
@@ -43,7 +43,7 @@ def heading(asked: Asked, lines: Lines) -> str:
     )
 
 
-def record(asked: Asked, lines: Lines, trained: Trained) -> dict[str, Any]:
+def record(asked: StudyRequest, lines: Lines, trained: StudyTrials) -> dict[str, Any]:
     """The same as plain values, with the scores of every seed."""
     tables = {"steps": lines.steps, "tokens": lines.tokens, "ablations": lines.ablations}
     return {
@@ -64,14 +64,14 @@ def record(asked: Asked, lines: Lines, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _estimates(asked: Asked, counts: Counts) -> dict[str, dict[str, Any]]:
+def _estimates(asked: StudyRequest, counts: Counts) -> dict[str, dict[str, Any]]:
     return {
         f"pass_at_{k}": {str(n): asdict(seed_and_problem_interval(counts[n], asked.samples, k)) for n in counts}
         for k in asked.ks[::-1]
     }
 
 
-def _of_line(asked: Asked, line: Line) -> dict[str, Any]:
+def _of_line(asked: StudyRequest, line: VariantLine) -> dict[str, Any]:
     seeds = {
         str(trial.seed): {
             "rate": trial.rate,

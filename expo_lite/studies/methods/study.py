@@ -14,10 +14,10 @@ from expo_lite.grading.scores import ADAPTER, BASE
 from expo_lite.memory.forecast import in_words
 from expo_lite.runs import files
 from expo_lite.runs.lock import RunLock
-from expo_lite.studies.methods.asked import Asked
 from expo_lite.studies.methods.jobs import Job, run_all
 from expo_lite.studies.methods.report import write_report
-from expo_lite.studies.methods.trials import Trained, Trial, begin_from
+from expo_lite.studies.methods.request import StudyRequest
+from expo_lite.studies.methods.trials import StudyTrials, Trial, begin_from
 from expo_lite.studies.methods.variants import STANDARD, Variant
 
 TESTED = ("problems", "samples")
@@ -50,7 +50,7 @@ class Study:
     Raises ConfigError or CheckpointError where the folder cannot be used for this.
     """
 
-    def __init__(self, asked: Asked, console: Console) -> None:
+    def __init__(self, asked: StudyRequest, console: Console) -> None:
         self.asked = asked
         self.console = console
         trainings = sum(asked.trainings(variant) for variant in (*asked.searched, *asked.changed))
@@ -84,7 +84,9 @@ class Study:
         self.train(list(chain(*trials.values())))
         equal_steps = {variant: trials[variant] for variant in asked.compared}
         changed = {v: of for v, of in trials.items() if v.name == STANDARD or v in asked.changed}
-        trained = Trained(searched, equal_steps, self.to_equal_tokens(equal_steps), changed if asked.ablations else {})
+        trained = StudyTrials(
+            searched, equal_steps, self.to_equal_tokens(equal_steps), changed if asked.ablations else {}
+        )
         self.score(trained.scored)
         write_report(asked, trained)
         self.console.print(f"Report: {asked.to / 'report.md'}", highlight=False, soft_wrap=True)
@@ -154,7 +156,7 @@ def best_rate(trials: Sequence[Trial]) -> float:
     return max(sorted(trials, key=lambda trial: trial.rate), key=lambda trial: trial.outcome.validation).rate
 
 
-def _locked(asked: Asked) -> RunLock:
+def _locked(asked: StudyRequest) -> RunLock:
     try:
         asked.to.mkdir(parents=True, exist_ok=True)
         return RunLock(asked.to / ".lock", "--to")
@@ -162,7 +164,7 @@ def _locked(asked: Asked) -> RunLock:
         raise ConfigError(f"--to: {asked.to} cannot be written ({error.strerror or error})") from None
 
 
-def _claim(asked: Asked) -> None:
+def _claim(asked: StudyRequest) -> None:
     """Note what scores are made with, or see that it is what was noted."""
     path, now = asked.to / "scores.json", {name: getattr(asked, name) for name in TESTED}
     if not path.is_file():

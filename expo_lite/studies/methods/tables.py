@@ -11,15 +11,15 @@ from expo_lite.config.methods import METHODS
 from expo_lite.grading.intervals import Estimate, paired_difference, seed_and_problem_interval
 from expo_lite.grading.scores import markdown_table, signed
 from expo_lite.memory.forecast import in_words
-from expo_lite.studies.methods.asked import Asked
-from expo_lite.studies.methods.lines import Counts, Line, Lines, forgetting
+from expo_lite.studies.methods.lines import Counts, Lines, VariantLine, forgetting
+from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.trials import Trial
 from expo_lite.studies.methods.variants import STANDARD, Variant
 
 HARDEST = 2  # levels that ablations are looked at on
 
 
-def score_tables(asked: Asked, base: Counts, lines: Sequence[Line], when: str) -> list[str]:
+def score_tables(asked: StudyRequest, base: Counts, lines: Sequence[VariantLine], when: str) -> list[str]:
     """pass@k and pass@1 by level."""
     out = []
     for k in asked.ks:
@@ -32,7 +32,7 @@ def score_tables(asked: Asked, base: Counts, lines: Sequence[Line], when: str) -
     return out
 
 
-def differences(asked: Asked, lines: Sequence[Line], when: str) -> str:
+def differences(asked: StudyRequest, lines: Sequence[VariantLine], when: str) -> str:
     """The same as a table."""
     rows = [[name, *map(signed, by_level.values())] for name, by_level in paired_differences(asked, lines).items()]
     title = f"## Differences of pass@{asked.k}, paired, {when}"
@@ -40,7 +40,7 @@ def differences(asked: Asked, lines: Sequence[Line], when: str) -> str:
     return f"{title}\n\n{markdown_table(['', *_levels(lines[0].counts)], rows)}\n{note}\n" if rows else ""
 
 
-def paired_differences(asked: Asked, lines: Sequence[Line]) -> dict[str, dict[int, Estimate]]:
+def paired_differences(asked: StudyRequest, lines: Sequence[VariantLine]) -> dict[str, dict[int, Estimate]]:
     """pass@k by level of each method minus each one above it, in pairs of the same seed and problem."""
     pairs = sorted(combinations(range(len(lines)), 2), key=lambda pair: pair[::-1])
     return {
@@ -52,7 +52,7 @@ def paired_differences(asked: Asked, lines: Sequence[Line]) -> dict[str, dict[in
     }
 
 
-def costs(asked: Asked, lines: Sequence[Line], base: Counts) -> str:
+def costs(asked: StudyRequest, lines: Sequence[VariantLine], base: Counts) -> str:
     """What the trainings took, and what became of the prompts."""
     shares = ("taught_nothing_share", "rescued_share", "wrong_steps_share")
     rows = [
@@ -74,7 +74,7 @@ def costs(asked: Asked, lines: Sequence[Line], base: Counts) -> str:
     return f"## What it took\n\n{markdown_table(head, rows)}\n{legend}\n"
 
 
-def rates(asked: Asked, searched: Mapping[Variant, Sequence[Trial]]) -> str:
+def rates(asked: StudyRequest, searched: Mapping[Variant, Sequence[Trial]]) -> str:
     """Validation pass@1 of the first seed by learning rate; the chosen one is bold, and marked at the grid's end."""
     rows = []
     for variant, trials in searched.items():
@@ -89,7 +89,7 @@ def rates(asked: Asked, searched: Mapping[Variant, Sequence[Trial]]) -> str:
     return f"## Learning rates\n\n{about}\n\n{markdown_table(head, rows)}"
 
 
-def ablation_table(asked: Asked, lines: Sequence[Line]) -> str:
+def ablation_table(asked: StudyRequest, lines: Sequence[VariantLine]) -> str:
     """ExP-GRPO and its ablations: pass@1 on the hardest levels, the difference, and the cost."""
     standard = lines[0]
     levels = list(standard.counts)
@@ -100,7 +100,7 @@ def ablation_table(asked: Asked, lines: Sequence[Line]) -> str:
     return f"## {METHODS[STANDARD].title} with one setting changed: pass@1 (%)\n\n{markdown_table(head, rows)}"
 
 
-def _ablation(asked: Asked, line: Line, standard: Line, levels: Sequence[int]) -> list[str]:
+def _ablation(asked: StudyRequest, line: VariantLine, standard: VariantLine, levels: Sequence[int]) -> list[str]:
     hardest, easier = levels[-HARDEST:], levels[:-HARDEST]
     scores = _scores({n: line.counts[n] for n in hardest}, asked.samples, 1)
     paired = [paired_difference(line.counts[n], standard.counts[n], asked.samples, 1) for n in hardest]
@@ -110,7 +110,7 @@ def _ablation(asked: Asked, line: Line, standard: Line, levels: Sequence[int]) -
     return [line.title, *scores, *changes, _per_cent(rest, 0), wrong, _tokens(line), time]
 
 
-def all_tables(asked: Asked, lines: Lines, searched: Mapping[Variant, Sequence[Trial]]) -> list[str]:
+def all_tables(asked: StudyRequest, lines: Lines, searched: Mapping[Variant, Sequence[Trial]]) -> list[str]:
     """Every table, in the order of the report."""
     found = [
         *score_tables(asked, lines.base, lines.steps, "after equal steps"),
@@ -132,7 +132,7 @@ def _levels(base: Counts) -> list[str]:
     return [f"L{level}" for level in base]
 
 
-def _tokens(line: Line) -> str:
+def _tokens(line: VariantLine) -> str:
     return f"{(line.mean('generated_tokens') or 0) / 1000:.0f}k"
 
 

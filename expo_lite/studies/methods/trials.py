@@ -119,7 +119,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Trained:
+class StudyTrials:
     """All trainings of a comparison by variant. `changed` begins with what is changed; empty without ablations."""
 
     searched: Mapping[Variant, Sequence[Trial]]

@@ -46,7 +46,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeanReading:
     """A measure's mean over the problems of one level (None: of all) with its 95 % bootstrap interval.
 
     A problem counts once: its texts of this kind are averaged first. `side` is base or trained.
@@ -69,18 +69,18 @@ class Measure:
 
     title: str
     of: Callable[[Reading], float | None]
-    shown: Callable[[Row], str]
+    shown: Callable[[MeanReading], str]
     interval: Callable[[Sequence[float]], Estimate]
 
 
-def in_nats(row: Row) -> str:
+def in_nats(row: MeanReading) -> str:
     """`0.05 [0.04, 0.06]`, or `-34.4 [-35.8, -33.0]`."""
     digits = 2 if max(abs(row.low), abs(row.high)) < 10 else 1
     mean, low, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in (row.mean, row.low, row.high))  # no -0.0
     return f"{mean} [{low}, {high}]"
 
 
-def in_per_cent(row: Row) -> str:
+def in_per_cent(row: MeanReading) -> str:
     """`95 [93, 97]`."""
     return str(Estimate(row.mean, row.low, row.high))
 
@@ -111,7 +111,7 @@ MEASURES = {
 }
 
 
-def summarise(readings: Sequence[Reading], side: str) -> list[Row]:
+def summarise(readings: Sequence[Reading], side: str) -> list[MeanReading]:
     """The rows of every measure, kind and level that has a text."""
     levels = [*sorted({r.text.problem.level for r in readings}), None]
     cells = ((measure, kind, level) for measure in MEASURES for kind in KINDS for level in levels)
@@ -119,7 +119,7 @@ def summarise(readings: Sequence[Reading], side: str) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def summary(readings: Sequence[Reading], side: str, measure: str, kind: str, level: int | None) -> Row | None:
+def summary(readings: Sequence[Reading], side: str, measure: str, kind: str, level: int | None) -> MeanReading | None:
     """One row; None where no text has a value."""
     of_problems: defaultdict[str, list[float]] = defaultdict(list)
     for reading in readings:
@@ -130,7 +130,7 @@ def summary(readings: Sequence[Reading], side: str, measure: str, kind: str, lev
         return None
     estimate = MEASURES[measure].interval([sum(values) / len(values) for values in of_problems.values()])
     texts = sum(map(len, of_problems.values()))
-    return Row(side, measure, kind, level, len(of_problems), texts, estimate.mean, estimate.low, estimate.high)
+    return MeanReading(side, measure, kind, level, len(of_problems), texts, estimate.mean, estimate.low, estimate.high)
 
 
 def unanswered(readings: Sequence[Reading]) -> list[str]:
@@ -147,7 +147,7 @@ def unanswered(readings: Sequence[Reading]) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- shown
 
 
-def grids(rows: Sequence[Row]) -> list[tuple[str, list[str], list[list[str]]]]:
+def grids(rows: Sequence[MeanReading]) -> list[tuple[str, list[str], list[list[str]]]]:
     """For each measure and side its title, column names and lines of text; a cell without any text is "-"."""
     levels = [*sorted({row.level for row in rows if row.level is not None}), None]
     names = [f"L{level}" if level is not None else "all" for level in levels]
@@ -160,7 +160,7 @@ def grids(rows: Sequence[Row]) -> list[tuple[str, list[str], list[list[str]]]]:
     return found
 
 
-def tables(rows: Sequence[Row]) -> list[Table]:
+def tables(rows: Sequence[MeanReading]) -> list[Table]:
     """The grids for a terminal."""
     made = []
     for title, names, lines in grids(rows):
@@ -173,7 +173,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     return made
 
 
-def markdown(rows: Sequence[Row], subject: str, notes: Sequence[str]) -> str:
+def markdown(rows: Sequence[MeanReading], subject: str, notes: Sequence[str]) -> str:
     """The grids as Markdown, after what was measured and with what was left out."""
     parts = [f"# The two properties: {subject}", "Means with 95 % bootstrap intervals over problems."]
     for title, names, lines in grids(rows):

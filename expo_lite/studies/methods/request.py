@@ -10,7 +10,7 @@ from expo_lite.studies.methods.variants import STANDARD, Variant, ablations, met
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyRequest:
     """A read command line: `words` as typed, `settings` the flags that all trainings share, `config` what they make.
 
     Seeds and learning rates ascend, and nothing is named twice.
