@@ -6,6 +6,7 @@ TARGET is a run's folder, an adapter or a model. docs/evaluate.md says what is m
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,7 @@ def main(argv: list[str]) -> int:
 def read_asked(argv: list[str]) -> EvaluateRequest:
     """Read the command line. Raises ConfigError for whatever of it cannot be done together."""
     given, settings = _read(argv)
-    ks = sorted(set(given.k))
-    samples = max(ks) if given.samples is None else given.samples
-    if ks[0] < 1:
-        raise ConfigError(f"--k: should be 1 or more (got {ks[0]})")
-    if samples < ks[-1]:
-        raise ConfigError(f"--samples: pass@{ks[-1]} needs at least {ks[-1]} samples per problem (got {samples})")
+    ks, samples = checked_ks(given.k, given.samples)
     refuse_flags(settings)
     offline_if_unreachable([given.target])
     target = find_target(given.target)
@@ -77,6 +73,17 @@ def read_asked(argv: list[str]) -> EvaluateRequest:
         raise ConfigError(f"--only: {given.target} has no adapter")
     models = [given.only] if given.only else models
     return EvaluateRequest(target, config, models, ks, Path(given.to).expanduser() if given.to else target.results)
+
+
+def checked_ks(k: Sequence[int], samples: int | None) -> tuple[list[int], int]:
+    """Each k once, ascending, and the completions a problem: the largest k, if none are given. Raises ConfigError."""
+    ks = sorted(set(k))
+    samples = max(ks) if samples is None else samples
+    if ks[0] < 1:
+        raise ConfigError(f"--k: should be 1 or more (got {ks[0]})")
+    if samples < ks[-1]:
+        raise ConfigError(f"--samples: pass@{ks[-1]} needs at least {ks[-1]} samples per problem (got {samples})")
+    return ks, samples
 
 
 def _read(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expo_lite.commands.evaluate import read_asked
+from expo_lite.commands.evaluate import checked_ks
 from expo_lite.config.dotted import replaced
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.presets import preset_path
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from expo_lite.commands.shown import Compared, Evaluated, Trained
     from expo_lite.grading.reward_function import Function
     from expo_lite.studies.before_after import Comparer
+
+ASKED_FOR = {
+    "samples": "evaluation.samples",
+    "problems": "data.test_problems",
+    "temperature": "rollout.temperature",
+}
+"""Settings that `evaluate` takes by a shorter name."""
 
 
 def load_config(source: str | Path = "tiny", **settings: Any) -> Config:
@@ -125,8 +132,10 @@ class ExPOTrainer:
         before there is an adapter.
         """
         self.close()
-        if not RunDir(self.run).adapter.is_dir():
+        adapter = RunDir(self.run).adapter
+        if not adapter.is_dir():
             raise ConfigError(f"evaluate: {self.run} has no adapter yet; train() saves one at its first validation")
+        ks, samples = checked_ks(k, samples)
         self._refuse_changes()
         self._prepare()
         from expo_lite.commands.shown import Evaluated
@@ -134,24 +143,17 @@ class ExPOTrainer:
         from expo_lite.runs import notebook
         from expo_lite.studies.evaluate import scoring
 
-        given = {"samples": samples or max(k), "problems": problems, "temperature": temperature}
-        named = {name: str(value) for name, value in given.items() if value is not None}
-        words = [word for name, value in named.items() for word in (f"--{name}", value)]
-        folder = self.run / "-".join(["evaluation", *(f"{name}{value}" for name, value in named.items())])
-        asked = read_asked([str(self.run), "--k", *map(str, k), *words, "--to", str(folder)])
-        found = scoring.scored(
-            asked.config,
-            self.config.data,
-            asked.models,
-            asked.ks,
-            asked.folder,
-            notebook.console(),
-            self.reward_function,
-        )
+        given = {"samples": samples, "problems": problems, "temperature": temperature}
+        given = {name: value for name, value in given.items() if value is not None}
+        folder = self.run / "-".join(["evaluation", *(f"{name}{value}" for name, value in given.items())])
+        changes = {ASKED_FOR[name]: value for name, value in given.items()}
+        config = replaced(self.config, {"policy.adapter": str(adapter), **changes})
+        both, console = ["base", "adapter"], notebook.console()
+        found = scoring.scored(config, self.config.data, both, ks, folder, console, self.reward_function)
         free_memory()
         if found is None:
             raise KeyboardInterrupt
-        return Evaluated(found.results, found.title, asked.folder)
+        return Evaluated(found.results, found.title, folder)
 
     def compare(self, question: str, answer: str = "", **columns: Any) -> Compared:
         """The question answered by the base and, once there is one, by the trained adapter.
