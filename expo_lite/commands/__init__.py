@@ -1,4 +1,4 @@
-"""What is typed in; an exit status out: a thin file a command, and the same from Python.
+"""Command-line arguments in; an exit status out. One file per command, and the same from Python.
 
-Parses, calls one function of a room below, prints. May import every room.
+May import every room.
 """

@@ -1,4 +1,4 @@
-"""What a bug report needs, in lines to paste: `expo-lite bug-report`, or `expo-lite env`.
+"""What a bug report needs, in lines to paste: `expo-lite bug-report`.
 
 It says nothing about the person: no folder outside the project, no name of user or machine, no environment
 variable. It also works where torch is broken, since that is when it is needed.

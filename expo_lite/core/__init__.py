@@ -1,4 +1,4 @@
-"""What every room speaks in: errors that a user can mend, the records that flow, and how far a piece of work is.
+"""The shared vocabulary: records that flow, errors that a user can fix, progress reports.
 
-In comes nothing, out go plain classes. Imports nothing of the package.
+Imports nothing else of the package.
 """

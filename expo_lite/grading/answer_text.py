@@ -1,7 +1,7 @@
 """Finding the final answer in a text and writing it in one canonical spelling.
 
 Pure string work, shared by the data sets (`gold_answer`) and the verifier. `normalise` changes spelling only:
-two answers with equal normal forms are the same answer. Whether different ones agree is the verifier's duty.
+two answers with equal normal forms are the same answer. Whether different ones agree is decided in `equivalence`.
 """
 
 from __future__ import annotations

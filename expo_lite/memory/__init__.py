@@ -1,1 +1,5 @@
-"""How much memory a run takes, said before anything is loaded, and kept to while it runs."""
+"""A model's shape, settings and a budget in; what fits, how long it takes, and sizes that keep to the budget out.
+
+Predicts peak memory and run time before anything is loaded, and keeps a run within its budget.
+May import `config` and `core`.
+"""

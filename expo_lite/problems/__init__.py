@@ -1,6 +1,7 @@
-"""Where problems come from: the embedded world, local files, the Hub or a procedural source -> Problem.
+"""A source in (the tiny world, local files, the Hub, a generator); `Problem`s to train, validate and test on out.
 
 `files`, `hub` and `gym` give rows, `columns` makes problems of them, `splits` holds some out and draws the rest.
+May import `grading` and the rooms below it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A configuration in; a run's folder out: records, checkpoints, adapter, plots, model card. It goes on after a stop.
+"""A configuration in; a run's folder out: records, checkpoints, adapter, plots, model card.
 
-Also what is made of a run: diagnosis and export. May import `training` and the rooms below it.
+A run can be stopped and resumed. Also what is made of one: diagnosis and export.
+May import `training` and the rooms below it.
 """

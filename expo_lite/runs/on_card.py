@@ -1,4 +1,4 @@
-"""A run on a named card: its plan and its forecast, for `plan`, `compare` and the app; what a larger card is for."""
+"""A run on a named card: its plan and its forecast, for `plan`, `study` and the app; what a larger card is for."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The Train tab: a choice in; a training in a process of its own, watched, out."""
+"""The Train tab: starts a training in a subprocess, and follows it."""

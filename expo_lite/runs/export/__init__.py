@@ -1,1 +1,1 @@
-"""What `expo-lite export` does once it knows what is asked: checking, writing, merging, uploading."""
+"""The work behind `expo-lite export`: checking a run, writing its adapter, merging, uploading."""
