@@ -69,7 +69,8 @@ def test_wheel_holds_the_package_presets_and_model(built: Path) -> None:
 
 
 def test_sdist_holds_tests_and_documents(checkout: Path) -> None:
-    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "docs", "tests", "presets/tiny.yaml"):
+    folders = ("docs", "tests", "examples", "scripts")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "presets/tiny.yaml", *folders):
         assert (checkout / name).exists(), name
 
 
