@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from expo_lite.app.run_list import find_run, list_runs
 from expo_lite.config.presets import preset_path
-from expo_lite.config.read import read_config, read_request
+from expo_lite.config.read import CONFIG_FILE, read_config, read_request
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.model.adapter_files import read_settings, shaped_like
@@ -100,7 +100,7 @@ def open_run(folder: Path, root: Path | None) -> Opening:
     folder = folder.resolve()
     if root is not None and folder.parent != root.resolve():
         raise ConfigError(f"--run: {folder} is not directly below --root {root}")
-    if not (folder / "config.yaml").is_file():
+    if not (folder / CONFIG_FILE).is_file():
         raise ConfigError(f"--run: there is no run in {folder}")
     try:
         run = find_run(folder.parent, folder.name)

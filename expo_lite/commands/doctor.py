@@ -1,4 +1,4 @@
-"""Say why a run learns, or does not: `expo-lite doctor runs/tiny-expo-seed0`, or `expo-lite doctor RUN`.
+"""Say why a run learns, or does not: `expo-lite doctor runs/tiny-expo-seed0`.
 
 It reads the run's folder, whether the run is under way, stopped or finished, and loads no model.
 """

@@ -139,6 +139,7 @@ class ExPOTrainer:
         self._refuse_changes()
         self._prepare()
         from expo_lite.commands.shown import Evaluated
+        from expo_lite.grading.scores import ADAPTER, BASE
         from expo_lite.memory.halving import free_memory
         from expo_lite.runs import notebook
         from expo_lite.studies.evaluate import scoring
@@ -148,7 +149,7 @@ class ExPOTrainer:
         folder = self.run / "-".join(["evaluation", *(f"{name}{value}" for name, value in given.items())])
         changes = {ASKED_FOR[name]: value for name, value in given.items()}
         config = replaced(self.config, {"policy.adapter": str(adapter), **changes})
-        both, console = ["base", "adapter"], notebook.console()
+        both, console = [BASE, ADAPTER], notebook.console()
         found = scoring.scored(config, self.config.data, both, ks, folder, console, self.reward_function)
         free_memory()
         if found is None:

@@ -38,7 +38,7 @@ REFUSED = {
 
 @process_setup.command
 def main(argv: list[str]) -> int:
-    """Compare as the command line says."""
+    """Train and report as the command line says."""
     given, settings = _parser().parse_known_args(argv)
     asked = read_asked(argv, given, settings)
     console = Console()

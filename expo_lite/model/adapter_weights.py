@@ -9,7 +9,8 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+from expo_lite.model.adapter_files import WEIGHTS
+
 # what json, torch, safetensors and the optimizer raise for files that are missing, cut short, damaged or another run's
 DAMAGED = (
     OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError, pickle.UnpicklingError, SafetensorError,
@@ -24,7 +25,7 @@ def save_adapter(folder: Path, model: PeftModel) -> None:
 
 def load_adapter(folder: Path, model: PeftModel) -> None:
     """Copy a saved adapter's matrices into `model`. Raises ValueError where names or shapes differ."""
-    saved = load_file(folder / ADAPTER_WEIGHTS)
+    saved = load_file(folder / WEIGHTS)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     if shapes != {name: tensor.shape for name, tensor in saved.items()}:

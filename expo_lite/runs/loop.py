@@ -17,7 +17,8 @@ from expo_lite.core.records import Problem
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.memory.halving import how_to_go_on, is_out_of_memory
 from expo_lite.memory.measure import gpu_peak
-from expo_lite.model.adapter_weights import ADAPTER_WEIGHTS, load_adapter, save_adapter
+from expo_lite.model.adapter_files import WEIGHTS
+from expo_lite.model.adapter_weights import load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
 from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
@@ -150,7 +151,7 @@ class Loop:
             self.progress = replace(self.progress, best_step=step, best_score=evaluation.mean_pass_at_1)
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
-            record[ADAPTER_DIGEST] = sha256(self.run.adapter / ADAPTER_WEIGHTS)
+            record[ADAPTER_DIGEST] = sha256(self.run.adapter / WEIGHTS)
         self.run.append(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         for warning in advise(self.run, self.config):

@@ -7,7 +7,7 @@ from typing import Any
 
 from expo_lite.config.dotted import differing
 from expo_lite.config.methods import method_of
-from expo_lite.config.read import Request, dump_yaml, read_config
+from expo_lite.config.read import CONFIG_FILE, Request, dump_yaml, read_config
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.runs.folder import RunDir
@@ -33,7 +33,7 @@ def start_run(request: Request) -> RunDir:
     except ConfigError:
         run.close()
         raise
-    run.write_text("config.yaml", dump_yaml(request.config))
+    run.write_text(CONFIG_FILE, dump_yaml(request.config))
     return run
 
 

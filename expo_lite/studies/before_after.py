@@ -20,7 +20,8 @@ from expo_lite.core.records import Completion, Explanation, Problem, Verdict
 from expo_lite.grading.answer_text import boxed_answer
 from expo_lite.grading.judge import Judge, attempt_verdicts
 from expo_lite.grading.reward_function import Function
-from expo_lite.model.adapter_weights import ADAPTER_WEIGHTS, DAMAGED, load_adapter
+from expo_lite.model.adapter_files import WEIGHTS
+from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.runs.assemble import judge_of, open_model, settle
@@ -91,7 +92,7 @@ class Comparer:
     def use_adapter(self, folder: Path) -> None:
         """Load a saved adapter, unless it is the one in use. Raises CheckpointError if it does not fit."""
         try:
-            version = (folder, (folder / ADAPTER_WEIGHTS).stat().st_mtime_ns)
+            version = (folder, (folder / WEIGHTS).stat().st_mtime_ns)
             if version != self._loaded:
                 self._loaded = None
                 load_adapter(folder, self.policy.model)
