@@ -10,11 +10,11 @@ from typing import NoReturn
 
 from expo_lite.app.run_list import find_run, list_runs
 from expo_lite.config.presets import preset_path
-from expo_lite.config.read import CONFIG_FILE, read_config, read_request
+from expo_lite.config.read import CONFIG_FILE, layers_of, read_config, resolve
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.model.adapter_files import read_settings, shaped_like
-from expo_lite.runs.target import adapter_flags
+from expo_lite.runs.target import adapter_sources
 
 LOGIN = "expo"
 SHORTEST_PASSWORD = 8
@@ -116,10 +116,10 @@ def open_adapter(folder: Path, root: Path) -> Opening:
     folder = folder.resolve()
     try:
         read_settings(folder)
-        flags, has_problems = adapter_flags(folder)
+        sources, has_problems = adapter_sources(folder)
     except ConfigError as error:
         raise ConfigError(f"--adapter: {folder} holds no adapter that PEFT wrote ({error})") from None
-    return Opening(read_request(flags).config, root, folder.name, folder, has_problems)
+    return Opening(resolve(layers_of(sources)), root, folder.name, folder, has_problems)
 
 
 def fits(of_run: Config, shown: Config) -> bool:

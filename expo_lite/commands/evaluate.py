@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from expo_lite.config import process_setup
-from expo_lite.config.flags import Parser
+from expo_lite.config.flags import Parser, read_flags
 from expo_lite.config.hub import hub_names, offline_if_unreachable
-from expo_lite.config.read import read_config, read_request
+from expo_lite.config.read import layers_of, read_config, resolve
 from expo_lite.config.settings import Config
+from expo_lite.config.yaml_file import Layer
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.unsloth import import_early
 from expo_lite.runs.target import Target, find_target
@@ -63,10 +64,11 @@ def read_asked(argv: list[str]) -> EvaluateRequest:
     offline_if_unreachable([given.target])
     target = find_target(given.target)
     refuse_for(target, given, settings)
-    own = {"--preset": given.preset, "--config": given.config, "--data.test-problems": given.problems}
-    own |= {"--rollout.temperature": given.temperature, "--evaluation.samples": samples}
-    words = [word for name, value in own.items() if value is not None for word in (name, str(value))]
-    config = read_request([*target.flags, *settings, *words], PROG).config
+    own = {"data.test_problems": given.problems, "rollout.temperature": given.temperature}
+    own = {name: value for name, value in own.items() if value is not None} | {"evaluation.samples": samples}
+    files = {"preset": given.preset, "config": given.config}
+    sources = replace(target.sources, **{name: file for name, file in files.items() if file is not None})
+    config = resolve([*layers_of(sources), read_flags(settings, PROG).layer, Layer.of(own)])
     offline_if_unreachable(hub_names(config))
     models = ["base", "adapter"] if target.has_adapter else ["base"]
     if given.only and given.only not in models:

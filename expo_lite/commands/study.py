@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from expo_lite.config import process_setup
+from expo_lite.config.dotted import replaced
 from expo_lite.config.flags import Parser
 from expo_lite.config.methods import METHODS
 from expo_lite.config.read import read_request, require_a_model
@@ -150,7 +151,7 @@ def _variants(asked: StudyRequest) -> list[Variant]:
 
 def config_of(asked: StudyRequest, variant: Variant) -> Config:
     """What a variant is trained with. Raises ConfigError where it cannot be."""
-    return read_request([*asked.settings, *variant.flags, "--steps", str(asked.steps)], PROG).config
+    return replaced(asked.config, {**dict(variant.settings), "steps": asked.steps})
 
 
 def cost(asked: StudyRequest, card: str | None) -> str:

@@ -1,9 +1,10 @@
-"""The command line of a run: which preset and file, and one flag for every setting."""
+"""The command line of a run: which preset and file, and one flag for every setting; and the way back to words."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
@@ -17,14 +18,14 @@ OWN_FLAGS = ("preset", "config", "resume", "dry_run")
 
 
 @dataclass(frozen=True)
-class Flags:
-    """A command line, read but not yet validated; `layer` holds the settings among the flags."""
+class Sources:
+    """Where settings come from, named but not yet read: a preset, then a file over it, then `layer`."""
 
-    preset: str | None
-    config: str | None
-    resume: bool
-    dry_run: bool
-    layer: Layer
+    preset: str | None = None
+    config: str | None = None
+    resume: bool = False
+    dry_run: bool = False
+    layer: Layer = field(default_factory=Layer)
 
 
 class _Settings(Config, BaseSettings):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -41,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
 
 
-def read_flags(argv: list[str], prog: str) -> Flags:
+def read_flags(argv: list[str], prog: str) -> Sources:
     """Read a command line. `--help` prints the help and exits.
 
     Raises:
@@ -54,7 +55,12 @@ def read_flags(argv: list[str], prog: str) -> Flags:
     layer = Layer(problems=_leftovers(rest))
     for name, value in values.items():
         _add_setting(layer, source, name, value)
-    return Flags(layer=layer, **own)
+    return Sources(layer=layer, **own)
+
+
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Settings by dotted name as the words of a command line, for another process."""
+    return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", as_text(value))]
 
 
 def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from expo_lite.config.dotted import value_of
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
 
@@ -16,20 +17,10 @@ class Method:
     settings: dict[str, str]
 
     @property
-    def flags(self) -> list[str]:
-        """Its settings as command-line flags."""
-        return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
-
-    @property
-    def beside_defaults(self) -> list[str]:
-        """The flags that a command needs where nothing else sets them; the source of explanations always."""
-        default = Config().model_dump()
-        words = []
-        for name, value in self.settings.items():
-            section, _, key = name.partition(".")
-            if name == "explanation.source" or default[section][key] != value:
-                words += [f"--{name}", value]
-        return words
+    def beside_defaults(self) -> dict[str, str]:
+        """The settings to give where nothing else sets them; the source of explanations always."""
+        default = Config()
+        return {n: v for n, v in self.settings.items() if n == "explanation.source" or value_of(default, n) != v}
 
 
 def _grpo(title: str, source: str, gate: str) -> Method:

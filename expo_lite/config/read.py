@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from expo_lite.config.flags import Flags, read_flags
+from expo_lite.config.flags import Sources, read_flags
 from expo_lite.config.messages import messages, sections
 from expo_lite.config.presets import preset_path
 from expo_lite.config.settings import Config
@@ -52,9 +52,8 @@ def read_request(argv: list[str], prog: str = "python -m expo_lite.train") -> Re
     Raises:
         ConfigError: with every error of preset, file and flags, one per line.
     """
-    flags = read_flags(argv, prog)
-    config = resolve(_layers(flags))
-    return Request(config, flags.preset, flags.resume, flags.dry_run)
+    given = read_flags(argv, prog)
+    return Request(resolve(layers_of(given)), given.preset, given.resume, given.dry_run)
 
 
 def require_a_model(argv: list[str]) -> None:
@@ -100,23 +99,24 @@ def dump_yaml(config: Config) -> str:
     return yaml.dump(_plain(config.model_dump()), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _layers(flags: Flags) -> list[Layer]:
+def layers_of(given: Sources) -> list[Layer]:
+    """Preset, file and flags as layers, the later over the earlier; what cannot be read is in their `problems`."""
     layers: list[Layer] = []
-    if flags.preset is not None:
+    if given.preset is not None:
         try:
-            layers.append(read_yaml(preset_path(flags.preset), f"presets/{flags.preset}.yaml"))
+            layers.append(read_yaml(preset_path(given.preset), f"presets/{given.preset}.yaml"))
         except ConfigError as error:
             layers.append(Layer(problems=[str(error)]))
-    file = flags.config if flags.config is not None else _resumed_config(flags)
+    file = given.config if given.config is not None else _resumed_config(given)
     if file is not None:
         layers.append(read_yaml(Path(file).expanduser(), file))
-    return [*layers, flags.layer]
+    return [*layers, given.layer]
 
 
-def _resumed_config(flags: Flags) -> str | None:
+def _resumed_config(given: Sources) -> str | None:
     """With only `--resume --run FOLDER`, the folder's own config.yaml; a missing one is for `start_run` to report."""
-    run = flags.layer.values.get("run")
-    if not flags.resume or flags.preset is not None or not isinstance(run, str):
+    run = given.layer.values.get("run")
+    if not given.resume or given.preset is not None or not isinstance(run, str):
         return None
     path = Path(run).expanduser() / CONFIG_FILE
     return str(path) if path.is_file() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,19 @@ class Layer:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Layer:
+        """Settings by dotted name, given as flags are: messages name no place."""
+        layer = cls()
+        for name, value in settings.items():
+            *sections, key = name.split(".")
+            target = layer.values
+            for section in sections:
+                target = target.setdefault(section, {})
+            target[key] = value
+            layer.origins[(*sections, key)] = ""
+        return layer
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from expo_lite.config.flags import Sources
 from expo_lite.config.hub import may_be_on_hub, offline_if_unreachable
 from expo_lite.config.model_files import TINY, is_tiny_base
+from expo_lite.config.yaml_file import Layer
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import SETTINGS, from_hub, read_settings
 from expo_lite.runs.folder import RunDir
@@ -18,11 +20,12 @@ RESULTS = "evaluation"
 class Target:
     """What is to be evaluated.
 
-    `flags` come before the user's own. `results` is the default folder of what is found out. `run` is the run that an
-    adapter comes from: its settings hold, and it has seen its training problems. `known_data`: problems are settled.
+    `sources` hold where the user gives nothing. `results` is the default folder of what is found out. `run` is the run
+    that an adapter comes from: its settings hold, and it has seen its training problems. `known_data`: problems are
+    settled.
     """
 
-    flags: list[str]
+    sources: Sources
     results: Path
     has_adapter: bool = False
     run: RunDir | None = None
@@ -33,7 +36,7 @@ def find_target(name: str) -> Target:
     """A run's folder, an adapter (folder or Hub id) or a model ("tiny", folder or Hub id). Raises ConfigError."""
     folder = Path(name).expanduser()
     if name == TINY:
-        return Target(["--preset", TINY], results_of(name), known_data=True)
+        return Target(Sources(preset=TINY), results_of(name), known_data=True)
     if RunDir(folder).config.is_file():
         return of_run(RunDir(folder))
     if folder.is_dir():
@@ -58,7 +61,7 @@ def of_folder(folder: Path) -> Target:
             return of_adapter(inside, named.name)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"TARGET: {folder} holds neither a run (config.yaml) nor an adapter ({SETTINGS}) nor a model")
-    return Target(["--policy.model", str(folder)], results_of(folder.resolve().name))
+    return Target(model_named(str(folder)), results_of(folder.resolve().name))
 
 
 def on_hub(name: str) -> Target:
@@ -71,38 +74,43 @@ def on_hub(name: str) -> Target:
         folder = None
     if folder is not None and (folder / SETTINGS).is_file():
         return of_adapter(folder, short)
-    return Target(["--policy.model", name], results_of(short))
+    return Target(model_named(name), results_of(short))
 
 
 def of_adapter(folder: Path, short: str) -> Target:
     """An adapter: results go into the run that it lies in, or into runs/, under its short name."""
-    flags, known_data = adapter_flags(folder)
+    sources, known_data = adapter_sources(folder)
     run = run_around(folder)
     if run is None:
-        return Target(flags, results_of(short), True, None, known_data)
+        return Target(sources, results_of(short), True, None, known_data)
     is_final = folder.resolve() == run.adapter.resolve()
-    return Target(flags, run.path / (RESULTS if is_final else f"{RESULTS}-{short}"), True, run, known_data)
+    return Target(sources, run.path / (RESULTS if is_final else f"{RESULTS}-{short}"), True, run, known_data)
 
 
-def adapter_flags(folder: Path) -> tuple[list[str], bool]:
-    """The settings to open an adapter with, as flags, and whether they settle the problems too.
+def model_named(model: str) -> Sources:
+    """The defaults with this model."""
+    return Sources(layer=Layer.of({"policy.model": model}))
+
+
+def adapter_sources(folder: Path) -> tuple[Sources, bool]:
+    """Where the settings to open an adapter with come from, and whether they settle the problems too.
 
     They are its run's if it still lies in one, else the tiny preset on the shipped base, else the defaults with the
     base that it names. Raises ConfigError where it does not name one.
     """
-    opened = ["--policy.adapter", str(folder)]
+    opened = {"policy.adapter": str(folder)}
     run = run_around(folder)
     if run is not None:
-        return ["--config", str(run.config), *opened], True
+        return Sources(config=str(run.config), layer=Layer.of(opened)), True
     values = read_settings(folder)
     try:
-        base, rank, alpha = (str(values[key]) for key in ("base_model_name_or_path", "r", "lora_alpha"))
+        base, rank, alpha = (values[key] for key in ("base_model_name_or_path", "r", "lora_alpha"))
     except KeyError as error:
         raise ConfigError(f"policy.adapter: {folder / SETTINGS} does not say {error}") from None
-    opened += ["--policy.lora-rank", rank, "--policy.lora-alpha", alpha]
+    opened |= {"policy.lora_rank": rank, "policy.lora_alpha": alpha}
     if is_tiny_base(base):
-        return ["--preset", TINY, *opened], True
-    return ["--policy.model", base, *opened], False
+        return Sources(preset=TINY, layer=Layer.of(opened)), True
+    return Sources(layer=Layer.of({"policy.model": base, **opened})), False
 
 
 def run_around(folder: Path) -> RunDir | None:

@@ -22,6 +22,7 @@ from support.run_folders import write_run
 from support.scripted_trainings import Counts, Script, levels
 
 from expo_lite.commands import study as compare
+from expo_lite.config.flags import as_flags
 from expo_lite.config.methods import METHODS
 from expo_lite.core.errors import ExpoLiteError
 from expo_lite.memory.forecast import longest_share
@@ -31,6 +32,7 @@ from expo_lite.studies.methods import study
 from expo_lite.studies.methods.jobs import Job, run_all
 from expo_lite.studies.methods.lines import forgetting, stacked
 from expo_lite.studies.methods.pictures import plot_soundness
+from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.study import Tally
 from expo_lite.studies.methods.trials import Outcome, Trial, begin_from
 from expo_lite.studies.methods.variants import ablations, methods
@@ -67,8 +69,12 @@ def report(script: Script, tmp_path: Path) -> str:
     return (tmp_path / "report.md").read_text()
 
 
-def trial(root: Path, name: str = "expo", steps: int = 4, seed: int = 0, longer: bool = False) -> Trial:
-    return Trial(methods([name])[0], 5e-4, seed, steps, ("--preset", "tiny"), root, longer)
+def asked_for(root: Path, *flags: str) -> StudyRequest:
+    return compare.read_asked([], *compare._parser().parse_known_args([*SMALL, *flags, "--to", str(root)]))
+
+
+def trial(root: Path, name: str = "expo", steps: int = 4, seed: int = 0, longer: bool = False, *flags: str) -> Trial:
+    return Trial(methods([name])[0], 5e-4, seed, steps, asked_for(root, *flags), longer)
 
 
 def cells(text: str, title: str, row: str) -> list[str]:
@@ -103,7 +109,7 @@ class TestWhatIsTrained:
 
     def test_each_seed_has_its_own_budget(self, script: Script, tmp_path: Path) -> None:
         """Tokens of the second seed's expo would give nine steps, of the first six."""
-        asked = compare.read_asked([], *compare._parser().parse_known_args([*SMALL, "--to", str(tmp_path)]))
+        asked = asked_for(tmp_path)
         trials = {v: [trial(tmp_path, v.name, seed=seed) for seed in (0, 1)] for v in asked.compared}
         for seed, tokens in ((0, 150), (1, 225)):
             script.metrics["expo"]["generated_tokens"] = tokens
@@ -116,9 +122,8 @@ class TestWhatIsTrained:
     def test_only_a_constant_schedule_is_gone_on_with(self, script: Script, tmp_path: Path) -> None:
         for schedule in ("optimizer.schedule", "explanation.schedule", None):
             root = tmp_path / str(schedule)
-            common = ("--preset", "tiny", *((f"--{schedule}", "linear") if schedule else ()))
-            short = Trial(methods(["expo"])[0], 5e-4, 0, 4, common, root)
-            long = Trial(methods(["expo"])[0], 5e-4, 0, 6, common, root, longer=True)
+            flags = (f"--{schedule}", "linear") if schedule else ()
+            short, long = trial(root, "expo", 4, 0, False, *flags), trial(root, "expo", 6, 0, True, *flags)
             script.train(short.job())
             (short.run.path / "comparison").mkdir()
             begin_from(short, long)
@@ -138,7 +143,7 @@ class TestWhatIsTrained:
         one = trial(tmp_path, seed=3)
         place = ("--run", str(tmp_path / "expo-rate0.0005-seed3"), "--steps", "4")
         own = ("--seed", "3", "--optimizer.learning-rate", "0.0005")
-        assert one.job().arguments == ("train", "--preset", "tiny", *METHODS["expo"].flags, *own, *place)
+        assert one.job().arguments == ("train", "--preset", "tiny", *as_flags(METHODS["expo"].settings), *own, *place)
         one.run.path.mkdir()  # stopped before it had settings
         assert "--resume" not in one.job().arguments
         script.train(one.job())
@@ -214,16 +219,15 @@ class TestGoingOn:
         assert line.startswith(message.format(tmp_path)) and script.jobs == []
 
     def test_more_steps_of_a_schedule_that_ends_with_the_last(self, script: Script, tmp_path: Path) -> None:
-        common = ("--preset", "tiny", "--optimizer.schedule", "linear")
-        short, long = (Trial(methods(["grpo"])[0], 5e-4, 0, steps, common, tmp_path) for steps in (4, 6))
+        flags = ("--optimizer.schedule", "linear")
+        short, long = (trial(tmp_path, "grpo", steps, 0, False, *flags) for steps in (4, 6))
         script.train(short.job())
         short.refuse_another()
         with pytest.raises(ExpoLiteError, match=r"was trained with steps 4 \(now 6\)"):
             long.refuse_another()
 
     def test_one_at_a_time(self, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        asked = compare.read_asked([], *compare._parser().parse_known_args([*SMALL, "--to", str(tmp_path)]))
-        with study.Study(asked, compare.Console()):
+        with study.Study(asked_for(tmp_path), compare.Console()):
             assert compare.main([*SMALL, "--to", str(tmp_path)]) == 2
         assert capsys.readouterr().err.startswith(f"{tmp_path} is in use by another process (pid ")
 

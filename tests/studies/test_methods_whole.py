@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from expo_lite.commands import doctor, evaluate, train
+from expo_lite.config.flags import as_flags
 from expo_lite.config.methods import METHODS, method_of
 from expo_lite.config.read import read_config
 from expo_lite.runs.folder import METRICS, RunDir
@@ -81,7 +82,7 @@ def test_a_run_of_every_method_is_read_everywhere(
     from expo_lite.app.runs.tables import load_evaluations, load_metrics, load_samples, rows_of
 
     folder = tmp_path / name
-    flags = [*METHODS[name].flags, *DATA, "--steps", "2", "--rollout.prompts-per-step", "8"]
+    flags = [*as_flags(METHODS[name].settings), *DATA, "--steps", "2", "--rollout.prompts-per-step", "8"]
     assert train.main(["--preset", "tiny", *flags, "--run", str(folder)]) == 0
     run = RunDir(folder)
     assert method_of(read_config(run.config)) == name

@@ -17,6 +17,7 @@ from test_step import FAILED, MIXED, PROBLEMS, SCRIPT, SOLVED
 from torch import Tensor
 from trl import DPOTrainer
 
+from expo_lite.config.flags import as_flags
 from expo_lite.config.methods import METHODS, method_of
 from expo_lite.config.read import read_request
 from expo_lite.core.errors import ConfigError
@@ -310,7 +311,7 @@ def test_an_adapter_cannot_make_offline_pairs_but_can_be_opened() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_flags_of_a_method_make_that_method(name: str) -> None:
-    assert method_of(read_request(["--preset", "tiny", *METHODS[name].flags]).config) == name
+    assert method_of(read_request(["--preset", "tiny", *as_flags(METHODS[name].settings)]).config) == name
 
 
 def test_every_configuration_has_a_method() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
 from expo_lite.app.limits import checked_seed
 from expo_lite.app.train.trainings import TrainRequest
+from expo_lite.config.dotted import replaced
 from expo_lite.config.methods import METHODS
-from expo_lite.config.presets import preset_summary, presets
-from expo_lite.config.read import read_request
+from expo_lite.config.presets import preset_path, preset_summary, presets
+from expo_lite.config.read import read_config
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError, DataError, MemoryBudgetError
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
@@ -59,7 +59,7 @@ def checked_wish(preset: object, method: object, seed: object) -> TrainRequest:
 @lru_cache(maxsize=64)
 def prepare(asked: TrainRequest) -> Prepared:
     """Plan a run; nothing is loaded. Raises ConfigError if the preset cannot be read."""
-    config = read_request(asked.arguments(Path("planned"))).config
+    config = replaced(read_config(preset_path(asked.preset)), {**asked.settings, "run": "planned"})
     refusal, card = "", None
     try:
         planned, budget = plan_here(config, device := resolve_device(config.policy.device))

@@ -17,9 +17,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from expo_lite.app.places import lies_in, without_places
 from expo_lite.app.train.process import LOCK, last_pid, trains
+from expo_lite.config.flags import as_flags
 from expo_lite.config.methods import METHODS
 from expo_lite.core.errors import DataError, ExpoLiteError
 from expo_lite.runs import files
@@ -45,10 +47,14 @@ class TrainRequest:
         """What the run is called, if that is still free."""
         return f"{self.preset}-{self.method}-seed{self.seed}"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is set over the preset, by dotted name."""
+        return {**METHODS[self.method].beside_defaults, "seed": self.seed}
+
     def arguments(self, folder: Path) -> list[str]:
         """What `expo_lite.train` is told."""
-        own = METHODS[self.method].beside_defaults
-        return ["--preset", self.preset, *own, "--seed", str(self.seed), "--run", str(folder)]
+        return ["--preset", self.preset, *as_flags(self.settings), "--run", str(folder)]
 
 
 def command_line(arguments: Sequence[str]) -> str:

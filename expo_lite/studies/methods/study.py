@@ -93,7 +93,7 @@ class Study:
 
     def trial(self, variant: Variant, rate: float, seed: int) -> Trial:
         """A training of the comparison's own number of steps."""
-        return Trial(variant, rate, seed, self.asked.steps, self.asked.settings, self.asked.to)
+        return Trial(variant, rate, seed, self.asked.steps, self.asked)
 
     def search(self) -> dict[Variant, list[Trial]]:
         """The first seed with every learning rate, lowest first."""

@@ -1,4 +1,4 @@
-"""One training of a comparison: where it lies, how it is begun or gone on with, and what came out."""
+"""One training of a study: where it lies, how it is begun or gone on with, and what came out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from expo_lite.config.read import read_config, read_request
+from expo_lite.config.dotted import replaced
+from expo_lite.config.flags import as_flags
+from expo_lite.config.read import read_config
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import WEIGHTS
@@ -23,20 +26,20 @@ from expo_lite.runs.history import validations
 from expo_lite.runs.open import changes, short
 from expo_lite.studies.evaluate.answer_sheet import SETTINGS
 from expo_lite.studies.methods.jobs import Job
+from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.variants import Variant
 from expo_lite.training.metrics import PHASES, SOUND
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant trained with one learning rate and seed. `common` are the settings that all trials share."""
+    """A variant of a study, trained with one learning rate and seed."""
 
     variant: Variant
     rate: float
     seed: int
     steps: int
-    common: tuple[str, ...]
-    root: Path
+    asked: StudyRequest
     longer: bool = False  # than `steps` of the comparison, to reach a budget of generated tokens
 
     @property
@@ -47,7 +50,7 @@ class Trial:
     @property
     def run(self) -> RunDir:
         """The run's folder."""
-        return RunDir(self.root / self.name)
+        return RunDir(self.asked.to / self.name)
 
     @property
     def finished(self) -> bool:
@@ -56,25 +59,25 @@ class Trial:
         return status.get("state") == "finished" and status.get("steps") == self.steps
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        """The command line that begins it."""
-        own = ("--seed", str(self.seed), "--optimizer.learning-rate", str(self.rate))
-        return (*self.common, *self.variant.flags, *own, *self._place)
+    def _place(self) -> dict[str, Any]:
+        return {"run": str(self.run.path), "steps": self.steps}
 
     @property
-    def _place(self) -> tuple[str, ...]:
-        return ("--run", str(self.run.path), "--steps", str(self.steps))
+    def _settings(self) -> dict[str, Any]:
+        """Over those that all trainings share, by dotted name."""
+        return {**dict(self.variant.settings), "seed": self.seed, "optimizer.learning_rate": self.rate, **self._place}
 
     def job(self) -> Job:
         """The command that begins it, or goes on with it."""
-        arguments = ("--resume", *self._place) if self.run.config.is_file() else self.flags
-        return self._job(self.name, ("train", *arguments))
+        begun = self.run.config.is_file()
+        words = ["--resume", *as_flags(self._place)] if begun else [*self.asked.settings, *as_flags(self._settings)]
+        return self._job(self.name, ("train", *words))
 
     def refuse_another(self) -> None:
         """Raises ConfigError where its folder holds a training with other settings, or one that is no part of it."""
         if not self.run.config.is_file():
             return
-        was, now = read_config(self.run.config), read_request(list(self.flags)).config
+        was, now = read_config(self.run.config), replaced(self.asked.config, self._settings)
         differing = changes(was, now)
         if was.steps > self.steps or (was.steps < self.steps and not _goes_on(was)):
             differing.append(("steps", was.steps, self.steps))
@@ -92,7 +95,7 @@ class Trial:
         )
 
     def _job(self, log: str, command: tuple[str, ...]) -> Job:
-        return Job(self.name, "expo_lite", command, self.root / "logs" / f"{log}.log")
+        return Job(self.name, "expo_lite", command, self.asked.to / "logs" / f"{log}.log")
 
     def scored_as(self, model: str) -> bool:
         """Whether BASE, or its adapter, has been scored in its folder."""
