@@ -38,7 +38,8 @@ from expo_lite.config.messages import sections, settings
 from expo_lite.config.presets import preset_path, presets
 from expo_lite.config.read import read_config, read_request
 from expo_lite.memory import forecast, pace
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
+from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, plan_on, replanned
+from expo_lite.memory.cards import place_of
 from expo_lite.memory.forecast import in_words
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, find_shape
@@ -345,11 +346,8 @@ def rows(page: str, heading: str) -> dict[str, list[str]]:
 
 def planned(name: str, budget: float | None = None) -> BudgetedPlan:
     config = read_config(preset_path(name))
-    shape = find_shape(config.policy.model)
-    repeats_kv = name == "colab-t4"  # a card without flash attention
-    return budgeted_plan(
-        config, shape, budget or config.memory.budget_gib or 0, config.policy.device != "cpu", repeats_kv
-    )
+    found = plan_on(config, place_of(config))
+    return found if budget is None else replanned(found, config, budget)
 
 
 @pytest.mark.parametrize("name", presets())

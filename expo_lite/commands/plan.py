@@ -16,13 +16,13 @@ from expo_lite.config.flags import Parser
 from expo_lite.config.hub import offline_if_unreachable
 from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
-from expo_lite.memory.budget import BudgetedPlan, lowered
-from expo_lite.memory.cards import CARDS, cards, named_card
+from expo_lite.memory.budget import BudgetedPlan, lowered, plan_on
+from expo_lite.memory.cards import CARDS, cards, named_card, place_of
 from expo_lite.memory.forecast import Forecast, assumptions, in_words, within
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.remedies import require_fit
-from expo_lite.memory.shapes import KNOWN, find_shape
-from expo_lite.runs.on_card import forecast_on, plan_for, room_left
+from expo_lite.memory.shapes import KNOWN
+from expo_lite.runs.on_card import forecast_on, room_left
 
 LABELS = {"kv_cache": "KV cache", "decoding": "prompts and sampling", "logprobs": "log-probabilities"}
 
@@ -39,12 +39,12 @@ def main(argv: list[str]) -> int:
     if config.policy.model not in KNOWN:
         offline_if_unreachable([config.policy.model])
     card = named_card(given.card) if given.card else None
-    planned, budget = plan_for(config, find_shape(config.policy.model), card)
+    planned = plan_on(config, place_of(config, card))
     console = Console()
-    console.print(plan_table(planned, budget))
-    for line in filter(None, (lowered(config, budget), f"{planned.units}.")):
+    console.print(plan_table(planned))
+    for line in filter(None, (lowered(config, planned), f"{planned.units}.")):
         console.print(line, highlight=False, soft_wrap=True)
-    require_fit(config, planned, budget)
+    require_fit(config, planned)
     if card:
         _forecast(config, card, planned, console)
     console.print("It fits.")
@@ -75,10 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def plan_table(planned: BudgetedPlan, budget_gib: float) -> Table:
+def plan_table(planned: BudgetedPlan) -> Table:
     """GiB by purpose, in generation and in training."""
     where = "GPU" if planned.workload.on_gpu else "CPU"
-    title = f"{planned.shape.name} on a {where} with {budget_gib:g} GiB, {planned.limit / GIB:.1f} of them usable"
+    usable = f"{planned.budget_gib:g} GiB, {planned.limit / GIB:.1f} of them usable"
+    title = f"{planned.shape.name} on a {where} with {usable}"
     table = Table(title=title, min_width=len(title))
     for name in ("GiB", "generation", "training"):
         table.add_column(name, justify="left" if name == "GiB" else "right")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from expo_lite.config import process_setup
 from expo_lite.config.read import dump_yaml, read_request, require_a_model
 from expo_lite.config.settings import Config
-from expo_lite.memory.budget import budgeted_plan
-from expo_lite.memory.shapes import find_shape, is_here
+from expo_lite.memory.budget import plan_on
+from expo_lite.memory.cards import place_of
+from expo_lite.memory.shapes import is_here
 from expo_lite.model.unsloth import import_early
 
 
@@ -26,8 +27,8 @@ def main(argv: list[str]) -> int | None:
 
 def plan_comment(config: Config) -> str:
     """The memory plan as a comment in YAML; nothing where it takes the network, or a GPU to know the budget."""
-    budget, on_gpu = config.memory.budget_gib, config.policy.device != "cpu"
-    if budget is None or not is_here(config.policy.model):
+    place = place_of(config)
+    if not is_here(config.policy.model) or (place.on_gpu and config.memory.budget_gib is None):
         return ""
-    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu)
+    planned = plan_on(config, place)
     return f"# memory plan: {'it fits' if planned.fits else 'it does not fit'}; {planned}\n"

@@ -8,9 +8,11 @@ from math import ceil
 
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
+from expo_lite.memory.cards import Place, repeats_kv
 from expo_lite.memory.plan import DENSE_LIMIT_BYTES, GIB, USABLE_SHARE, MemoryPlan, Units, Workload, plan_memory
-from expo_lite.memory.shapes import ModelShape
+from expo_lite.memory.shapes import ModelShape, find_shape
 
+CPU_BUDGET_GIB = 4.0  # unless memory.budget_gib is set
 CHUNKS = (256, 64)  # tokens of logits at once; smaller only where 256 do not fit
 LARGEST_MICRO_BATCH = 2**14  # tokens, unless set by hand or a sequence is longer: room is left free for surprises
 
@@ -23,7 +25,12 @@ class BudgetedPlan:
     workload: Workload
     units: Units
     plan: MemoryPlan
-    limit: int  # usable bytes
+    budget_gib: float
+
+    @property
+    def limit(self) -> int:
+        """Bytes of the budget that are planned for."""
+        return int(USABLE_SHARE * self.budget_gib * GIB)
 
     @property
     def fits(self) -> bool:
@@ -34,6 +41,29 @@ class BudgetedPlan:
         generation, training = self.plan.generation_peak / GIB, self.plan.training_peak / GIB
         peaks = f"{generation:.2f} GiB generating and {training:.2f} training"
         return f"{peaks}, of {self.limit / GIB:.2f} usable; {self.units}"
+
+
+def plan_on(config: Config, place: Place, shape: ModelShape | None = None) -> BudgetedPlan:
+    """The plan of a run at a place, under the configured budget or all that there is, and never more than that.
+
+    `shape` where the model's is known already. Raises ConfigError where neither says how many GiB there are.
+    """
+    there_is = place.gib if place.on_gpu else CPU_BUDGET_GIB
+    budget = config.memory.budget_gib or there_is
+    if budget is None:
+        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
+    if place.on_gpu:  # a "24 GB" card reports a little less than 24 GiB
+        budget = min(budget, there_is or budget)
+    # who asks for float16 has a card without bfloat16, and so without flash attention
+    older = repeats_kv(place.capability) if place.capability else config.policy.dtype == "float16"
+    return budgeted_plan(config, shape or find_shape(config.policy.model), budget, place.on_gpu, older)
+
+
+def replanned(planned: BudgetedPlan, config: Config, budget_gib: float | None = None) -> BudgetedPlan:
+    """The plan at the same place with other settings, or another budget."""
+    workload = planned.workload
+    budget = planned.budget_gib if budget_gib is None else budget_gib
+    return budgeted_plan(config, planned.shape, budget, workload.on_gpu, workload.repeats_kv)
 
 
 def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: bool = False) -> Workload:
@@ -67,7 +97,7 @@ def budgeted_plan(
 
     A step with more prompts or rollouts may fill more of the budget, but never exceeds it.
     """
-    workload, limit = workload_of(config, shape, on_gpu, repeats_kv), int(USABLE_SHARE * budget_gib * GIB)
+    workload, limit = workload_of(config, shape, on_gpu, repeats_kv), USABLE_SHARE * budget_gib * GIB
     memory, sequence = config.memory, config.sequence_tokens
     wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
@@ -87,7 +117,7 @@ def budgeted_plan(
         lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LARGEST_MICRO_BATCH
     )
     units = replace(least, **alive(max(1, rollouts)), micro_batch_tokens=max(sequence, tokens), logprob_chunk=chunk)
-    return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), limit)
+    return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), budget_gib)
 
 
 def rollouts_per_prompt(config: Config) -> int:
@@ -100,10 +130,11 @@ def prompts_alive(config: Config, rollouts: int) -> int:
     return min(rollouts, ceil(rollouts / rollouts_per_prompt(config)) + 1)
 
 
-def lowered(config: Config, budget_gib: float) -> str:
+def lowered(config: Config, planned: BudgetedPlan) -> str:
     """What is said where a card has less memory than `memory.budget_gib`; nothing where it has as much."""
     asked = config.memory.budget_gib or 0
-    return f"memory.budget_gib is {asked:g}, but the GPU has {budget_gib:.1f} GiB only." if asked > budget_gib else ""
+    there_is = planned.budget_gib
+    return f"memory.budget_gib is {asked:g}, but the GPU has {there_is:.1f} GiB only." if asked > there_is else ""
 
 
 def largest(fits: Callable[[int], bool], high: int) -> int:

@@ -1,27 +1,18 @@
-"""Keeping to the budget: the plan of a run on this machine, and the cap on a GPU."""
+"""This machine's device: what can be planned for on it, and the cap that keeps a GPU to the budget."""
 
 from __future__ import annotations
 
 import torch
 
-from expo_lite.config.settings import Config
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
-from expo_lite.memory.cards import repeats_kv
+from expo_lite.memory.cards import Place
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
-from expo_lite.memory.shapes import find_shape
-
-CPU_BUDGET_GIB = 4.0
 
 
-def plan_here(config: Config, device: torch.device) -> tuple[BudgetedPlan, float]:
-    """The run's plan on `device`, and its budget in GiB: the configured one, but no more than there is."""
-    on_gpu = device.type == "cuda"
-    there_is = gib_of(device) if on_gpu else CPU_BUDGET_GIB
-    older = on_gpu and repeats_kv(torch.cuda.get_device_capability(device))
-    budget = config.memory.budget_gib or there_is
-    if on_gpu:  # a "24 GB" card reports a little less than 24 GiB
-        budget = min(budget, there_is)
-    return budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu, older), budget
+def place_here(device: torch.device) -> Place:
+    """What a device of this machine is."""
+    if device.type != "cuda":
+        return Place(on_gpu=False)
+    return Place(True, gib_of(device), torch.cuda.get_device_capability(device))
 
 
 def cap_memory(device: torch.device, budget_gib: float) -> None:

@@ -57,12 +57,19 @@ def named_card(name: str) -> str:
     return known[name.lower()]
 
 
-def budget_of(config: Config, card: str | None) -> float:
-    """GiB to plan for: the configured budget, but no more than the named card has."""
-    budgets = [config.memory.budget_gib, CARDS[card].gib if card else None]
-    if not any(budgets):
-        raise ConfigError("memory.budget_gib: say how many GiB to plan for, for instance --memory.budget-gib 24")
-    return min(budget for budget in budgets if budget)
+@dataclass(frozen=True)
+class Place:
+    """Where a run takes place: on a CPU or a GPU, with the GPU's GiB and compute capability where they are known."""
+
+    on_gpu: bool
+    gib: float | None = None
+    capability: tuple[int, int] | None = None
+
+
+def place_of(config: Config, card: str | None = None) -> Place:
+    """Where the configuration runs: on a card of that name, a key of CARDS, or on one of which nothing is known."""
+    on_gpu = config.policy.device != "cpu"
+    return Place(on_gpu, CARDS[card].gib, CARDS[card].capability) if card and on_gpu else Place(on_gpu)
 
 
 def repeats_kv(capability: tuple[int, int]) -> bool:

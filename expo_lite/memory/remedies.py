@@ -11,7 +11,7 @@ from expo_lite.config.dotted import replaced, value_of
 from expo_lite.config.messages import as_text
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
+from expo_lite.memory.budget import BudgetedPlan, largest, replanned
 from expo_lite.memory.plan import GIB, USABLE_SHARE
 from expo_lite.memory.shapes import KNOWN
 
@@ -27,23 +27,24 @@ THRIFTY: Changes = {  # the values that take least
 LEAST = {"rollout.max_new_tokens": 64, "rollout.max_prompt_tokens": 32, "policy.lora_rank": 4}  # to be of use
 
 
-def require_fit(config: Config, planned: BudgetedPlan, budget_gib: float) -> None:
+def require_fit(config: Config, planned: BudgetedPlan) -> None:
     """Raises MemoryBudgetError that names the settings to change, where the plan exceeds the budget."""
     if planned.fits:
         return
-    need = f"{planned.plan.peak / GIB:.1f} GiB are needed, {planned.limit / GIB:.1f} of {budget_gib:g} GiB are usable"
-    choices = "; or with ".join(map(as_settings, remedies(config, planned, budget_gib)))
+    usable = f"{planned.limit / GIB:.1f} of {planned.budget_gib:g} GiB are usable"
+    need = f"{planned.plan.peak / GIB:.1f} GiB are needed, {usable}"
+    choices = "; or with ".join(map(as_settings, remedies(config, planned)))
     raise MemoryBudgetError(f"memory.budget_gib: {planned.shape.name} does not fit: {need}; it fits with {choices}")
 
 
-def remedies(config: Config, planned: BudgetedPlan, budget_gib: float) -> list[Changes]:
+def remedies(config: Config, planned: BudgetedPlan) -> list[Changes]:
     """Changes with any of which the run fits, as few settings in each as suffice; else another model or more memory.
 
     A length is cut to less than half only where nothing else helps, and then beside everything else.
     """
 
     def fits(changes: Changes) -> bool:
-        return plan_with(config, changes, planned, budget_gib).fits
+        return replanned(planned, replaced(config, changes)).fits
 
     def with_a_length(changes: Changes, length: str, least: int) -> list[Changes]:
         """The changes and the largest value of a length that fits, if its least one does."""
@@ -63,7 +64,7 @@ def remedies(config: Config, planned: BudgetedPlan, budget_gib: float) -> list[C
         if found:
             return found
     shorter = [longest for name in halves for longest in with_a_length(thrifty, name, LEAST[name])]
-    return shorter or [*smaller_model(config, thrifty, planned, budget_gib), more_memory(config, thrifty, planned)]
+    return shorter or [*smaller_model(config, thrifty, planned), more_memory(config, thrifty, planned)]
 
 
 def subsets(changes: Changes, size: int) -> list[Changes]:
@@ -71,26 +72,20 @@ def subsets(changes: Changes, size: int) -> list[Changes]:
     return [dict(some) for some in combinations(changes.items(), size)] if size >= 0 else []
 
 
-def plan_with(config: Config, changes: Changes, planned: BudgetedPlan, budget_gib: float) -> BudgetedPlan:
-    """The plan with other settings."""
-    workload = planned.workload
-    return budgeted_plan(replaced(config, changes), planned.shape, budget_gib, workload.on_gpu, workload.repeats_kv)
-
-
-def smaller_model(config: Config, thrifty: Changes, planned: BudgetedPlan, budget_gib: float) -> list[Changes]:
+def smaller_model(config: Config, thrifty: Changes, planned: BudgetedPlan) -> list[Changes]:
     """The largest common model that fits, with the present settings or with thrifty ones; none where none does."""
     if config.policy.adapter:  # it belongs to its model
         return []
     for changes in ({}, thrifty):
         for shape in sorted(KNOWN.values(), key=lambda shape: -shape.linear_parameters):
-            if plan_with(config, changes, dataclasses.replace(planned, shape=shape), budget_gib).fits:
+            if replanned(dataclasses.replace(planned, shape=shape), replaced(config, changes)).fits:
                 return [{**changes, "policy.model": shape.name}]
     return []
 
 
 def more_memory(config: Config, thrifty: Changes, planned: BudgetedPlan) -> Changes:
     """The budget that the run needs, with thrifty settings where it is lower with them."""
-    with_them = plan_with(config, thrifty, planned, 0.0)
+    with_them = replanned(planned, replaced(config, thrifty), 0.0)
     changes, peak = min(({}, planned.plan.peak), (thrifty, with_them.plan.peak), key=lambda pair: pair[1])
     return {**changes, "memory.budget_gib": ceil(10 * peak / USABLE_SHARE / GIB) / 10}
 

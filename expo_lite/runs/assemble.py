@@ -16,8 +16,8 @@ from expo_lite.grading.evaluator import Evaluator
 from expo_lite.grading.judge import Judge, SharedJudge
 from expo_lite.grading.reward_function import Function, RewardFunction, load_function
 from expo_lite.grading.verifier import Verifier
-from expo_lite.memory.budget import BudgetedPlan
-from expo_lite.memory.cap import cap_memory, plan_here
+from expo_lite.memory.budget import BudgetedPlan, plan_on
+from expo_lite.memory.cap import cap_memory, place_here
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.remedies import require_fit
 from expo_lite.model.policy import Policy, load_policy, resolve_device
@@ -35,13 +35,12 @@ from expo_lite.training.updater import Updater
 class Settled:
     """What is settled before anything is loaded, once: where a run takes place, what is alive at once, and who judges.
 
-    `function` is the reward function; None where the verifier judges. `budget_gib` is the budget of `planned`.
+    `function` is the reward function; None where the verifier judges.
     """
 
     config: Config
     device: torch.device
     planned: BudgetedPlan
-    budget_gib: float
     function: Function | None
 
 
@@ -52,9 +51,9 @@ def settle(config: Config, function: Function | None = None) -> Settled:
     """
     function = function or load_function(config.reward.function)
     device = resolve_device(config.policy.device)
-    planned, budget_gib = plan_here(config, device)
-    require_fit(config, planned, budget_gib)
-    return Settled(config, device, planned, budget_gib, function)
+    planned = plan_on(config, place_here(device))
+    require_fit(config, planned)
+    return Settled(config, device, planned, function)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def open_model(settled: Settled, ranks: Ranks = ALONE) -> OpenModel:
     config, planned = settled.config, settled.planned
     if config.threads:
         torch.set_num_threads(config.threads)
-    cap_memory(settled.device, settled.budget_gib)
+    cap_memory(settled.device, planned.budget_gib)
     policy = load_policy(config.policy, config.seed, config.sequence_tokens, settled.device)
     sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense, ranks)
     return OpenModel(policy, sampler, Prompts(policy.tokenizer, config.prompt))

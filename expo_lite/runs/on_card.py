@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from expo_lite.config.dotted import replaced
 from expo_lite.config.presets import preset_for
 from expo_lite.config.settings import Config
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
-from expo_lite.memory.cards import CARDS, budget_of, repeats_kv
+from expo_lite.memory.budget import BudgetedPlan, plan_on, replanned
+from expo_lite.memory.cards import CARDS, place_of
 from expo_lite.memory.forecast import Forecast, HeldOut, forecast, waves_per_step, writing_seconds
 from expo_lite.memory.pace import pace_of
-from expo_lite.memory.shapes import ModelShape, find_shape
+from expo_lite.memory.shapes import ModelShape
 from expo_lite.problems.levels import held_out_counts
 
 SPARE = 1.1  # a card with less than this many times the budget counts as used
@@ -23,28 +23,20 @@ class OnCard:
 
     card: str
     planned: BudgetedPlan
-    budget_gib: float
     forecast: Forecast
-
-
-def plan_for(config: Config, shape: ModelShape, card: str | None) -> tuple[BudgetedPlan, float]:
-    """The run's plan, on a card where one is named (a key of CARDS), and its budget in GiB. Raises ConfigError."""
-    budget = budget_of(config, card)
-    older = card is not None and repeats_kv(CARDS[card].capability)
-    return budgeted_plan(config, shape, budget, config.policy.device != "cpu", older), budget
 
 
 def forecast_on(config: Config, card: str, shape: ModelShape | None = None) -> OnCard:
     """How long the whole run takes on `card`, a key of CARDS; nothing is loaded. Raises ConfigError."""
-    planned, budget = plan_for(config, shape or find_shape(config.policy.model), card)
+    planned = plan_on(config, place_of(config, card), shape)
     pace = pace_of(CARDS[card], planned.shape, planned.workload)
     found = forecast(config, planned.units.rollouts_alive, pace, HeldOut(*held_out_counts(config.data)))
-    return OnCard(card, planned, budget, found)
+    return OnCard(card, planned, found)
 
 
 def answering_on(config: Config, card: str, problems: int, samples: int) -> float:
     """Seconds to answer so many test problems of each level so many times, on `card`. Raises ConfigError."""
-    planned, _ = plan_for(config, find_shape(config.policy.model), card)
+    planned = plan_on(config, place_of(config, card))
     _, test = held_out_counts(replaced(config, {"data.test_problems": problems}).data)
     pace = pace_of(CARDS[card], planned.shape, planned.workload)
     return writing_seconds(config, planned.units.rollouts_alive, pace, test * samples)
@@ -55,8 +47,7 @@ def room_left(config: Config, planned: BudgetedPlan, card_gib: float) -> str:
     budget = config.memory.budget_gib
     if budget is None or card_gib < SPARE * budget:
         return ""
-    workload = planned.workload
-    larger = budgeted_plan(config, planned.shape, card_gib, workload.on_gpu, workload.repeats_kv)
+    larger = replanned(planned, config, card_gib)
     now, then = (waves_per_step(config, plan.units.rollouts_alive) for plan in (planned, larger))
     whole = int(10 * card_gib) / 10
     spare = f"The GPU has {whole:g} GiB, and memory.budget_gib {budget:g} leaves the rest unused"

@@ -69,7 +69,7 @@ def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Co
     """Note the environment; say what is special, and after a pass at the longest shapes how long all will take."""
     config, on_gpu = settled.config, settled.device.type == "cuda"
     spare = room_left(config, settled.planned, gib_of(settled.device)) if on_gpu else ""
-    for note in filter(None, (lowered(config, settled.budget_gib), spare, *parts.problems.notes)):
+    for note in filter(None, (lowered(config, settled.planned), spare, *parts.problems.notes)):
         say(console, note, style="yellow")
     gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
     run.write_json("environment.json", environment(torch.get_num_threads(), gpu))

@@ -21,11 +21,11 @@ from expo_lite.commands import plan
 from expo_lite.config.presets import preset_path, presets
 from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.core.errors import ConfigError
-from expo_lite.memory.budget import budgeted_plan
-from expo_lite.memory.cards import CARDS
+from expo_lite.memory.budget import plan_on
+from expo_lite.memory.cards import CARDS, place_of
 from expo_lite.memory.forecast import in_words
 from expo_lite.memory.plan import GIB
-from expo_lite.memory.shapes import KNOWN, ModelShape, find_shape
+from expo_lite.memory.shapes import KNOWN, ModelShape
 from expo_lite.runs.folder import RunDir
 
 BIG = preset_values("24gb")
@@ -39,9 +39,8 @@ class TestNumbers:
     @pytest.mark.parametrize("preset", presets())
     def test_a_preset_gets_the_plan_that_a_run_gets(self, preset: str) -> None:
         config = read_config(preset_path(preset))
-        shape, budget = find_shape(config.policy.model), config.memory.budget_gib or 0
         found = fit(preset_values(preset))
-        assert found.planned == budgeted_plan(config, shape, budget, config.policy.device != "cpu")
+        assert found.planned == plan_on(config, place_of(config))
         assert (found.refusal, found.command) == ("", f"expo-lite plan --preset {preset}")
 
     @pytest.mark.parametrize("preset", presets())
@@ -135,7 +134,7 @@ class TestCommand:
             assert f"About {in_words(3600 * found.hours)} for" in printed
 
     def test_a_card_that_is_smaller_than_the_budget(self) -> None:
-        assert fit(replace(BIG, card="T4")).budget_gib == CARDS["T4"].gib
+        assert fit(replace(BIG, card="T4")).planned.budget_gib == CARDS["T4"].gib
 
     def test_who_names_a_card_runs_on_it(self) -> None:
         asked = replace(preset_values("tiny"), card="T4")

@@ -155,7 +155,7 @@ class TestWishes:
         config = read_config(preset_path("24gb"))
         planned = budgeted_plan(config, find_shape(config.policy.model), 24.0, on_gpu=True)
         assert 4 < planned.plan.peak / GIB < 21
-        prepared = Prepared(WISH, "", config, planned, 24.0, "", card=24.0)
+        prepared = Prepared(WISH, "", config, planned, "", card=24.0)
         assert words in plain(plan_html(prepared, held))
 
     def test_on_a_cpu_the_app_holds_nothing_of_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_the_device_carries_its_index_and_the_cap_is_set(name: str, tmp_path: Pa
         device = resolve_device(config.policy.device)
         assert device == torch.device("cuda", 0)
         settled = settle(config)
-        cap_memory(settled.device, settled.budget_gib)
+        cap_memory(settled.device, settled.planned.budget_gib)
         assert driver.calls["_cuda_setMemoryFraction"] == 1
         assert 1 * GIB < driver.limit < 2 * GIB
         assert resolve_dtype("auto", device) == (torch.float16 if name == "t4" else torch.bfloat16)

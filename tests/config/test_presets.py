@@ -72,7 +72,8 @@ def test_figures_in_comments_are_the_plans(name: str) -> None:
 UNPLANNED = {
     "data.test_problems": "before step 1",
     "memory.budget_gib": "a T4 reports about 14.6",
-    "policy.model": "a T4 is slow and computes in float16",
+    "policy.model": "a T4 is slow",
+    "policy.dtype": "a T4 has no bfloat16",
 }
 
 

@@ -13,8 +13,9 @@ from support.tiny_models import tiny_config
 
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config, DataConfig
-from expo_lite.memory.cap import gib_of, plan_here
-from expo_lite.memory.cards import CARDS
+from expo_lite.memory.budget import plan_on
+from expo_lite.memory.cap import gib_of, place_here
+from expo_lite.memory.cards import CARDS, place_of
 from expo_lite.memory.forecast import (
     SPREAD,
     TYPICAL_LENGTH,
@@ -26,11 +27,10 @@ from expo_lite.memory.forecast import (
     waves_per_step,
 )
 from expo_lite.memory.pace import Pace
-from expo_lite.memory.shapes import KNOWN
 from expo_lite.problems import load_problems
 from expo_lite.problems.hub import KNOWN_SETS
 from expo_lite.problems.levels import held_out_counts
-from expo_lite.runs.on_card import forecast_on, plan_for, room_left
+from expo_lite.runs.on_card import forecast_on, room_left
 
 PACE = Pace.measured(decoded_token=0.1, trained_token=0.001)
 
@@ -157,14 +157,14 @@ def test_scores_before_step_1_take_minutes() -> None:
 
 def test_an_older_card_needs_more_memory_to_train() -> None:
     config = preset("16gb", "--memory.micro-batch-tokens", "2048")
-    t4, other = (plan_for(config, KNOWN[config.policy.model], card)[0] for card in ("T4", "L4"))
+    t4, other = (plan_on(config, place_of(config, card)) for card in ("T4", "L4"))
     assert t4.plan.activations - other.plan.activations == 2048 * 2 * 2 * (3584 - 512)
 
 
 def test_what_a_larger_card_is_for() -> None:
     def said(gib: float, *words: str) -> str:
         config = preset(*words)
-        return room_left(config, plan_for(config, KNOWN[config.policy.model], None)[0], gib)
+        return room_left(config, plan_on(config, place_of(config)), gib)
 
     assert said(24, "24gb") == said(23.6, "24gb") == said(14.6, "colab-t4") == ""
     more = said(23.57, "24gb", "--memory.budget-gib", "12")
@@ -177,7 +177,7 @@ def test_what_a_larger_card_is_for() -> None:
 def test_the_budget_that_is_named_is_the_cards_own() -> None:
     """What is advised changes the plan as it says."""
     config = preset("24gb", "--memory.budget-gib", "23.5")
-    assert plan_for(config, KNOWN[config.policy.model], "RTX 4090")[0].units.rollouts_alive == 96
+    assert plan_on(config, place_of(config, "RTX 4090")).units.rollouts_alive == 96
     assert CARDS["RTX 4090"].gib == 24
 
 
@@ -186,8 +186,8 @@ def test_the_plan_of_the_card_that_is_here(name: str, gib: float, older: bool) -
     """Its capability decides whether keys and values are repeated, its memory what is the most to plan for."""
     device, config = torch.device("cuda", 0), preset("8gb")
     with driver_of(name):
-        planned, budget = plan_here(config, device)
-        assert gib_of(device) == pytest.approx(gib) and budget == 8
+        planned = plan_on(config, place_here(device))
+        assert gib_of(device) == pytest.approx(gib) and planned.budget_gib == 8
         assert planned.workload.repeats_kv == older
         assert ("leaves the rest unused" in room_left(config, planned, gib_of(device))) == (gib > 8.8)
-        assert plan_here(preset("24gb", "--memory.budget-gib", "100"), device)[1] == gib_of(device)
+        assert plan_on(preset("24gb", "--memory.budget-gib", "100"), place_here(device)).budget_gib == gib_of(device)

@@ -87,7 +87,7 @@ def card(budget: float, model: str, **settings: Any) -> tuple[Config, BudgetedPl
 )
 def test_the_budget_is_kept_and_used(budget: float, model: str) -> None:
     config, planned = card(budget, model)
-    require_fit(config, planned, budget)
+    require_fit(config, planned)
     assert planned.plan.peak <= 0.9 * budget * GIB
     one_more = planned.units.micro_batch_tokens + 1
     assert one_more > LARGEST_MICRO_BATCH or not card(budget, model, memory__micro_batch_tokens=one_more)[1].fits
@@ -114,13 +114,13 @@ def test_what_is_set_by_hand_is_kept() -> None:
 def test_too_large_by_hand_names_the_setting() -> None:
     config, planned = card(8, "Qwen/Qwen2.5-3B-Instruct", memory__rollouts_alive=4000)
     with pytest.raises(MemoryBudgetError, match=r"memory\.budget_gib: .* it fits with memory\.rollouts_alive null$"):
-        require_fit(config, planned, 8)
+        require_fit(config, planned)
 
 
 def test_the_largest_completion_that_fits_is_named_and_fits() -> None:
     config, planned = card(8, "Qwen/Qwen2.5-3B-Instruct", rollout__max_new_tokens=50_000)
     with pytest.raises(MemoryBudgetError, match=r"it fits with rollout\.max_new_tokens \d+$") as caught:
-        require_fit(config, planned, 8)
+        require_fit(config, planned)
     tokens = int(str(caught.value).rsplit(" ", 1)[1])
     assert card(8, "Qwen/Qwen2.5-3B-Instruct", rollout__max_new_tokens=tokens)[1].fits
     assert not card(8, "Qwen/Qwen2.5-3B-Instruct", rollout__max_new_tokens=tokens + 1)[1].fits
@@ -129,7 +129,7 @@ def test_the_largest_completion_that_fits_is_named_and_fits() -> None:
 def test_a_model_that_is_too_large_is_said_to_be() -> None:
     config, planned = card(4, "Qwen/Qwen2.5-7B-Instruct")
     with pytest.raises(MemoryBudgetError, match=r"it fits with policy\.model \S+; or with memory\.budget_gib"):
-        require_fit(config, planned, 4)
+        require_fit(config, planned)
 
 
 def test_log_probabilities_count_where_the_chunk_is_large() -> None:

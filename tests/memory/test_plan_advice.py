@@ -26,7 +26,7 @@ def refusal(config: Config) -> str | None:
     """What is said where the run does not fit a GPU; None where it does."""
     budget = config.memory.budget_gib or 0.0
     try:
-        require_fit(config, budgeted_plan(config, KNOWN[config.policy.model], budget, on_gpu=True), budget)
+        require_fit(config, budgeted_plan(config, KNOWN[config.policy.model], budget, on_gpu=True))
     except MemoryBudgetError as error:
         return str(error)
     return None

@@ -14,8 +14,8 @@ from support.workloads import QLORA
 
 from expo_lite.config.settings import PolicyConfig
 from expo_lite.core.records import TrainingSequence
-from expo_lite.memory.budget import workload_of
-from expo_lite.memory.cap import plan_here
+from expo_lite.memory.budget import plan_on, workload_of
+from expo_lite.memory.cap import place_here
 from expo_lite.memory.plan import activation_bytes
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.grouped_attention import GROUPED_DECODING, REPEATED_HEADS
@@ -86,5 +86,5 @@ def test_which_plans_do() -> None:
 def test_the_plan_of_a_run_knows_its_card(name: str, repeats: bool) -> None:
     config = tiny_config(policy__model="Qwen/Qwen2.5-1.5B-Instruct", memory__budget_gib=14)
     with card(name):
-        planned, _ = plan_here(config, torch.device("cuda", 0))
+        planned = plan_on(config, place_here(torch.device("cuda", 0)))
     assert planned.workload.repeats_kv == repeats

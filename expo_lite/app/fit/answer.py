@@ -21,12 +21,12 @@ from expo_lite.config.read import resolve
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import Layer, read_yaml
 from expo_lite.core.errors import ConfigError, MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan, largest
-from expo_lite.memory.cards import CARDS
+from expo_lite.memory.budget import BudgetedPlan, largest, plan_on, replanned
+from expo_lite.memory.cards import CARDS, place_of
 from expo_lite.memory.forecast import Forecast
 from expo_lite.memory.remedies import require_fit
 from expo_lite.memory.shapes import KNOWN, ModelShape, shape_from_config
-from expo_lite.runs.on_card import forecast_on, plan_for, room_left
+from expo_lite.runs.on_card import forecast_on, room_left
 
 PROGRAM = "expo-lite plan"
 LONGEST_NAME = 300
@@ -82,7 +82,6 @@ class Fit:
     asked: FitQuestion
     config: Config
     planned: BudgetedPlan
-    budget_gib: float
     refusal: str
     longest: int
     seconds: Forecast | None
@@ -110,23 +109,21 @@ def fit(asked: FitQuestion, own: Collection[str] = ()) -> Fit:
     _refuse_beyond_reason(changed)
     config = resolve([read_yaml(preset_path(asked.preset), f"presets/{asked.preset}.yaml"), _layer(changed)])
     shape = shape_here(config.policy.model, own)
-    planned, budget = plan_for(config, shape, asked.card)
-    workload = planned.workload
+    planned = plan_on(config, place_of(config, asked.card), shape)
     refusal = ""
     try:
-        require_fit(config, planned, budget)
+        require_fit(config, planned)
     except MemoryBudgetError as error:
         refusal = str(error)
 
     def fits(tokens: int) -> bool:
-        longer = replaced(config, {"rollout.max_new_tokens": tokens})
-        return budgeted_plan(longer, shape, budget, workload.on_gpu, workload.repeats_kv).fits
+        return replanned(planned, replaced(config, {"rollout.max_new_tokens": tokens})).fits
 
     longest = largest(fits, LONGEST_COMPLETION)
     card = None if refusal else asked.card
     seconds = forecast_on(config, card, shape).forecast if card else None
     spare = room_left(config, planned, CARDS[card].gib) if card else ""
-    return Fit(asked, config, planned, budget, refusal, longest, seconds, spare, command(asked, changed))
+    return Fit(asked, config, planned, refusal, longest, seconds, spare, command(asked, changed))
 
 
 def changes(asked: FitQuestion) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def verdict_html(fit: Fit) -> str:
 
 def _bars_html(fit: Fit) -> str:
     both = bars(fit.planned.plan)
-    budget = fit.budget_gib * GIB
+    budget = fit.planned.budget_gib * GIB
     scale = 100 / (ROOM_BEYOND * max(budget, *(bar.peak for bar in both)))
     marks = _mark("usable", fit.planned.limit * scale, f"usable {gib(fit.planned.limit)}")
     marks += _mark("budget", budget * scale, f"budget {gib(int(budget))}")

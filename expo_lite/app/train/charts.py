@@ -9,10 +9,9 @@ from expo_lite.app.chart import Axes, Curve, chart_html, meter, per_cent
 from expo_lite.app.train import live
 from expo_lite.app.train.live import Story
 from expo_lite.config.settings import Config
-from expo_lite.memory.budget import budgeted_plan
-from expo_lite.memory.cap import CPU_BUDGET_GIB
+from expo_lite.memory.budget import plan_on
+from expo_lite.memory.cards import Place
 from expo_lite.memory.plan import GIB
-from expo_lite.memory.shapes import find_shape
 
 MOST_ROWS = 20
 """In the table of the curves' numbers."""
@@ -120,8 +119,7 @@ def memory_html(config: Config, story: Story) -> str:
 
 
 def _planned_meters(config: Config) -> str:
-    budget = config.memory.budget_gib or CPU_BUDGET_GIB
-    planned = budgeted_plan(config, find_shape(config.policy.model), budget, on_gpu=False)
+    planned = plan_on(config, Place(on_gpu=False))
     peaks = (("Generating", planned.plan.generation_peak), ("Training", planned.plan.training_peak))
     return "".join(meter(name, peak / GIB, planned.limit / GIB) for name, peak in peaks)
 

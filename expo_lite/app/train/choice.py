@@ -15,11 +15,11 @@ from expo_lite.config.presets import preset_path, preset_summary, presets
 from expo_lite.config.read import read_config
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError, DataError, MemoryBudgetError
-from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
-from expo_lite.memory.cap import CPU_BUDGET_GIB, plan_here
+from expo_lite.memory.budget import BudgetedPlan, plan_on
+from expo_lite.memory.cap import place_here
+from expo_lite.memory.cards import place_of
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
 from expo_lite.memory.remedies import require_fit
-from expo_lite.memory.shapes import find_shape
 from expo_lite.model.policy import resolve_device
 
 METHOD_CHOICES = [
@@ -33,7 +33,7 @@ FIRST = TrainRequest("tiny", "expo", 0)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A wish with its settings, its plan under `budget` GiB, and why it cannot run here (empty if it can).
+    """A wish with its settings, its plan, and why it cannot run here (empty if it can).
 
     `card` is the GPU's memory in GiB; None where it would be trained on the CPU, or cannot run here.
     """
@@ -42,7 +42,6 @@ class Prepared:
     summary: str
     config: Config
     planned: BudgetedPlan
-    budget: float
     refusal: str
     card: float | None = None
 
@@ -62,15 +61,14 @@ def prepare(asked: TrainRequest) -> Prepared:
     config = replaced(read_config(preset_path(asked.preset)), {**asked.settings, "run": "planned"})
     refusal, card = "", None
     try:
-        planned, budget = plan_here(config, device := resolve_device(config.policy.device))
-        require_fit(config, planned, budget)
+        planned = plan_on(config, place_here(device := resolve_device(config.policy.device)))
+        require_fit(config, planned)
         if device.type == "cuda":
             card = torch.cuda.get_device_properties(device).total_memory / GIB
     except (ConfigError, MemoryBudgetError) as error:
-        budget = config.memory.budget_gib or CPU_BUDGET_GIB
-        planned = budgeted_plan(config, find_shape(config.policy.model), budget, config.policy.device != "cpu")
+        planned = plan_on(config, place_of(config))
         refusal = _why_not(asked, config, error)
-    return Prepared(asked, preset_summary(asked.preset), config, planned, budget, refusal, card)
+    return Prepared(asked, preset_summary(asked.preset), config, planned, refusal, card)
 
 
 def held_by_app() -> float:

@@ -65,7 +65,7 @@ def plan_html(prepared: Prepared, held: float = 0.0) -> str:
     )
     return (
         f'<div class="live-plan"><p class="about">{harmless(prepared.summary)}</p>{refusal}'
-        f"<h3>Memory plan: {usable:.2f} of {prepared.budget:g} GiB on the {where} may be used</h3>{bars}"
+        f"<h3>Memory plan: {usable:.2f} of {prepared.planned.budget_gib:g} GiB on the {where} may be used</h3>{bars}"
         f'<p class="units">{units[0].upper()}{units[1:]}. {room(prepared, held)}</p></div>'
     )
 
