@@ -133,10 +133,6 @@ class RolloutConfig(Section):
     """G, rollouts per problem; an advantage needs at least two."""
     temperature: PositiveFloat = 0.7
     """Divides the logits in sampling, in the policy term and in the ratio."""
-    top_p: Annotated[float, Field(ge=1, le=1)] = 1.0
-    """Only 1 is accepted: with a cut tail the policy sampled from is not the one trained."""
-    top_k: Literal[0] = 0
-    """Only 0 (off) is accepted, for the same reason."""
     max_prompt_tokens: PositiveInt = 512
     """Problems with a longer prompt, hinted or not, are left out, and their number is said."""
     max_new_tokens: PositiveInt = 1024
@@ -144,6 +140,13 @@ class RolloutConfig(Section):
     dense_weights: Literal["auto", "yes", "no"] = "auto"
     """Sample from dequantised, merged copies of the linear layers: faster for small models.
     auto: on the CPU where the copies stay under 1 GiB."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_cuts(cls, values: Any) -> Any:
+        """Files of earlier runs say that nothing is cut off the distribution, which goes without saying."""
+        off = {"top_p": 1, "top_k": 0}
+        return {n: v for n, v in values.items() if off.get(n) != v} if isinstance(values, dict) else values
 
 
 class ExplanationConfig(Section):

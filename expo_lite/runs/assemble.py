@@ -140,7 +140,7 @@ def assemble_evaluator(settled: Settled) -> Evaluator:
 
 def with_prompts_within(limit: int, of_set: Sequence[Problem], name: str, prompts: Prompts) -> list[Problem]:
     """The problems whose task and hinted prompts have at most `limit` tokens. Raises DataError if none has."""
-    kept = [p for p in of_set if max(len(prompts.task(p)), len(prompts.hinted(p))) <= limit]
+    kept = [p for p, tokens in zip(of_set, prompts.lengths(of_set), strict=True) if tokens <= limit]
     if not kept:
         raise DataError(f"rollout.max_prompt_tokens: no {name} problem has a prompt of at most {limit} tokens")
     return kept

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -44,13 +43,7 @@ def reads(code: str, name: str) -> bool:
     return (section, key) in found or (handled and ("config", key) in found)
 
 
-def one_choice_only(name: str) -> bool:
-    """Such a setting is there to refuse the others with a reason; nobody has to read it."""
-    annotation = settings()[name].annotation
-    return name == "rollout.top_p" or (get_origin(annotation) is Literal and len(get_args(annotation)) == 1)
-
-
-@pytest.mark.parametrize("name", [name for name in settings() if not one_choice_only(name)])
+@pytest.mark.parametrize("name", settings())
 def test_something_reads(name: str, modules: list[str]) -> None:
     assert any(reads(code, name) for code in modules), f"no module reads {name}: use it or remove it"
 

@@ -138,6 +138,11 @@ class TestMistakes:
     def test_one(self, argv: list[str], message: str) -> None:
         assert errors_of(*argv) == [message]
 
+    @pytest.mark.parametrize("flag", ["--rollout.top-p", "--rollout.top_k"])
+    def test_why_no_tail_is_cut_off(self, flag: str) -> None:
+        (message,) = errors_of(flag, "0.9")
+        assert "the policy sampled from would not be the one trained" in message
+
     def test_a_flag_puts_a_file_right(self, folder: Path) -> None:
         (folder / "my.yaml").write_text("rollout: {temperature: -3}\n")
         assert read_request(["--config", "my.yaml", "--rollout.temperature", "1"]).config.rollout.temperature == 1
@@ -155,6 +160,14 @@ class TestFiles:
     def test_nothing_in_it(self, folder: Path, text: str) -> None:
         (folder / "my.yaml").write_text(text)
         assert read_request(["--config", "my.yaml"]).config == Config()
+
+    def test_what_earlier_files_say_of_a_cut_tail(self, folder: Path) -> None:
+        """That there is none; anything else is refused."""
+        (folder / "my.yaml").write_text("rollout: {top_p: 1.0, top_k: 0}\n")
+        assert read_request(["--config", "my.yaml"]).config == Config()
+        (folder / "my.yaml").write_text("rollout: {top_p: 0.9}\n")
+        (message,) = errors_of("--config", "my.yaml")
+        assert message.startswith("my.yaml:1: rollout.top_p: there is no such setting")
 
     def test_what_plain_yaml_misreads(self, folder: Path) -> None:
         (folder / "my.yaml").write_text(
