@@ -16,7 +16,7 @@ from pathlib import Path
 from expo_lite.config.dotted import replaced
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError
-from expo_lite.core.records import Completion, Explanation, Problem, Verdict
+from expo_lite.core.records import Completion, Problem, TrainingSequence, Verdict
 from expo_lite.grading.answer_text import boxed_answer
 from expo_lite.grading.judge import Judge, attempt_verdicts
 from expo_lite.grading.reward_function import Function
@@ -25,7 +25,8 @@ from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.runs.assemble import judge_of, open_model, settle
-from expo_lite.training.explainer import rejection, unhinted_logprobs
+from expo_lite.training.explainer import rejection
+from expo_lite.training.sequence_logprobs import sequence_logprobs
 
 BEFORE, EXPLANATION, AFTER = "before", "explanation", "after"
 CONTEXT = 8  # tokens decoded with each token: what a token spells can depend on those just before it
@@ -165,16 +166,16 @@ class Comparer:
         attempt = attempts[EXPLANATION]
         assert attempt.verdict is not None
         rejected = rejection(attempt.completion, attempt.verdict, self.config.explanation.filters)
-        explanation = Explanation(problem, self.prompts.task(problem), attempt.completion, attempt.verdict, rejected)
+        unhinted = TrainingSequence(self.prompts.task(problem), attempt.completion.completion_ids)
         with self.policy.generating():
             with self.policy.reference():
-                before = self._unhinted(explanation)
-            after = self._unhinted(explanation) if trained else None
+                before = self._logprobs(unhinted)
+            after = self._logprobs(unhinted) if trained else None
         likelihoods = Likelihoods(self._pieces(attempt.completion.completion_ids), before, after)
         return Comparison(problem, attempts, rejected, likelihoods)
 
-    def _unhinted(self, explanation: Explanation) -> list[float]:
-        (logprobs,) = unhinted_logprobs([explanation], self.policy, self.sampler.units)
+    def _logprobs(self, sequence: TrainingSequence) -> list[float]:
+        (logprobs,) = sequence_logprobs([sequence], self.policy, self.sampler.units)
         return logprobs.tolist()
 
     def _pieces(self, ids: list[int]) -> list[str]:
