@@ -66,8 +66,9 @@ def rollout_token_weight(
 ) -> float:
     """What one token of a rollout weighs in the policy term.
 
-    Denominators count every rollout sampled in the step, also those that are not trained on:
-    grpo 1 / (P G |o|), dapo 1 / sum |o|, dr_grpo 1 / (P G max_new_tokens).
+    Denominators count every rollout sampled in the step, also those of groups without signal:
+    grpo 1 / (P G |o|), dapo 1 / sum |o|, dr_grpo 1 / (P G max_new_tokens). Where rollouts that were cut off are masked,
+    dapo's sum is over the others.
     """
     if loss == "grpo":
         return 1 / (rollouts_in_step * completion_tokens)

@@ -21,22 +21,24 @@ def training_sequences(
 def rollout_sequences(groups: Sequence[RolloutGroup], config: Config) -> list[TrainingSequence]:
     """The rollouts of groups with signal; with a KL penalty those of every group.
 
-    The denominators count all rollouts sampled in the step, so what is left out changes nothing.
+    The denominators count all rollouts sampled in the step, so that leaving out groups without signal changes nothing;
+    tokens that `objective.mask_truncated` takes out of the loss are not counted among the step's (as in TRL).
     """
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    tokens_in_step = sum(len(rollout.completion.completion_ids) for rollout in rollouts)
+    completions = [rollout.completion for group in groups for rollout in group.rollouts]
+    masked = config.objective.mask_truncated
+    tokens_in_step = sum(len(c.completion_ids) for c in completions if c.finished or not masked)
     sequences = []
     for group in groups:
         if not (group.has_signal or config.kl.coef > 0):
             continue
         for rollout, advantage in zip(group.rollouts, group.advantages, strict=True):
             completion = rollout.completion
-            if config.objective.mask_truncated and not completion.finished:
+            if masked and not completion.finished:
                 continue
             weight = rollout_token_weight(
                 config.objective.loss,
                 len(completion.completion_ids),
-                len(rollouts),
+                len(completions),
                 tokens_in_step,
                 config.rollout.max_new_tokens,
             )

@@ -20,9 +20,10 @@ from support.tiny_models import (
 )
 
 from expo_lite.core.errors import DivergedError
-from expo_lite.core.records import Problem, TrainingSequence, Verdict
+from expo_lite.core.records import Completion, Problem, Rollout, RolloutGroup, TrainingSequence, Verdict
 from expo_lite.model.policy import Policy
 from expo_lite.problems import tiny_world
+from expo_lite.training.sequences import rollout_sequences
 from expo_lite.training.step import StepReport, Trainer
 
 FAILED, MIXED, SOLVED = (tiny_world.problem(operands) for operands in ((23, 45), (10, 20, 30), (31, 12)))
@@ -165,6 +166,22 @@ def test_mask_truncated(policy: Policy, mask: bool) -> None:
     assert watched.trained_rollouts() == (["10+20=30\n"] * (not mask)) + [right(MIXED)]
     kept = next(s for s in watched.sequences if s.advantage > 0)
     assert kept.policy_weight == pytest.approx(1 / (6 * len(kept.completion_ids)))
+
+
+def test_dapo_does_not_count_masked_tokens() -> None:
+    """Two finished rollouts of 20 tokens beside six masked ones of 1,024: a token weighs 1/40, as in TRL."""
+    prompt = [1, 2]
+    finished = [Completion(prompt, [5] * 20, [-1.0] * 20, True, "") for _ in range(2)]
+    cut_off = [Completion(prompt, [5] * 1024, [-1.0] * 1024, False, "") for _ in range(6)]
+    verdicts = [Verdict.CORRECT] + 7 * [Verdict.WRONG]
+    rewards = [1.0] + 7 * [0.0]
+    rollouts = [Rollout(c, v, r) for c, v, r in zip([*finished, *cut_off], verdicts, rewards, strict=True)]
+    group = RolloutGroup(MIXED, rollouts, [1.0] + 7 * [-1.0])
+    for loss, expected in (("dapo", 1 / 40), ("grpo", 1 / (8 * 20))):
+        config = tiny_config(objective__loss=loss, objective__mask_truncated=True)
+        assert [s.policy_weight for s in rollout_sequences([group], config)] == [pytest.approx(expected)] * 2
+    whole = rollout_sequences([group], tiny_config(objective__loss="dapo"))
+    assert [s.policy_weight for s in whole] == [pytest.approx(1 / (40 + 6 * 1024))] * 8
 
 
 def test_a_step_without_signal_makes_no_update(policy: Policy) -> None:
