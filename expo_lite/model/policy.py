@@ -24,6 +24,7 @@ from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_logits, refuse_replacement
 from expo_lite.model.masks import one_sequence_per_row
 from expo_lite.model.merged_copies import dense_linears
+from expo_lite.model.prompts import turn_end
 from expo_lite.model.token_logprobs import token_logprobs
 
 
@@ -40,9 +41,14 @@ class Policy:
             raise ConfigError("policy.model: its tokenizer has no end token (eos_token), so nothing could be finished")
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens the model can read: the rows of its embedding."""
+        return self.causal_lm.get_input_embeddings().num_embeddings  # type: ignore[return-value]
+
+    @property
     def pad_id(self) -> int:
-        """The token that fills rows; what stands there is never looked at."""
-        return int(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
+        """The token that fills rows: any that the model has will do, for what stands there is never looked at."""
+        return min(int(self.tokenizer.pad_token_id), self.vocabulary - 1)  # type: ignore[arg-type]
 
     @property
     def trainable(self) -> list[torch.nn.Parameter]:
@@ -187,8 +193,8 @@ def go_on_from(saved: SavedAdapter, policy: Policy, config: PolicyConfig) -> Non
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends a completion; chat models name several."""
-    ids: set[int] = set()
+    """Every token that ends a completion; chat models name several, and some only in their chat template."""
+    ids = set(turn_end(tokenizer)[-1:])
     generation = model.generation_config
     for value in (tokenizer.eos_token_id, generation.eos_token_id if generation else None):
         ids.update(value if isinstance(value, list) else [] if value is None else [value])  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -22,16 +21,25 @@ MEASURED_AT_ONCE = 128
 
 
 class Prompts:
-    """Renders problems through the tokenizer's chat template. ConfigError if it has none, or it refuses the prompt."""
+    """Renders problems through the tokenizer's chat template. ConfigError if it has none, or it refuses the prompt.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> None:
+    `vocabulary` is how many tokens the model's embedding has: ids beyond it are a ConfigError, too.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PromptConfig, vocabulary: int | None = None) -> None:
         self.tokenizer = tokenizer
         self.config = config
+        self.vocabulary = vocabulary
+        self.ending = turn_end(tokenizer)
         try:
             self.task(Problem("", "?", ""))
         except (ValueError, TemplateError) as error:  # no template, or one that refuses a system message
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"policy.model: its tokenizer's chat template cannot render a prompt: {reason}") from None
+            raise ConfigError(
+                f"policy.model: its tokenizer's chat template cannot render a prompt: {reason}\n"
+                "Name a chat model (often the one that ends in -Instruct), or save the model in a folder with a "
+                "chat_template.jinja; where the template takes no system message, leave prompt.system out."
+            ) from None
 
     def task(self, problem: Problem) -> list[int]:
         """Token ids of the prompt with the answer hidden."""
@@ -45,7 +53,7 @@ class Prompts:
         """Tokens of each problem's longer prompt, task or hinted: many at a time, which takes half of the time."""
         for start in range(0, len(problems), MEASURED_AT_ONCE):
             some = problems[start : start + MEASURED_AT_ONCE]
-            both = self._chat([ask(p) for ask in (self.messages, self.hinted_messages) for p in some])
+            both = self._chats([ask(p) for ask in (self.messages, self.hinted_messages) for p in some])
             yield from map(max, map(len, both[: len(some)]), map(len, both[len(some) :]))
 
     def text(self, problem: Problem) -> str:
@@ -64,15 +72,46 @@ class Prompts:
         system = [] if self.config.system is None else [{"role": "system", "content": self.config.system}]
         return [*system, {"role": "user", "content": content}]
 
-    def _chat(self, messages: Any) -> Any:
-        """Token ids of a chat, or of each of several."""
-        return self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, enable_thinking=self.config.enable_thinking
+    def _chat(self, messages: list[dict[str, str]]) -> list[int]:
+        return self._chats([messages])[0]
+
+    def _chats(self, chats: list[list[dict[str, str]]]) -> list[list[int]]:
+        """Token ids of several chats, each up to where the model is to answer."""
+        found = self.tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, enable_thinking=self.config.enable_thinking
         )["input_ids"]  # type: ignore[index]
+        return [self._known(ids) for ids in found]  # type: ignore[union-attr]
 
     def completion(self, text: str) -> list[int]:
-        """Token ids of `text` as a finished answer, with the end token."""
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]  # type: ignore[misc]
+        """Token ids of `text` as a finished answer: it ends as the chat template ends a turn."""
+        return self._known([*self.tokenizer(text, add_special_tokens=False)["input_ids"], *self.ending])  # type: ignore[misc]
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """The ids, if the model has them all: a token that was added without resizing the embedding it has not."""
+        if self.vocabulary is not None and (largest := max(ids)) >= self.vocabulary:
+            token = self.tokenizer.convert_ids_to_tokens(largest)
+            raise ConfigError(
+                f"policy.model: its tokenizer knows {token} as token {largest}, but the model has {self.vocabulary} "
+                "tokens only; use the tokenizer that the model came with, or resize the model's embedding and save it"
+            )
+        return ids
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids that the chat template puts behind an answer, through the first special one; else the end token.
+
+    Chat models may end a turn with a token of its own (Phi-3.5's <|end|>, Gemma's <end_of_turn>), not with eos_token.
+    """
+    answer = "42"
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+    special = {*tokenizer.all_special_ids, *(n for n, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    try:
+        rendered = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except (ValueError, TypeError, TemplateError):  # no template, or one that an answer without more does not suit
+        rendered = ""
+    behind: list[int] = tokenizer(rendered.rpartition(answer)[2], add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+    end = next((place for place, token in enumerate(behind, 1) if token in special), 0)
+    return behind[:end] or [tokenizer.eos_token_id]  # type: ignore[list-item]
 
 
 def near_miss(problem: Problem) -> Problem:

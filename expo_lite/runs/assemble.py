@@ -112,7 +112,7 @@ def open_model(settled: Settled, ranks: Ranks = ALONE) -> OpenModel:
     cap_memory(settled.device, planned.budget_gib)
     policy = load_policy(config.policy, config.seed, config.sequence_tokens, settled.device)
     sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense, ranks)
-    return OpenModel(policy, sampler, Prompts(policy.tokenizer, config.prompt))
+    return OpenModel(policy, sampler, Prompts(policy.tokenizer, config.prompt, policy.vocabulary))
 
 
 def judge_of(config: Config, prompts: Prompts, function: Function | None, ranks: Ranks = ALONE) -> Judge:

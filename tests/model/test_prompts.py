@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from expo_lite.config.settings import PromptConfig
+from expo_lite.core.errors import ConfigError
 from expo_lite.core.records import Problem
-from expo_lite.model.prompts import Prompts, answer_position, fill
+from expo_lite.model.prompts import Prompts, answer_position, fill, turn_end
 from expo_lite.problems import tiny_world
 from expo_lite.training.hint_leaks import leaked_phrase
-from scripts.tiny_base.tokenizer import build_tokenizer
+from scripts.tiny_base.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 LABELLED = [json.loads(line) for line in (Path(__file__).parents[1] / "data" / "leaks.jsonl").read_text().splitlines()]
 
@@ -152,6 +154,61 @@ def test_a_template_without_the_switch_takes_no_notice(asked: bool) -> None:
     message = [{"role": "user", "content": "What is 1+2?"}]
     plain = tokenizer.apply_chat_template(message, add_generation_prompt=True)["input_ids"]
     assert Prompts(tokenizer, PLAIN.model_copy(update={"enable_thinking": asked})).task(PROBLEM) == plain
+
+
+TURN_END = CHAT_TEMPLATE.replace("<|end|>", "\n<|user|>")
+
+
+def test_a_completion_ends_as_the_template_ends_a_turn() -> None:
+    """With another token than the tokenizer's end token, and what stands before it."""
+    tokenizer = build_tokenizer()
+    assert turn_end(tokenizer) == [tokenizer.eos_token_id]
+    tokenizer.chat_template = TURN_END
+    ids = Prompts(tokenizer, PLAIN).completion("1+2=3")
+    assert tokenizer.decode(ids) == "1+2=3\n<|user|>" and tokenizer.eos_token_id not in ids
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        CHAT_TEMPLATE.replace("<|end|>", "\n"),  # ends a turn with no token of its own
+        "{% if messages[-1]['role'] == 'assistant' %}{{ raise_exception('no') }}{% endif %}",
+    ],
+)
+def test_without_such_a_token_it_is_the_end_token(template: str | None) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
+    assert turn_end(tokenizer) == [tokenizer.eos_token_id]
+
+
+def test_no_template_names_the_remedy() -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(ConfigError, match=r"^policy\.model: .*cannot render a prompt.*\nName a chat model"):
+        Prompts(tokenizer, PLAIN)
+
+
+def test_tokens_that_the_model_does_not_have() -> None:
+    """Added to the tokenizer, and the model not resized: as a token of the template, of a problem, of a solution."""
+    tokenizer = build_tokenizer()
+    known = len(tokenizer)
+    tokenizer.add_tokens(["<think>"])
+    prompts = Prompts(tokenizer, PLAIN, known)
+    said = rf"^policy\.model: its tokenizer knows <think> as token {known}, but the model has {known} tokens only"
+    strange = replace(PROBLEM, question="1<think>2")
+    for ask in (
+        prompts.task,
+        prompts.hinted,
+        lambda p: prompts.completion(p.question),
+        lambda p: [*prompts.lengths([p])],
+    ):
+        assert ask(PROBLEM)
+        with pytest.raises(ConfigError, match=said):
+            ask(strange)
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("'<|assistant|>'", "'<|assistant|><think>'")
+    with pytest.raises(ConfigError, match=said):
+        Prompts(tokenizer, PLAIN, known)
 
 
 def test_completion_ends_with_the_end_token() -> None:

@@ -19,6 +19,7 @@ from expo_lite.model import sampler as sampler_module
 from expo_lite.model.choosing import choose, uniform_stream
 from expo_lite.model.policy import Policy
 from expo_lite.model.sampler import Sampler, SampleRequest
+from scripts.tiny_base.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TEMPERATURE = 0.7
 TOKENS = 24
@@ -238,6 +239,21 @@ class TestCompletions:
     def test_end_tokens_of_tokenizer_and_generation_config(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(qwen.causal_lm.generation_config, "eos_token_id", [9, 2, 7])
         assert Policy(qwen.model, qwen.tokenizer).end_ids == [2, 7, 9]
+
+    def test_the_end_token_of_a_turn(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A chat template's own, which neither the tokenizer nor the generation config names."""
+        template = CHAT_TEMPLATE.replace("<|end|>", "<|user|>")
+        monkeypatch.setattr(qwen.tokenizer, "chat_template", template)
+        user = qwen.tokenizer.convert_tokens_to_ids("<|user|>")
+        assert Policy(qwen.model, qwen.tokenizer).end_ids == sorted([*qwen.end_ids, user])
+
+    def test_padding_with_a_token_that_the_model_has(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = sample(qwen)
+        monkeypatch.setattr(qwen, "tokenizer", build_tokenizer())
+        qwen.tokenizer.add_tokens(["<|one|>", "<|two|>", "<|three|>"])
+        qwen.tokenizer.add_special_tokens({"pad_token": "<|fresh|>"})
+        assert qwen.tokenizer.pad_token_id >= qwen.vocabulary
+        assert sample(qwen) == before
 
     def test_training_mode_and_gradients_come_back(self, qwen: Policy) -> None:
         qwen.model.train()
