@@ -21,9 +21,10 @@ from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
 from expo_lite.runs.open import default_folder, refuse_changes
 
 if TYPE_CHECKING:
-    from expo_lite.commands.shown import Compared, Evaluated, Trained
+    from expo_lite.commands.shown import Compared, Trained
     from expo_lite.grading.reward_function import Function
     from expo_lite.studies.before_after import Comparer
+    from expo_lite.studies.evaluate.scoring import Scored
 
 ASKED_FOR = {
     "samples": "evaluation.samples",
@@ -125,7 +126,7 @@ class ExPOTrainer:
         samples: int | None = None,
         problems: int | None = None,
         temperature: float | None = None,
-    ) -> Evaluated:
+    ) -> Scored:
         """pass@k of base and adapter on held-out problems by level; the answers are kept in the run's folder.
 
         `samples` completions a problem (the largest k), `problems` a level (data.test_problems). Raises ConfigError
@@ -138,7 +139,6 @@ class ExPOTrainer:
         ks, samples = checked_ks(k, samples)
         self._refuse_changes()
         self._prepare()
-        from expo_lite.commands.shown import Evaluated
         from expo_lite.grading.scores import ADAPTER, BASE
         from expo_lite.memory.halving import free_memory
         from expo_lite.runs import notebook
@@ -154,7 +154,7 @@ class ExPOTrainer:
         free_memory()
         if found is None:
             raise KeyboardInterrupt
-        return Evaluated(found.results, found.title, folder)
+        return found
 
     def compare(self, question: str, answer: str = "", **columns: Any) -> Compared:
         """The question answered by the base and, once there is one, by the trained adapter.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from expo_lite.core.records import why_rejected
-from expo_lite.grading.scores import LevelResult, results_markdown
 from expo_lite.studies.before_after import AFTER, BEFORE, EXPLANATION, Comparison, token_likelihood
 
 TITLES = {BEFORE: "before training", EXPLANATION: "explanation", AFTER: "after training"}
@@ -34,21 +32,6 @@ class Trained:
     def __str__(self) -> str:
         end = "finished" if self.finished else "stopped; train() goes on from here"
         return f"step {self.step} of {self.steps}, {end}: {self.run}"
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Scores by level, easiest first; `folder` holds them as files."""
-
-    levels: Sequence[LevelResult]
-    title: str
-    folder: Path
-
-    def __str__(self) -> str:
-        return self._repr_markdown_()
-
-    def _repr_markdown_(self) -> str:
-        return results_markdown(self.levels, self.title)
 
 
 @dataclass(frozen=True)

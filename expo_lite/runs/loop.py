@@ -14,7 +14,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError, MemoryBudgetError
 from expo_lite.core.progress import in_phase
 from expo_lite.core.records import Problem
-from expo_lite.grading.evaluator import Evaluation
+from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.memory.halving import how_to_go_on, is_out_of_memory
 from expo_lite.memory.measure import gpu_peak
 from expo_lite.model.adapter_files import WEIGHTS
@@ -25,7 +25,7 @@ from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpo
 from expo_lite.runs.diagnosis.advice import advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
-from expo_lite.runs.display import Display, comparison_table, say
+from expo_lite.runs.display import Display, say
 from expo_lite.runs.files import sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.model_card import model_card
