@@ -17,6 +17,7 @@ from expo_lite.grading.intervals import Estimate, mean_interval, share_interval
 
 SELF, EXPERT, WRONG, RIGHT = "self-explanation", "expert solution", "own wrong attempt", "own right attempt"
 KINDS = (SELF, EXPERT, WRONG, RIGHT)
+BASE, TRAINED = "base", "trained"
 NLL, ANSWER = "nll_nats_per_token", "answer_logprob_nats"
 STEPS_RIGHT, STEPS_WRONG = "every_step_right_share", "right_answer_wrong_step_share"
 
@@ -48,7 +49,7 @@ class Reading:
 class MeanReading:
     """A measure's mean over the problems of one level (None: of all) with its 95 % bootstrap interval.
 
-    A problem counts once: its texts of this kind are averaged first. `side` is base or trained.
+    A problem counts once: its texts of this kind are averaged first. `side` is BASE or TRAINED.
     """
 
     side: str
