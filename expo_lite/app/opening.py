@@ -6,9 +6,9 @@ import argparse
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from expo_lite.app.run_list import find_run, list_runs
+from expo_lite.config.flags import Parser
 from expo_lite.config.presets import preset_path
 from expo_lite.config.read import CONFIG_FILE, layers_of, read_config, resolve
 from expo_lite.config.settings import Config
@@ -59,14 +59,11 @@ class Options:
     password: str | None
 
 
-class _AppParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog}: {message}")
-
-
-def read_options(argv: list[str], prog: str = "python app.py") -> Options:
+def read_options(argv: list[str]) -> Options:
     """Read the command line. Raises ConfigError; `--help` prints the help and exits."""
-    parser = _AppParser(prog=prog, description="Before, after, and why: ExPO in the browser.", allow_abbrev=False)
+    parser = Parser(
+        prog="python app.py", description="Before, after, and why: ExPO in the browser.", allow_abbrev=False
+    )
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--run", metavar="DIR", help="show the model of this run")
     way.add_argument("--preset", metavar="NAME", help="show the model of this preset (without anything: tiny)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +18,17 @@ from expo_lite.config.yaml_file import Layer, read_yaml
 from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.model.adapter_files import shaped_like
 from expo_lite.model.unsloth import import_early
+from expo_lite.runs import notebook
 from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
 from expo_lite.runs.open import default_folder, refuse_changes
 
 if TYPE_CHECKING:
-    from expo_lite.commands.shown import Compared, Evaluated, Trained
     from expo_lite.grading.reward_function import Function
     from expo_lite.studies.before_after import Comparer
+    from expo_lite.studies.comparison import Comparison
+    from expo_lite.studies.evaluate.scoring import Scored
 
-ASKED_FOR = {
-    "samples": "evaluation.samples",
-    "problems": "data.test_problems",
-    "temperature": "rollout.temperature",
-}
+ASKED_FOR = {"samples": "evaluation.samples", "problems": "data.test_problems", "temperature": "rollout.temperature"}
 """Settings that `evaluate` takes by a shorter name."""
 
 
@@ -56,6 +55,29 @@ def with_function(config: Config, function: Function) -> Config:
     if named is not None and named != name:
         raise ConfigError(f"reward.function: names {named}, and {name} was given; leave one of them out")
     return replaced(config, {"reward.function": name})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where a training stands."""
+
+    run: Path
+    step: int
+    steps: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done; else `train()` goes on from here."""
+        return self.step >= self.steps
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that was best on validation, as PEFT loads it."""
+        return self.run / "adapter"
+
+    def __str__(self) -> str:
+        end = "finished" if self.finished else "stopped; train() goes on from here"
+        return f"step {self.step} of {self.steps}, {end}: {self.run}"
 
 
 class ExPOTrainer:
@@ -108,9 +130,8 @@ class ExPOTrainer:
         """
         self.close()
         self._prepare()
-        from expo_lite.commands.shown import Trained
         from expo_lite.memory.halving import free_memory
-        from expo_lite.runs import notebook, session
+        from expo_lite.runs import session
 
         begun = self._refuse_changes()
         if not self._finished():
@@ -125,7 +146,7 @@ class ExPOTrainer:
         samples: int | None = None,
         problems: int | None = None,
         temperature: float | None = None,
-    ) -> Evaluated:
+    ) -> Scored:
         """pass@k of base and adapter on held-out problems by level; the answers are kept in the run's folder.
 
         `samples` completions a problem (the largest k), `problems` a level (data.test_problems). Raises ConfigError
@@ -138,10 +159,8 @@ class ExPOTrainer:
         ks, samples = checked_ks(k, samples)
         self._refuse_changes()
         self._prepare()
-        from expo_lite.commands.shown import Evaluated
         from expo_lite.grading.scores import ADAPTER, BASE
         from expo_lite.memory.halving import free_memory
-        from expo_lite.runs import notebook
         from expo_lite.studies.evaluate import scoring
 
         given = {"samples": samples, "problems": problems, "temperature": temperature}
@@ -154,16 +173,15 @@ class ExPOTrainer:
         free_memory()
         if found is None:
             raise KeyboardInterrupt
-        return Evaluated(found.results, found.title, folder)
+        return found
 
-    def compare(self, question: str, answer: str = "", **columns: Any) -> Compared:
+    def compare(self, question: str, answer: str = "", **columns: Any) -> Comparison:
         """The question answered by the base and, once there is one, by the trained adapter.
 
         With the known answer also explained, and judged; `columns` are what else a reward function needs. The model
         stays open for the next question.
         """
         self._refuse_changes()
-        from expo_lite.commands.shown import Compared
         from expo_lite.core.records import Problem
 
         adapter = RunDir(self.run).adapter
@@ -171,11 +189,9 @@ class ExPOTrainer:
         comparer = self._open(adapter if trained else None)
         if trained:
             comparer.use_adapter(adapter)
-        return Compared(
-            comparer.compare(Problem("asked", question, answer, columns=columns), trained, self.config.seed)
-        )
+        return comparer.compare(Problem("asked", question, answer, columns=columns), trained, self.config.seed)
 
-    def explain(self, question: str, answer: str, **columns: Any) -> Compared:
+    def explain(self, question: str, answer: str, **columns: Any) -> Comparison:
         """`compare` with the known answer: what the model writes when told, and whether training would take it."""
         if not answer:
             raise ConfigError("explain: give the known answer (compare() does without)")

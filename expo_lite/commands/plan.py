@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 
 from rich.console import Console
-from rich.table import Table
 
 from expo_lite.config import process_setup
 from expo_lite.config.flags import Parser
 from expo_lite.config.hub import offline_if_unreachable
 from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
+from expo_lite.core.tables import TextTable
 from expo_lite.memory.budget import BudgetedPlan, lowered, plan_on
 from expo_lite.memory.cards import CARDS, cards, named_card, place_of
 from expo_lite.memory.forecast import Forecast, assumptions, in_words, within
@@ -75,32 +75,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def plan_table(planned: BudgetedPlan) -> Table:
+def plan_table(planned: BudgetedPlan) -> TextTable:
     """GiB by purpose, in generation and in training."""
-    where = "GPU" if planned.workload.on_gpu else "CPU"
+    where, plan = "GPU" if planned.workload.on_gpu else "CPU", planned.plan
     usable = f"{planned.budget_gib:g} GiB, {planned.limit / GIB:.1f} of them usable"
     title = f"{planned.shape.name} on a {where} with {usable}"
-    table = Table(title=title, min_width=len(title))
-    for name in ("GiB", "generation", "training"):
-        table.add_column(name, justify="left" if name == "GiB" else "right")
-    generating, updating = planned.plan.generation_parts, planned.plan.training_parts
-    for part in {**generating, **updating}:
-        sizes = (f"{parts[part] / GIB:.2f}" if part in parts else "" for parts in (generating, updating))
-        table.add_row(LABELS.get(part, part.replace("_", " ")), *sizes)
-    generation, training = planned.plan.generation_peak, planned.plan.training_peak
-    table.add_section()
-    table.add_row("peak, with context and fragmentation", f"{generation / GIB:.2f}", f"{training / GIB:.2f}")
-    return table
+    both = plan.generation_parts, plan.training_parts
+    parts = both[0] | both[1]
+    rows = [[LABELS.get(part, part.replace("_", " ")), *(_gib(sizes.get(part)) for sizes in both)] for part in parts]
+    peak = ["peak, with context and fragmentation", _gib(plan.generation_peak), _gib(plan.training_peak)]
+    return TextTable(title, ["GiB", "generation", "training"], [*rows, peak], words=(0,), ruled=(len(rows),))
 
 
-def parts_table(found: Forecast, card: str) -> Table:
+def _gib(size: float | None) -> str:
+    return "" if size is None else f"{size / GIB:.2f}"
+
+
+def parts_table(found: Forecast, card: str) -> TextTable:
     """Time by part of the run, and how each was counted."""
-    title = f"Time on one {card}"
-    table = Table(title=title, min_width=len(title))
-    for name in ("part", "time", "counted as"):
-        table.add_column(name, justify="right" if name == "time" else "left")
-    for part in found.parts:
-        table.add_row(part.name, in_words(part.seconds), part.how)
-    table.add_section()
-    table.add_row("the whole run", in_words(found.total), "")
-    return table
+    rows = [[part.name, in_words(part.seconds), part.how] for part in found.parts]
+    whole = ["the whole run", in_words(found.total), ""]
+    heads = ["part", "time", "counted as"]
+    return TextTable(f"Time on one {card}", heads, [*rows, whole], words=(0, 2), ruled=(len(rows),))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from expo_lite.config import process_setup
 from expo_lite.config.dotted import replaced
@@ -16,13 +17,8 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import shaped_like
 from expo_lite.model.unsloth import import_early
-from expo_lite.runs.files import to_json, write_text
 from expo_lite.runs.folder import RunDir
-
-if TYPE_CHECKING:
-    from expo_lite.studies.properties.readings import MeanReading
-
-BASE, TRAINED = "base", "trained"
+from expo_lite.studies.properties.readings import BASE, TRAINED, tables
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,14 @@ def main(argv: list[str]) -> None:
     asked = read_command(argv)
     import_early(asked.config.policy)
     offline_if_unreachable(hub_names(asked.config))
-    measure(asked)
+    from expo_lite.studies.properties.measure import measure  # late: --help and mistakes are answered without torch
+
+    console = Console()
+    rows, notes = measure(asked.config, asked.subject, asked.sides, asked.folder, console)
+    for table in tables(rows):
+        console.print(table)
+    for line in [*notes, f"{asked.folder / 'properties.md'}, .json and .png"]:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def read_command(argv: list[str]) -> PropertiesRequest:
@@ -92,55 +95,3 @@ def config_of(run: RunDir) -> Config:
     if not run.adapter.is_dir():
         raise ConfigError(f"RUN: {run.path} has no adapter yet; it is saved at the run's first validation")
     return shaped_like(run.adapter, read_config(run.config))
-
-
-def measure(asked: PropertiesRequest) -> None:
-    """Write, read, print the tables, and leave properties.json, .md and .png in the folder."""
-    from rich.console import Console
-
-    # late: --help and errors of the command line answer without loading torch
-    from expo_lite.runs.assemble import assemble, settle
-    from expo_lite.studies.properties.readings import summarise, tables, unanswered
-    from expo_lite.studies.properties.text_kinds import read_all_kinds
-
-    console = Console()
-    rows: list[MeanReading] = []
-    with assemble(settle(asked.config)) as parts:
-        make_folder(asked.folder)
-        notes = list(parts.problems.notes)
-        for side in asked.sides:
-            console.print(f"Writing and reading texts ({side}) ...", style="dim")
-            readings, left_out = read_all_kinds(parts, asked.config, trained=side == TRAINED)
-            rows += summarise(readings, side)
-            notes += [f"{side}: {note}" for note in [*left_out, *unanswered(readings)]]
-    write(asked, rows, notes)
-    for table in tables(rows):
-        console.print(table)
-    for line in [*notes, f"{asked.folder / 'properties.md'}, .json and .png"]:
-        console.print(line, highlight=False, soft_wrap=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Raises ConfigError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--to: {folder} cannot be used ({error.strerror}); name another folder") from None
-
-
-def write(asked: PropertiesRequest, rows: list[MeanReading], notes: list[str]) -> None:
-    """The three files; earlier ones are replaced."""
-    from expo_lite.runs.plots import plot_properties
-    from expo_lite.studies.properties.readings import markdown
-
-    record = {
-        "subject": asked.subject,
-        "model": asked.config.policy.model,
-        "seed": asked.config.seed,
-        "temperature": asked.config.rollout.temperature,
-        "notes": notes,
-        "rows": [asdict(row) for row in rows],
-    }
-    write_text(asked.folder / "properties.json", to_json(record, indent=1) + "\n")
-    write_text(asked.folder / "properties.md", markdown(rows, asked.subject, notes))
-    plot_properties(record["rows"], asked.folder / "properties.png")

@@ -14,7 +14,7 @@ from functools import lru_cache
 MAX_LENGTH = 1000
 """Characters; longer answers are left as they are, so that hostile ones cost nothing."""
 MAX_DIGITS = 400
-"""Characters of the longest number that is compared exactly here (exponents have up to three digits)."""
+"""Characters of the longest number that is read exactly (exponents have up to three digits)."""
 
 _BRACES = re.compile(r"\\{1,4}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _PLAIN = re.compile(r"0|-?[1-9][0-9]{0,30}")
@@ -167,39 +167,6 @@ def _repeating_decimal(match: re.Match[str]) -> str:
     value = int(whole + fixed + repeating) - int(whole + fixed or "0")
     fraction = Fraction(value, (10 ** len(repeating) - 1) * 10 ** len(fixed))
     return rf"\frac{{{fraction.numerator}}}{{{fraction.denominator}}}"
-
-
-# -------------------------------------------------------------------------------------------- plain numbers
-
-_DECIMAL = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
-_EXPONENT = r"\{?([+-]?[0-9]{1,3})\}?"
-_SCIENTIFIC = re.compile(rf"(?:({_DECIMAL})(?:[eE]|\\(?:times|cdot) ?10\^)|10\^){_EXPONENT}")
-_RATIO = re.compile(rf"({_DECIMAL})/({_DECIMAL})|(-?)\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}")
-
-
-def same_plain_number(a: str, b: str) -> bool | None:
-    """Compare two normalised answers exactly if both are plain numbers; None if one is not (or is too long)."""
-    first = _plain_number(a)
-    second = None if first is None else _plain_number(b)
-    return None if second is None else first == second
-
-
-def _plain_number(text: str) -> Fraction | None:
-    """Return the value of an integer, decimal, power of ten or simple fraction."""
-    if len(text) > MAX_DIGITS:
-        return None
-    if re.fullmatch(_DECIMAL, text):
-        return Fraction(text)
-    scientific = _SCIENTIFIC.fullmatch(text)
-    if scientific:
-        mantissa, exponent = scientific.group(1) or "1", int(scientific.group(2))
-        return Fraction(mantissa) * Fraction(10) ** exponent
-    ratio = _RATIO.fullmatch(text)
-    if ratio:
-        top, bottom = Fraction(ratio.group(1) or ratio.group(4)), Fraction(ratio.group(2) or ratio.group(5))
-        sign = -1 if ratio.group(3) else 1
-        return sign * top / bottom if bottom else None
-    return None
 
 
 # ------------------------------------------------------------------------------------------------------ units

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from expo_lite.grading.answer_text import MAX_LENGTH, normalise, same_plain_number, split_unit
+from expo_lite.grading.answer_text import MAX_DIGITS, MAX_LENGTH, normalise, split_unit
 
 Pair = tuple[str, str]
 """(gold answer, given answer)."""
@@ -143,6 +144,39 @@ def _same_kind(gold: str, answer: str) -> bool:
     if relations[0] != relations[1]:
         return bool(_SET.search(answer if relations[0] else gold))
     return r"\pm" in gold + answer or relations[0] or gold.count(", ") == answer.count(", ")
+
+
+# -------------------------------------------------------------------------------------------- plain numbers
+
+_DECIMAL = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
+_EXPONENT = r"\{?([+-]?[0-9]{1,3})\}?"
+_SCIENTIFIC = re.compile(rf"(?:({_DECIMAL})(?:[eE]|\\(?:times|cdot) ?10\^)|10\^){_EXPONENT}")
+_RATIO = re.compile(rf"({_DECIMAL})/({_DECIMAL})|(-?)\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}")
+
+
+def same_plain_number(a: str, b: str) -> bool | None:
+    """Compare two normalised answers exactly if both are plain numbers; None if one is not (or is too long)."""
+    first = _plain_number(a)
+    second = None if first is None else _plain_number(b)
+    return None if second is None else first == second
+
+
+def _plain_number(text: str) -> Fraction | None:
+    """Return the value of an integer, decimal, power of ten or simple fraction."""
+    if len(text) > MAX_DIGITS:
+        return None
+    if re.fullmatch(_DECIMAL, text):
+        return Fraction(text)
+    scientific = _SCIENTIFIC.fullmatch(text)
+    if scientific:
+        mantissa, exponent = scientific.group(1) or "1", int(scientific.group(2))
+        return Fraction(mantissa) * Fraction(10) ** exponent
+    ratio = _RATIO.fullmatch(text)
+    if ratio:
+        top, bottom = Fraction(ratio.group(1) or ratio.group(4)), Fraction(ratio.group(2) or ratio.group(5))
+        sign = -1 if ratio.group(3) else 1
+        return sign * top / bottom if bottom else None
+    return None
 
 
 # ------------------------------------------------------------------------------------------- in a worker process

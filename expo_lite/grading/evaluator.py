@@ -10,6 +10,7 @@ import numpy as np
 
 from expo_lite.core.progress import OnProgress, announced, silent
 from expo_lite.core.records import Answered, Problem, Verdict
+from expo_lite.core.tables import TextTable
 from expo_lite.grading.intervals import Estimate, pass_at_k, share_interval
 from expo_lite.grading.judge import Judge, attempt_verdicts
 from expo_lite.model.prompts import Prompts
@@ -59,6 +60,18 @@ class Evaluation:
                 for score in levels
             ]
         )
+
+
+def comparison_table(before: Evaluation, after: Evaluation) -> TextTable:
+    """Before and after by level, with 95 % intervals."""
+    first = before.levels[0]
+    title = f"Held-out problems, {first.problems} a level, {first.samples} samples each; % with 95 % intervals"
+    heads = ["level", "pass@1 before", "pass@1 after", f"pass@{first.k} before", f"pass@{first.k} after"]
+    rows = [
+        [str(cell) for cell in (old.level, old.pass_at_1, new.pass_at_1, old.pass_at_k, new.pass_at_k)]
+        for old, new in zip(before.levels, after.levels, strict=True)
+    ]
+    return TextTable(title, heads, rows)
 
 
 class Evaluator:

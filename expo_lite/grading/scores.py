@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.table import Table
 
 from expo_lite.core.records import Answered
+from expo_lite.core.tables import TextTable
 from expo_lite.grading.evaluator import by_level
 from expo_lite.grading.intervals import Estimate, paired_difference, seed_and_problem_interval
 
@@ -49,23 +49,19 @@ def _of_level(answers: Mapping[str, Sequence[Answered]], ks: Sequence[int]) -> L
     )
 
 
-def columns(results: Sequence[LevelResult]) -> list[str]:
-    """What stands above `rows`."""
-    models = list(results[0].pass_at)
-    difference = ["difference"] if results[0].difference else []
-    return ["level (problems)", "pass@", *models, *difference, "cut off"]
-
-
-def rows(results: Sequence[LevelResult]) -> list[list[str]]:
+def results_table(results: Sequence[LevelResult], title: str) -> TextTable:
     """A row for each level and k, in per cent; what was cut off for each model."""
-    out = []
+    first = results[0]
+    ks = list(next(iter(first.pass_at.values())))
+    rows = []
     for result in results:
         cut = " / ".join(f"{100 * share:.0f}" for share in result.truncated_share.values())
-        for k in next(iter(result.pass_at.values())):
+        for k in ks:
             scores = [str(of_model[k]) for of_model in result.pass_at.values()]
             difference = [signed(result.difference[k])] if result.difference else []
-            out.append([f"{result.level} ({result.problems})", str(k), *scores, *difference, cut])
-    return out
+            rows.append([f"{result.level} ({result.problems})", str(k), *scores, *difference, cut])
+    heads = ["level (problems)", "pass@", *first.pass_at, *(["difference"] if first.difference else []), "cut off"]
+    return TextTable(title, heads, rows, ruled=range(len(ks), len(rows), len(ks)) if len(ks) > 1 else ())
 
 
 def signed(estimate: Estimate) -> str:
@@ -77,24 +73,3 @@ def caption(results: Sequence[LevelResult], temperature: float) -> str:
     """What the numbers are."""
     samples = results[0].samples
     return f"{samples} samples a problem at temperature {temperature:g}; % with 95 % intervals over problems"
-
-
-def results_table(results: Sequence[LevelResult], title: str) -> Table:
-    """For the terminal."""
-    table = Table(title=title, min_width=len(title))
-    for name in columns(results):
-        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
-    ks = len(next(iter(results[0].pass_at.values())))
-    for number, row in enumerate(rows(results), 1):
-        table.add_row(*row, end_section=ks > 1 and number % ks == 0)
-    return table
-
-
-def results_markdown(results: Sequence[LevelResult], title: str) -> str:
-    """The same table as Markdown."""
-    return f"{title}.\n\n{markdown_table(columns(results), rows(results))}"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of numbers: every column ends where its head does."""
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---:"] * len(head), *rows))

@@ -25,12 +25,12 @@ from expo_lite.core.records import Completion
 from expo_lite.memory.halving import in_halves
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.plan import PREFILL_TOKENS
-from expo_lite.model.choosing import choose, uniform_stream
 from expo_lite.model.kv_cache import WaveCache
 from expo_lite.model.masks import LeftPadded, ModelMask
 from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_finite
 from expo_lite.model.policy import Policy
 from expo_lite.model.ranks import ALONE, Ranks
+from expo_lite.model.token_sampling import choose, uniform_stream
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
 DROP_BELOW = 0.75  # rows are dropped when no more than this share is still being written

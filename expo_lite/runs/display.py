@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from expo_lite.core.progress import OnProgress, PhaseProgress
@@ -164,16 +163,3 @@ def learning(metrics: Mapping[str, float] | None) -> list[Text]:
 def phase_seconds(metrics: Mapping[str, float]) -> Text:
     """How long the phases of the last step took."""
     return Text("seconds  " + "  ".join(f"{p} {figure(metrics[f'{p}_seconds'], 6, 1)}" for p in PHASES), style="dim")
-
-
-def comparison_table(before: Evaluation, after: Evaluation) -> Table:
-    """Before and after by level, with 95 % intervals."""
-    first = before.levels[0]
-    k = f"pass@{first.k}"
-    title = f"Held-out problems, {first.problems} a level, {first.samples} samples each; % with 95 % intervals"
-    table = Table(title=title)
-    for name in ("level", "pass@1\nbefore", "pass@1\nafter", f"{k}\nbefore", f"{k}\nafter"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for old, new in zip(before.levels, after.levels, strict=True):
-        table.add_row(str(old.level), str(old.pass_at_1), str(new.pass_at_1), str(old.pass_at_k), str(new.pass_at_k))
-    return table

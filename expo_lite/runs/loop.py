@@ -14,7 +14,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError, MemoryBudgetError
 from expo_lite.core.progress import in_phase
 from expo_lite.core.records import Problem
-from expo_lite.grading.evaluator import Evaluation
+from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.memory.halving import how_to_go_on, is_out_of_memory
 from expo_lite.memory.measure import gpu_peak
 from expo_lite.model.adapter_files import WEIGHTS
@@ -22,10 +22,10 @@ from expo_lite.model.adapter_weights import load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
 from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
-from expo_lite.runs.diagnosis.advice import advise
+from expo_lite.runs.diagnosis.advice import advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
-from expo_lite.runs.display import Display, comparison_table, say
+from expo_lite.runs.display import Display, say
 from expo_lite.runs.files import sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.model_card import model_card
@@ -154,9 +154,10 @@ class Loop:
             record[ADAPTER_DIGEST] = sha256(self.run.adapter / WEIGHTS)
         self.run.append(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
-        for warning in advise(self.run, self.config):
+        recorded = gather(self.run, self.config)
+        for warning in advise(recorded):
             display.note(warning, style="yellow")
-        plot_learning_curves(self.run, self.run.curves)
+        plot_learning_curves(recorded, self.run.curves)
         if self.show is not None:
             self.show(self.run.curves)
 
@@ -225,9 +226,10 @@ class Loop:
             self.run.write_text(path.relative_to(self.run.path), card)
         self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
-        for sentence in advise(self.run, self.config):
+        recorded = gather(self.run, self.config)
+        for sentence in advise(recorded):
             say(self.console, sentence, style="yellow")
-        if rescued := rescue_line(self.run.read(METRICS), self.config.explanation.source):
+        if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)
         self.console.print(
             f"Adapter of step {self.progress.best_step} (best on "

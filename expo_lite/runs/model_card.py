@@ -13,7 +13,7 @@ from expo_lite.config.hub import may_be_on_hub
 from expo_lite.config.methods import METHODS, method_of
 from expo_lite.config.model_files import TINY, model_source
 from expo_lite.config.settings import Config
-from expo_lite.grading.evaluator import Evaluation
+from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.problems.files import READERS
 from expo_lite.runs.checkpoint import RunProgress
 
@@ -100,17 +100,11 @@ def start_of(config: Config) -> str:
 def scores(config: Config, before: Evaluation, after: Evaluation) -> str:
     """The table before and after, with what it shows."""
     first = before.levels[0]
-    rows = "".join(
-        f"| {old.level} | {old.pass_at_1} | {new.pass_at_1} | {old.pass_at_k} | {new.pass_at_k} |\n"
-        for old, new in zip(before.levels, after.levels, strict=True)
-    )
     return f"""Held-out problems, {first.problems} a level, {first.samples} samples each at temperature \
 {config.rollout.temperature},
 per cent with 95 % bootstrap intervals over problems:
 
-| level | pass@1 before | pass@1 after | pass@{first.k} before | pass@{first.k} after |
-|---|---|---|---|---|
-{rows}"""
+{comparison_table(before, after).markdown()}"""
 
 
 def later(more: str) -> str:

@@ -12,7 +12,7 @@ from expo_lite.memory.cards import CARDS, place_of
 from expo_lite.memory.forecast import Forecast, HeldOut, forecast, waves_per_step, writing_seconds
 from expo_lite.memory.pace import pace_of
 from expo_lite.memory.shapes import ModelShape
-from expo_lite.problems.levels import held_out_counts
+from expo_lite.problems.held_out_counts import held_out_counts
 
 SPARE = 1.1  # a card with less than this many times the budget counts as used
 

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot: no window, and no figure of a user's own is touched
 
 from expo_lite.grading.scores import ADAPTER, BASE, LevelResult
-from expo_lite.runs.folder import EVAL, METRICS, RunDir
+from expo_lite.runs.diagnosis.evidence import Evidence, Step
 from expo_lite.training.metrics import SOUND
 
 
-def plot_learning_curves(run: RunDir, path: Path) -> None:
+def plot_learning_curves(run: Evidence, path: Path) -> None:
     """Validation pass@1 by level, failed and rescued groups, and what became of explanations, against steps."""
-    metrics = run.read(METRICS)
-    explained = [record for record in metrics if record["explanations_written"]]
+    explained = [record for record in run.metrics if record["explanations_written"]]
     figure = Figure(figsize=(15 if explained else 11, 4), layout="constrained")
     panels = figure.subplots(1, 3 if explained else 2)
-    plot_levels(panels[0], [record for record in run.read(EVAL) if record["name"] in ("base_validation", "validation")])
-    plot_groups(panels[1], metrics)
+    validations = [record for record in run.evaluations if record["name"] in ("base_validation", "validation")]
+    plot_levels(panels[0], validations)
+    plot_groups(panels[1], run.metrics)
     if explained:
         plot_explanations(panels[2], explained)
     figure.savefig(path, dpi=120)
 
 
-def plot_levels(axes: Axes, records: list[dict]) -> None:
+def plot_levels(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
     """One line a level, with its interval shaded."""
     steps = [record["step"] for record in records]
     levels = sorted({score["level"] for record in records for score in record["levels"]})
@@ -42,7 +43,7 @@ def plot_levels(axes: Axes, records: list[dict]) -> None:
     axes.legend(frameon=False)
 
 
-def plot_groups(axes: Axes, records: list[dict]) -> None:
+def plot_groups(axes: Axes, records: Sequence[Step]) -> None:
     """What became of each step's prompts."""
     steps = [record["step"] for record in records]
     for name, color, width in (
@@ -56,7 +57,7 @@ def plot_groups(axes: Axes, records: list[dict]) -> None:
     axes.legend(frameon=False)
 
 
-def plot_explanations(axes: Axes, records: list[dict]) -> None:
+def plot_explanations(axes: Axes, records: Sequence[Step]) -> None:
     """The share that passes the filters and, where steps can be checked, the share of sound ones among the right."""
     accepted = [100 * record["explanations_accepted"] / record["explanations_written"] for record in records]
     axes.plot([record["step"] for record in records], accepted, color="tab:green", label="accepted, of those written")

@@ -6,11 +6,9 @@ again under the task prompt, to see how likely each of its tokens is to a model 
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from expo_lite.config.dotted import replaced
@@ -25,54 +23,14 @@ from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.runs.assemble import judge_of, open_model, settle
+from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
 from expo_lite.training.explainer import rejection
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
-BEFORE, EXPLANATION, AFTER = "before", "explanation", "after"
 CONTEXT = 8  # tokens decoded with each token: what a token spells can depend on those just before it
 
 Listener = Callable[[str, list[int]], None]
 """Told of each token as it is written: the role, and the role's token ids so far. It may raise to stop."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What was written in one role; `verdict` is None where the answer is not known."""
-
-    completion: Completion
-    answer: str | None
-    verdict: Verdict | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Likelihoods:
-    """An explanation's tokens and their log-probabilities without the hint: to the base, and to the policy if trained.
-
-    The last token, if empty, is the end token.
-    """
-
-    tokens: list[str]
-    before: list[float]
-    after: list[float] | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The attempts by role (no AFTER without an adapter, no EXPLANATION without a known answer).
-
-    `rejected` is the filter of training that would turn the explanation down, or None.
-    """
-
-    problem: Problem
-    attempts: dict[str, Attempt]
-    rejected: str | None = None
-    likelihoods: Likelihoods | None = None
-
-
-def token_likelihood(logprobs: list[float]) -> float:
-    """The geometric mean of token probabilities: exp of the mean log-probability."""
-    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else float("nan")
 
 
 class Comparer:

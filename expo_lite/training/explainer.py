@@ -1,7 +1,7 @@
 """Failed groups -> explanations of the known answer that are fit to be trained on.
 
 The policy is told the answer and explains it; what it writes must end by itself, arrive at the right
-answer and not betray the hint. It is then paired with the unhinted prompt.
+answer and not betray the hint (the filters: `rejection`). It is then paired with the unhinted prompt.
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from expo_lite.config.settings import Config
 from expo_lite.core.records import Completion, Explanation, Problem, Verdict
+from expo_lite.core.tables import TextTable
 from expo_lite.grading.intervals import pass_at_k
 from expo_lite.grading.judge import attempt_verdicts
 from expo_lite.model.prompts import near_miss
@@ -23,18 +22,16 @@ NLL_PROBLEMS = 32
 PLANTED = (tiny_world.LEAK_FIRST, tiny_world.LEAK_MIDDLE, tiny_world.LEAK_LAST)
 
 
-def quality_table(config: Config) -> tuple[Table, list[dict[str, Any]]]:
+def quality_table(config: Config) -> tuple[TextTable, list[dict[str, Any]]]:
     """A table for people, and its rows as plain values, one per level: shares in [0, 1], likelihoods in nats."""
     with assemble(settle(config)) as parts, parts.policy.reference():
         rows = [level_quality(parts, config, level) for level in tiny_world.LEVELS]
-    table = Table(title=f"The base on held-out problems ({PROBLEMS} a level, {SAMPLES} samples each)")
-    table.add_column("")
-    for row in rows:
-        table.add_column(f"L{row['level']}", justify="right")
+    lines = []
     for name in list(rows[0])[1:]:
         form = "{:.2f}" if name.endswith("nats") else "{:.1%}"
-        table.add_row(name.replace("_", " "), *["-" if r[name] is None else form.format(r[name]) for r in rows])
-    return table, rows
+        lines.append([name.replace("_", " "), *("-" if r[name] is None else form.format(r[name]) for r in rows)])
+    title = f"The base on held-out problems ({PROBLEMS} a level, {SAMPLES} samples each)"
+    return TextTable(title, ["", *(f"L{row['level']}" for row in rows)], lines, words=(0,)), rows
 
 
 def level_quality(parts: Assembly, config: Config, level: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from expo_lite.core.errors import ConfigError, DataError, ExpoLiteError
 from expo_lite.core.records import Completion, Problem, Verdict
 from expo_lite.problems import tiny_world
 from expo_lite.runs.folder import RunDir
-from expo_lite.studies.before_after import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
+from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
 
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(1)> ![](http://evil.example/a.png) {{7*7}} ${alert(1)} `x`"

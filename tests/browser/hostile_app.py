@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from expo_lite.commands import app
-from expo_lite.studies.before_after import Comparer, Comparison
+from expo_lite.studies.before_after import Comparer
+from expo_lite.studies.comparison import Comparison
 
 HOSTILE = '<script>window.hurt=1</script><img src="http://evil.example/a.png" onerror="window.hurt=1">'
 
@@ -20,10 +21,10 @@ def hostile(self: Comparer, *arguments: Any, **named: Any) -> Comparison:
         role: replace(attempt, answer=HOSTILE, completion=replace(attempt.completion, text=HOSTILE))
         for role, attempt in comparison.attempts.items()
     }
-    told = comparison.likelihoods
+    told = comparison.by_token
     assert told is not None
     tokens = [HOSTILE] * len(told.tokens)
-    return replace(comparison, attempts=attempts, likelihoods=replace(told, tokens=tokens))
+    return replace(comparison, attempts=attempts, by_token=replace(told, tokens=tokens))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ from expo_lite.studies.properties.readings import (
     MeanReading,
     Reading,
     Text,
-    grids,
     markdown,
     summarise,
+    tables,
     unanswered,
 )
 from expo_lite.studies.properties.text_kinds import expert_solutions, read, read_all_kinds
@@ -116,9 +116,9 @@ def test_a_problem_counts_once_however_many_texts_it_has() -> None:
 
 def test_a_level_without_a_text_shows_a_dash_and_no_zero() -> None:
     rows = summarise([reading(SELF, 1, 1.0), reading(SELF, 2, 1.0), reading(RIGHT, 1, 0.0)], "base")
-    title, names, lines = grids(rows)[0]
-    assert names == ["", "L1", "L2", "all"] and title.endswith("(base)")
-    shown = {line[0]: line[1:] for line in lines}
+    table = tables(rows)[0]
+    assert table.heads == ["", "L1", "L2", "all"] and table.title.endswith("(base)")
+    shown = {line[0]: line[1:] for line in table.rows}
     assert shown == {SELF: ["1.00 [1.00, 1.00]"] * 3, RIGHT: ["0.00 [0.00, 0.00]", "-", "0.00 [0.00, 0.00]"]}
     assert "| own right attempt | 0.00 [0.00, 0.00] | - |" in markdown(rows, "x", [])
 
@@ -127,8 +127,8 @@ def test_both_sides_show_the_same_kinds() -> None:
     """After training there may be no wrong attempt left."""
     rows = summarise([reading(WRONG, 1, 1.0), reading(SELF, 1, 1.0)], "base")
     rows += summarise([reading(SELF, 1, 1.0)], "trained")
-    (trained,) = [lines for title, _, lines in grids(rows) if "Property 1" in title and "(trained)" in title]
-    assert trained[1] == [WRONG, "-", "-"]
+    (trained,) = [table for table in tables(rows) if "Property 1" in table.title and "(trained)" in table.title]
+    assert trained.rows[1] == [WRONG, "-", "-"]
 
 
 def test_texts_without_an_answer_are_left_out_of_property_2_and_counted() -> None:

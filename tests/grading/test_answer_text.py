@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite.grading.answer_text import boxed_answer, gold_answer, normalise, same_plain_number, split_unit
+from expo_lite.grading.answer_text import boxed_answer, gold_answer, normalise, split_unit
+from expo_lite.grading.equivalence import same_plain_number
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ from expo_lite.memory.forecast import (
 )
 from expo_lite.memory.pace import Pace
 from expo_lite.problems import load_problems
+from expo_lite.problems.held_out_counts import held_out_counts
 from expo_lite.problems.hub import KNOWN_SETS
-from expo_lite.problems.levels import held_out_counts
 from expo_lite.runs.on_card import forecast_on, room_left
 
 PACE = Pace.measured(decoded_token=0.1, trained_token=0.001)

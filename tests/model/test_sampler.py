@@ -16,9 +16,9 @@ from torch import Tensor
 from expo_lite.core.errors import DivergedError
 from expo_lite.core.records import Completion
 from expo_lite.model import sampler as sampler_module
-from expo_lite.model.choosing import choose, uniform_stream
 from expo_lite.model.policy import Policy
 from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.model.token_sampling import choose, uniform_stream
 from scripts.tiny_base.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TEMPERATURE = 0.7

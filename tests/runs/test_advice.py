@@ -11,13 +11,13 @@ from rich.console import Console
 from support.run_folders import LEARNED, STUCK, against_base, explanation, write_run
 
 from expo_lite.config.read import read_config
-from expo_lite.runs.diagnosis.advice import advise
+from expo_lite.runs.diagnosis.advice import advise, gather
 from expo_lite.runs.display import Display
 
 
 def advice_on(folder: Path, *metrics: dict[str, Any], **records: Any) -> list[str]:
     run = write_run(folder, metrics, **records)
-    return advise(run, read_config(run.config))
+    return advise(gather(run, read_config(run.config)))
 
 
 def rejected(**reasons: int) -> dict[str, Any]:

@@ -191,7 +191,9 @@ class TestMerged:
         assert answers(opened(out), out) == answers(opened(base, run.adapter), base)
 
     def test_what_comes_along(self, run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "base" / "model.safetensors").chmod(0o644)
         out = exported(run, tmp_path / "out", "--merged")
+        assert (out / "model.safetensors").stat().st_mode & 0o777 == 0o644
         assert {path.name for path in out.iterdir()} == {
             "README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
             "tokenizer.json", "tokenizer_config.json", "training.yaml",
@@ -219,13 +221,23 @@ class TestMerged:
         monkeypatch.setattr(folders, "describe", full)
         assert "cannot be written (No space left on device)" in refusal(run, "--merged")
 
+    def test_weights_that_cannot_be_written(self, run: RunDir, refusal: Callable[..., str]) -> None:
+        resource = pytest.importorskip("resource")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, before[1]))
+        try:
+            said = refusal(run, "--merged")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "out cannot be written (" in said and "File too large" in said
+
     def test_a_file_that_was_written_wrong_is_seen(
         self, run: RunDir, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         merge = folders.merge
 
-        def careless(adapter: Any, stored: Any, folder: Path, told: Any) -> None:
-            merge(adapter, stored, folder, told)
+        def careless(adapter: Any, weights: Any, folder: Path, told: Any) -> None:
+            merge(adapter, weights, folder, told)
             found = tensors(folder)
             save_file({name: tensor.half() for name, tensor in found.items()}, folder / "model.safetensors")
 

@@ -20,7 +20,8 @@ from expo_lite.model.adapter_weights import save_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.problems import tiny_world
-from expo_lite.studies.before_after import AFTER, BEFORE, EXPLANATION, Comparer, assemble_comparer, token_likelihood
+from expo_lite.studies.before_after import Comparer, assemble_comparer
+from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, token_likelihood
 
 PROBLEM = tiny_world.problem((23, 45, 12))
 CONFIG = tiny_config(rollout__max_new_tokens=24, rollout__max_prompt_tokens=40)
@@ -71,13 +72,13 @@ class TestColumns:
             explained = alone(comparer, comparer.prompts.hinted(PROBLEM), EXPLANATION)
         assert list(comparison.attempts) == [BEFORE, EXPLANATION]
         assert comparison.attempts[EXPLANATION].completion.completion_ids == explained
-        assert comparison.likelihoods is not None and comparison.likelihoods.after is None
+        assert comparison.by_token is not None and comparison.by_token.after is None
 
     def test_without_an_answer_nothing_is_judged_or_explained(self, comparer: Comparer) -> None:
         comparison = comparer.compare(Problem("own", PROBLEM.question, ""), trained=True)
         assert list(comparison.attempts) == [BEFORE, AFTER]
         assert {attempt.verdict for attempt in comparison.attempts.values()} == {None}
-        assert comparison.likelihoods is None
+        assert comparison.by_token is None
 
     def test_each_token_is_told_as_it_comes(self, comparer: Comparer) -> None:
         told: dict[str, list[list[int]]] = {}
@@ -107,7 +108,7 @@ class TestColumns:
 class TestLikelihoods:
     def test_are_those_of_a_plain_forward_under_the_task_prompt(self, comparer: Comparer) -> None:
         comparison = comparer.compare(PROBLEM, trained=True)
-        assert comparison.likelihoods is not None
+        assert comparison.by_token is not None
         task, ids = comparer.prompts.task(PROBLEM), comparison.attempts[EXPLANATION].completion.completion_ids
 
         def plain() -> list[float]:
@@ -115,17 +116,17 @@ class TestLikelihoods:
                 logits = comparer.policy.causal_lm(torch.tensor([task + ids])).logits[0, len(task) - 1 : -1]
             return torch.log_softmax(logits, -1).gather(1, torch.tensor(ids)[:, None]).flatten().tolist()
 
-        assert comparison.likelihoods.after == pytest.approx(plain(), abs=1e-4)
+        assert comparison.by_token.after == pytest.approx(plain(), abs=1e-4)
         with comparer.policy.reference():
-            assert comparison.likelihoods.before == pytest.approx(plain(), abs=1e-4)
-        assert comparison.likelihoods.before != pytest.approx(comparison.likelihoods.after, abs=1e-2)
+            assert comparison.by_token.before == pytest.approx(plain(), abs=1e-4)
+        assert comparison.by_token.before != pytest.approx(comparison.by_token.after, abs=1e-2)
 
     def test_tokens_spell_the_explanation(self, comparer: Comparer) -> None:
         comparison = comparer.compare(PROBLEM, trained=True)
-        assert comparison.likelihoods is not None
+        assert comparison.by_token is not None
         completion = comparison.attempts[EXPLANATION].completion
-        assert "".join(comparison.likelihoods.tokens) == completion.text
-        assert len(comparison.likelihoods.tokens) == len(completion.completion_ids)
+        assert "".join(comparison.by_token.tokens) == completion.text
+        assert len(comparison.by_token.tokens) == len(completion.completion_ids)
 
     def test_a_character_of_several_tokens_is_shown_with_its_last(
         self, comparer: Comparer, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ from math import exp
 
 from expo_lite.app.text import harmless, with_math
 from expo_lite.core.records import Verdict, why_rejected
-from expo_lite.studies.before_after import (
+from expo_lite.studies.comparison import (
     AFTER,
     BEFORE,
     EXPLANATION,
@@ -169,9 +169,9 @@ def band(probability: float) -> str:
 
 def likelihood_html(comparison: Comparison | None) -> str:
     """The explanation, coloured twice: for the model before training and after it. Empty without one."""
-    if comparison is None or comparison.likelihoods is None:
+    if comparison is None or comparison.by_token is None:
         return ""
-    likelihoods = comparison.likelihoods
+    likelihoods = comparison.by_token
     readings = [_reading("Before training", likelihoods.tokens, likelihoods.before)]
     if likelihoods.after is not None:
         readings.append(_reading("After training", likelihoods.tokens, likelihoods.after))

@@ -15,7 +15,8 @@ from expo_lite.app.worker import Done, Emit, Failed, Ticket, Waiting
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem, Verdict
 from expo_lite.problems import tiny_world
-from expo_lite.studies.before_after import EXPLANATION, Comparer, Comparison, token_likelihood
+from expo_lite.studies.before_after import Comparer
+from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Comparison
 
 SECONDS_BETWEEN_DRAFTS = 0.05  # more would only be work for the browser
 
@@ -143,13 +144,11 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         }
         for role, attempt in comparison.attempts.items()
     }
-    if comparison.likelihoods is not None:
-        told = comparison.likelihoods
-        after = None if told.after is None else token_likelihood(told.after)
+    if likelihoods := comparison.likelihoods:
         out[EXPLANATION] |= {
             "rejected": comparison.rejected,
-            "token_likelihood_before": token_likelihood(told.before),
-            "token_likelihood_after": after,
+            "token_likelihood_before": likelihoods[BEFORE],
+            "token_likelihood_after": likelihoods.get(AFTER),
         }
     return out
 

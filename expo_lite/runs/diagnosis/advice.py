@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from expo_lite.config.settings import Config
 from expo_lite.runs.diagnosis import LEARNING, Evidence, Finding, examine
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 
 
-def advise(run: RunDir, config: Config) -> list[str]:
+def gather(run: RunDir, config: Config) -> Evidence:
+    """What a run has recorded so far, read from its folder."""
+    return Evidence(config, run.read(METRICS), run.read(EVAL), run.read(SAMPLES))
+
+
+def advise(run: Evidence) -> list[str]:
     """Sentences on why a run that is under way learns little, or what it loses; none if nothing is wrong."""
-    findings = examine(Evidence(config, run.read(METRICS), run.read(EVAL), run.read(SAMPLES)), LEARNING)
-    return [finding.sentence for finding in findings if finding.severity != "good"]
+    return [finding.sentence for finding in examine(run, LEARNING) if finding.severity != "good"]
 
 
 def diagnose(run: RunDir, config: Config, now: float | None = None) -> list[Finding]:
     """All findings, also on whether the run is alive."""
     status = run.read_status()
     heartbeat = status.get("heartbeat")
-    evidence = Evidence(
-        config,
-        run.read(METRICS),
-        run.read(EVAL),
-        run.read(SAMPLES),
-        str(run.path),
-        status,
-        run.in_use(),
-        (time.time() if now is None else now) - heartbeat if heartbeat else 0.0,
-    )
-    return examine(evidence)
+    silence = (time.time() if now is None else now) - heartbeat if heartbeat else 0.0
+    recorded = gather(run, config)
+    return examine(replace(recorded, folder=str(run.path), status=status, held=run.in_use(), silence=silence))

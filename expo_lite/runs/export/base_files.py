@@ -24,12 +24,10 @@ WEIGHTS = ("model*.safetensors", _INDEX)
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a safetensors file: its type as the format names it, its shape, and the byte where it begins."""
+    """One tensor of a safetensors file: its type as the format names it, and its shape."""
 
-    file: Path
     dtype: str
     shape: tuple[int, ...]
-    start: int
 
 
 def base_folder(model: str, with_weights: bool) -> Path:
@@ -87,21 +85,12 @@ def beside_weights(folder: Path) -> list[Path]:
 
 def stored_tensors(files: list[Path]) -> dict[str, Stored]:
     """Every tensor of some safetensors files by name. Raises CheckpointError where one is damaged."""
-    return {name: tensor for path in files for name, tensor in _header(path).items()}
-
-
-def _header(path: Path) -> dict[str, Stored]:
-    """What a file holds. The format: 8 bytes with the length of a JSON header, the header, the tensors' bytes."""
-    try:
-        with safe_open(path, "pt"):  # it compares the header with the file's length
-            pass
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged ({first_line(error)}); bring it here again") from None
-    return {
-        name: Stored(path, about["dtype"], tuple(about["shape"]), 8 + length + about["data_offsets"][0])
-        for name, about in header.items()
-        if name != "__metadata__"
-    }
+    found: dict[str, Stored] = {}
+    for path in files:
+        try:
+            with safe_open(path, "pt") as file:  # it compares the header with the file's length
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged ({first_line(error)}); bring it here again") from None
+        found |= {name: Stored(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from expo_lite.config.dotted import replaced
@@ -71,7 +72,7 @@ def export_merged(run: FinishedRun, to: Path, told: Callable[[int, int], None]) 
         told(done, total)
 
     with written(to, total) as folder:
-        merge(run.adapter, stored, folder, add)
+        merge(run.adapter, weights, folder, add)
         copy([*described_by(base, (*TOKENIZER, *MODEL)), *beside_weights(base)], folder)
         settings = read_json(base / CONFIG) | {"dtype": merged_type(run.adapter, stored)}
         settings.pop("torch_dtype", None)  # its older name
@@ -97,8 +98,9 @@ def written(to: Path, weights: int) -> Iterator[Path]:
     try:
         with files.staged(to) as folder:
             yield folder
-    except OSError as error:
-        raise CheckpointError(f"--to: {to} cannot be written ({error.strerror or error})") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise CheckpointError(f"--to: {to} cannot be written ({reason})") from None
 
 
 def copy(paths: list[Path], folder: Path) -> None:
@@ -139,11 +141,6 @@ def require_equal(written: Path, original: Path) -> None:
 
 def require_same_tensors(base: dict[str, Stored], merged: dict[str, Stored]) -> None:
     """Raises CheckpointError where the written files do not hold the base's tensors by name, type and shape."""
-    names = [name for name in base | merged if form_of(base.get(name)) != form_of(merged.get(name))]
+    names = [name for name in base | merged if base.get(name) != merged.get(name)]
     if names:
         raise CheckpointError(f"{names[0]} was not written as it is in the base; the disk may be failing")
-
-
-def form_of(tensor: Stored | None) -> tuple[str, tuple[int, ...]] | None:
-    """A tensor's type and shape."""
-    return (tensor.dtype, tensor.shape) if tensor else None

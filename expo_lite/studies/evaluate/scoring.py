@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from expo_lite.core.progress import ChunkProgress, OnProgress
 from expo_lite.core.records import Answered, Problem
 from expo_lite.grading.evaluator import Evaluator
 from expo_lite.grading.reward_function import Function, source_digest
-from expo_lite.grading.scores import BASE, LevelResult, caption, level_results, results_markdown, results_table
+from expo_lite.grading.scores import BASE, LevelResult, caption, level_results, results_table
 from expo_lite.problems import load_test
 from expo_lite.runs import files
 from expo_lite.runs.assemble import Settled, assemble_evaluator, settle, with_prompts_within
@@ -38,16 +37,30 @@ def score(
     found = scored(config, trained, models, ks, folder, console, function)
     if found is None:
         return process_setup.INTERRUPTED
-    console.print(results_table(found.results, found.title))
+    console.print(results_table(found.levels, found.title))
     console.print(f"Results: {folder}", highlight=False, soft_wrap=True)
     return 0
 
 
-class Scored(NamedTuple):
-    """Results by level, and what they are."""
+@dataclass(frozen=True)
+class Scored:
+    """Scores by level, easiest first, with what they are; `folder` holds them as files."""
 
-    results: list[LevelResult]
+    levels: list[LevelResult]
     title: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.title}.\n\n{results_table(self.levels, self.title).markdown()}"
+
+    _repr_markdown_ = __str__  # a notebook asks for this
+
+    def write(self, settings: Mapping[str, object]) -> None:
+        """results.json, results.md and results.png."""
+        record = {"settings": settings, "levels": [asdict(level) for level in self.levels]}
+        files.write_text(self.folder / "results.json", files.to_json(record, indent=2) + "\n")
+        files.write_text(self.folder / "results.md", str(self))
+        plot_results(self.levels, self.folder / "results.png")
 
 
 def scored(
@@ -77,10 +90,9 @@ def scored(
             console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
             return None
         results = level_results(answers, ks)
-        title = caption(results, config.rollout.temperature)
-        record = {"settings": settings, "levels": [asdict(result) for result in results]}
-        write(folder, record, results, title)
-    return Scored(results, title)
+        found = Scored(results, caption(results, config.rollout.temperature), folder)
+        found.write(settings)
+    return found
 
 
 def answer(
@@ -116,10 +128,3 @@ def answer_as(
             lambda chunk: evaluator.answer(chunk, progress.within),
             lambda done: progress.finished(done * evaluator.samples),
         )
-
-
-def write(folder: Path, record: dict[str, object], results: Sequence[LevelResult], title: str) -> None:
-    """results.json, results.md and results.png."""
-    files.write_text(folder / "results.json", files.to_json(record, indent=2) + "\n")
-    files.write_text(folder / "results.md", results_markdown(results, title))
-    plot_results(results, folder / "results.png")

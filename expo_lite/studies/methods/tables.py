@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 
 from expo_lite.config.methods import METHODS
+from expo_lite.core.tables import TextTable
 from expo_lite.grading.intervals import Estimate, paired_difference, seed_and_problem_interval
-from expo_lite.grading.scores import markdown_table, signed
+from expo_lite.grading.scores import signed
 from expo_lite.memory.forecast import in_words
 from expo_lite.studies.methods.lines import Counts, Lines, VariantLine, forgetting
 from expo_lite.studies.methods.request import StudyRequest
@@ -28,16 +29,16 @@ def score_tables(asked: StudyRequest, base: Counts, lines: Sequence[VariantLine]
             [line.title, *_scores(line.counts, asked.samples, k), f"{line.steps:.0f}", _tokens(line)] for line in lines
         ]
         head = [f"pass@{k} (%)", *_levels(base), "steps", "tokens"]
-        out.append(f"## pass@{k} {when}\n\n{markdown_table(head, rows)}")
+        out.append(TextTable(f"pass@{k} {when}", head, rows).section())
     return out
 
 
 def differences(asked: StudyRequest, lines: Sequence[VariantLine], when: str) -> str:
     """The same as a table."""
     rows = [[name, *map(signed, by_level.values())] for name, by_level in paired_differences(asked, lines).items()]
-    title = f"## Differences of pass@{asked.k}, paired, {when}"
+    table = TextTable(f"Differences of pass@{asked.k}, paired, {when}", ["", *_levels(lines[0].counts)], rows)
     note = "Each interval stands for itself; of many, some miss by chance."
-    return f"{title}\n\n{markdown_table(['', *_levels(lines[0].counts)], rows)}\n{note}\n" if rows else ""
+    return f"{table.section()}\n{note}\n" if rows else ""
 
 
 def paired_differences(asked: StudyRequest, lines: Sequence[VariantLine]) -> dict[str, dict[int, Estimate]]:
@@ -71,7 +72,7 @@ def costs(asked: StudyRequest, lines: Sequence[VariantLine], base: Counts) -> st
         "step is not (known for the tiny world only). All in per cent. Forgetting: the most that a level's pass@1 lies "
         "below the base's, in points."
     )
-    return f"## What it took\n\n{markdown_table(head, rows)}\n{legend}\n"
+    return f"{TextTable('What it took', head, rows).section()}\n{legend}\n"
 
 
 def rates(asked: StudyRequest, searched: Mapping[Variant, Sequence[Trial]]) -> str:
@@ -86,7 +87,7 @@ def rates(asked: StudyRequest, searched: Mapping[Variant, Sequence[Trial]]) -> s
         rows.append([variant.title, *shown])
     head = ["", *(f"{rate:g}" for rate in asked.rates)]
     about = "Validation pass@1 (%), mean over levels, best step, first seed (which counts among the seeds above, too)."
-    return f"## Learning rates\n\n{about}\n\n{markdown_table(head, rows)}"
+    return f"## Learning rates\n\n{about}\n\n{TextTable('', head, rows).markdown()}"
 
 
 def ablation_table(asked: StudyRequest, lines: Sequence[VariantLine]) -> str:
@@ -97,7 +98,7 @@ def ablation_table(asked: StudyRequest, lines: Sequence[VariantLine]) -> str:
     rows = [_ablation(asked, line, standard, levels) for line in lines]
     changes = [f"{name} − standard" for name in names]
     head = ["", *names, *changes, "easier levels", "wrong step", "tokens", "time"]
-    return f"## {METHODS[STANDARD].title} with one setting changed: pass@1 (%)\n\n{markdown_table(head, rows)}"
+    return TextTable(f"{METHODS[STANDARD].title} with one setting changed: pass@1 (%)", head, rows).section()
 
 
 def _ablation(asked: StudyRequest, line: VariantLine, standard: VariantLine, levels: Sequence[int]) -> list[str]:

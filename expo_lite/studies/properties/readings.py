@@ -11,13 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from expo_lite.core.records import Completion, Problem
+from expo_lite.core.tables import TextTable
 from expo_lite.grading.intervals import Estimate, mean_interval, share_interval
 
 SELF, EXPERT, WRONG, RIGHT = "self-explanation", "expert solution", "own wrong attempt", "own right attempt"
 KINDS = (SELF, EXPERT, WRONG, RIGHT)
+BASE, TRAINED = "base", "trained"
 NLL, ANSWER = "nll_nats_per_token", "answer_logprob_nats"
 STEPS_RIGHT, STEPS_WRONG = "every_step_right_share", "right_answer_wrong_step_share"
 
@@ -49,7 +49,7 @@ class Reading:
 class MeanReading:
     """A measure's mean over the problems of one level (None: of all) with its 95 % bootstrap interval.
 
-    A problem counts once: its texts of this kind are averaged first. `side` is base or trained.
+    A problem counts once: its texts of this kind are averaged first. `side` is BASE or TRAINED.
     """
 
     side: str
@@ -147,37 +147,21 @@ def unanswered(readings: Sequence[Reading]) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- shown
 
 
-def grids(rows: Sequence[MeanReading]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """For each measure and side its title, column names and lines of text; a cell without any text is "-"."""
+def tables(rows: Sequence[MeanReading]) -> list[TextTable]:
+    """One for each measure and side; a cell without any text is "-"."""
     levels = [*sorted({row.level for row in rows if row.level is not None}), None]
-    names = [f"L{level}" if level is not None else "all" for level in levels]
+    heads = ["", *(f"L{level}" if level is not None else "all" for level in levels)]
     found = []
     for measure, side in dict.fromkeys((row.measure, row.side) for row in rows):
         kinds = [kind for kind in KINDS if any((row.measure, row.kind) == (measure, kind) for row in rows)]
         shown = {(r.kind, r.level): MEASURES[measure].shown(r) for r in rows if (r.measure, r.side) == (measure, side)}
         lines = [[kind, *(shown.get((kind, level), "-") for level in levels)] for kind in kinds]
-        found.append((f"{MEASURES[measure].title} ({side})", ["", *names], lines))
+        found.append(TextTable(f"{MEASURES[measure].title} ({side})", heads, lines, words=(0,), dense=True))
     return found
 
 
-def tables(rows: Sequence[MeanReading]) -> list[Table]:
-    """The grids for a terminal."""
-    made = []
-    for title, names, lines in grids(rows):
-        table = Table(title=title, pad_edge=False)  # 80 columns are enough
-        for name in names:
-            table.add_column(name, justify="right" if name else "left", no_wrap=not name)
-        for line in lines:
-            table.add_row(*line)
-        made.append(table)
-    return made
-
-
 def markdown(rows: Sequence[MeanReading], subject: str, notes: Sequence[str]) -> str:
-    """The grids as Markdown, after what was measured and with what was left out."""
-    parts = [f"# The two properties: {subject}", "Means with 95 % bootstrap intervals over problems."]
-    for title, names, lines in grids(rows):
-        texts = [names, ["---"] * len(names), *lines]
-        parts.append(f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in texts))
-    parts.append("\n".join(f"* {note}" for note in notes))
-    return "\n\n".join(parts).rstrip() + "\n"
+    """The tables as Markdown, after what was measured and with what was left out."""
+    about = f"# The two properties: {subject}\n\nMeans with 95 % bootstrap intervals over problems.\n"
+    left_out = "".join(f"* {note}\n" for note in notes)
+    return "\n".join([about, *(table.section() for table in tables(rows)), *([left_out] if notes else [])])
