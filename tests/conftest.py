@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import browsing
 from benchmarks.browsing import chromium_path, serving
+from expo_lite.problems import load
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and this machine has none"))
+
+
+@pytest.fixture(scope="module")
+def few_tiny_problems() -> Iterator[None]:
+    """For tests of what a run does, not of what it learns: 40 training problems of each level instead of 2,000.
+
+    Their prompts are rendered and measured before each run. Not for modules that hand a run to another process.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "TINY_TRAIN_PROBLEMS", 40)
+        yield
 
 
 # ------------------------------------------------------------- the app in a real browser (tests/test_browser*.py, slow)

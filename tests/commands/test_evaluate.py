@@ -23,6 +23,8 @@ from expo_lite.grading.evaluator import Evaluator
 from expo_lite.problems import load_problems, load_test, tiny_world
 from expo_lite.studies.evaluate.answer_sheet import ANSWERS
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 SMALL = ["--problems", "6", "--k", "1", "2"]
 
 

@@ -21,6 +21,8 @@ from expo_lite.core.errors import ConfigError
 from expo_lite.runs import notebook
 from expo_lite.runs.folder import METRICS, RunDir
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 SMALL: dict[str, Any] = {"steps": 2, "data": {"validation_problems": 2, "test_problems": 2}, "evaluation": {"every": 1}}
 
 
@@ -124,8 +126,10 @@ class TestTraining:
             textwrap.dedent(f"""
             import os, signal, sys
             from expo_lite import ExPOTrainer, load_config
+            from expo_lite.problems import load
             from expo_lite.runs import loop
 
+            load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
             if __name__ == "__main__":
                 record = loop.Loop.record
                 def record_and_signal(self, report):

@@ -42,6 +42,8 @@ from expo_lite.studies.properties.readings import (
 )
 from expo_lite.studies.properties.text_kinds import expert_solutions, read, read_all_kinds
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 PROBLEM = tiny_world.problem((23, 45, 12))
 RIGHT_TEXT, WRONG_TEXT = tiny_world.own_solution((23, 45, 12)), tiny_world.own_solution((23, 45))
 

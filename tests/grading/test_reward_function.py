@@ -29,6 +29,8 @@ from expo_lite.model.ranks import Ranks
 from expo_lite.problems import load_problems
 from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 ROWS = [
     {"question": "What is 1+2?", "answer": "3", "level": 1, "colour": "red", "completion": "not handed over"},

@@ -18,6 +18,8 @@ from expo_lite.model.merged_copies import dense_linears
 from expo_lite.model.policy import Policy
 from expo_lite.runs.assemble import assemble, settle
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2], [3, 11, 5, 4, 9, 2, 6, 1]])
 
 

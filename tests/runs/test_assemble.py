@@ -17,6 +17,8 @@ from expo_lite.problems import ProblemSet, tiny_world
 from expo_lite.runs.assemble import assemble, settle, with_short_prompts, with_short_solutions
 from scripts.tiny_base.tokenizer import build_tokenizer
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 SHORT, LONG = tiny_world.problem((10, 20)), tiny_world.problem((10, 20, 30, 40, 50, 60))
 
 
@@ -97,8 +99,8 @@ def test_dropout_is_off() -> None:
 
 
 def test_the_tiny_world_says_how_many_problems_it_has() -> None:
-    with pytest.raises(DataError, match=r"has only \d+ test problems of level 1, 5000 are asked for"):
-        tiny_world.problems("test", 1, 5000)
+    with pytest.raises(DataError, match=r"has only \d+ test problems of level 1, 900 are asked for"):
+        tiny_world.problems("test", 1, 900)
 
 
 def test_the_digest_tells_other_problems() -> None:

@@ -22,6 +22,8 @@ from expo_lite.runs.diagnosis.advice import diagnose
 from expo_lite.runs.folder import RunDir
 from expo_lite.runs.session import train
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 SMALL = [
     *("--preset", "tiny", "--steps", "3", "--evaluation.samples", "2", "--rollout.group-size", "4"),
     *("--data.validation-problems", "2", "--data.test-problems", "2"),

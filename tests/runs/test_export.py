@@ -34,6 +34,8 @@ from expo_lite.runs.export import folders
 from expo_lite.runs.files import sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, RunDir
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 FINISHED = {"step": 8, "state": "finished", "steps": 8}
 PROMPTS = ["12+34?", "7+8+9?", "55+5+1?", "1+2+3+4?"]
 

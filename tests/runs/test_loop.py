@@ -39,6 +39,8 @@ from expo_lite.runs.session import train
 from expo_lite.training.step import StepReport, Trainer
 from expo_lite.training.updater import Updater
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 SETTINGS = {
     "steps": 4,
     "seed": 3,
@@ -139,7 +141,10 @@ class TestFolder:
 INTERRUPTED_RUN = """
 import os, signal, sys
 from expo_lite.commands import train
+from expo_lite.problems import load
 from expo_lite.runs import loop
+
+load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
 
 def main(number, step, argv):
     record = loop.Loop.record

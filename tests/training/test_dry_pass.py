@@ -21,6 +21,8 @@ from expo_lite.runs import session
 from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.training.dry_pass import expected, rehearse
 
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+
 FLAGS = ["--preset", "tiny", "--rollout.prompts-per-step", "2", "--rollout.group-size", "4"]
 SIZES = ["--memory.rollouts-alive", "6", "--memory.micro-batch-tokens", "300"]
 
