@@ -87,19 +87,30 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")  # in config.
 
 
 def shape_from_config(name: str, config: dict[str, Any]) -> ModelShape:
-    """The shape that a model's config.json describes. Raises ConfigError for another kind of model."""
+    """The shape that a model's config.json describes. Raises ConfigError for another kind of model.
+
+    Families have other names for a size; MLPs without a gate, as in GPT-2, are counted as if they had one: such a plan
+    is on the safe side.
+    """
     if found := [key for key in EXPERTS if config.get(key)]:
         raise unplannable(name, f"has {found[0]}")
+
+    def size(*names: str, otherwise: int | None = None) -> int:
+        found = next((config[n] for n in names if config.get(n)), otherwise)
+        if found is None:
+            raise KeyError(names[0])
+        return int(found)
+
     try:
-        heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        heads, hidden = size("num_attention_heads", "n_head"), size("hidden_size", "n_embd")
         return ModelShape(
             name=name,
-            layers=config["num_hidden_layers"],
+            layers=size("num_hidden_layers", "n_layer"),
             hidden=hidden,
             heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
-            mlp=config["intermediate_size"],
+            kv_heads=size("num_key_value_heads", "num_kv_heads", otherwise=heads),
+            head_dim=size("head_dim", otherwise=hidden // heads),
+            mlp=size("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", otherwise=4 * hidden),
             vocabulary=config["vocab_size"],
             tied=config.get("tie_word_embeddings", True),
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import torch
 
 from expo_lite.config.settings import Config
-from expo_lite.core.errors import MemoryBudgetError
+from expo_lite.core.errors import ConfigError, MemoryBudgetError, first_line
 from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.forecast import HeldOut, forecast, in_words
@@ -23,6 +23,7 @@ from expo_lite.memory.pace import Pace
 from expo_lite.model.non_finite import NotFiniteError, why_not_finite
 from expo_lite.model.policy import Policy
 from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.training.sequence_logprobs import sequence_logprobs
 from expo_lite.training.updater import Updater
 
 DECODED = 4  # tokens that are timed
@@ -37,16 +38,47 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     """Sample and train at the longest shapes that the run can meet, and take the time.
 
     `optimizer_bytes` are held meanwhile, as the optimizer will from its first step on. Where memory runs out, sizes
-    are halved as in any step. Raises MemoryBudgetError, with what helps, if a single sequence does not fit.
+    are halved as in any step. Raises MemoryBudgetError, with what helps, if a single sequence does not fit, and
+    ConfigError for a model that is not the same in sampling and in training.
     """
     averages = torch.empty(optimizer_bytes, dtype=torch.uint8, device=updater.policy.device)
     try:
+        refuse_disagreement(sampler, updater)
         pace = Pace.measured(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None
     del averages
     free_memory()
     return pace
+
+
+def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
+    """Raises ConfigError for a model that is not the same in sampling, with padded prompts, and in training.
+
+    Some families find positions out of the attention mask (OPT), or cannot read one with a row per token (BLOOM).
+    """
+    policy = sampler.policy
+    prompts = [list(range(min(length, policy.vocabulary))) for length in (4, 23)]
+    requests = [SampleRequest(prompt, 2, ("agreement", len(prompt))) for prompt in prompts]
+    try:
+        with without_end(policy):
+            written = [c for of_prompt in Sampler(policy, sampler.units).sample(requests, 8) for c in of_prompt]
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"policy.model: models of this family cannot be sampled from here ({first_line(error)}); name another one"
+        ) from error
+    again = sequence_logprobs(
+        [TrainingSequence(c.prompt_ids, c.completion_ids) for c in written], policy, updater.units
+    )
+    sampled = [number for completion in written for number in completion.logprobs]
+    trained = [number for logprobs in again for number in updater.read(logprobs)]
+    gap = sum(abs(a - b) for a, b in zip(sampled, trained, strict=True)) / len(sampled)
+    most = 1e-3 if policy.head.weight.dtype == torch.float32 else 0.1
+    if gap > most:
+        raise ConfigError(
+            f"policy.model: sampling and training disagree by {gap:.2g} nats a token, and rounding explains {most:g}: "
+            "models of this family read padded prompts in another way, and cannot be trained here; name another one"
+        )
 
 
 def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:

@@ -26,7 +26,6 @@ from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.training.metrics import UpdateMeter
 from expo_lite.training.step import StepReport
 
-
 STEPS, VALIDATE_AFTER = 5, 3
 SETTINGS = {
     "rollout.prompts-per-step": 4, "rollout.group-size": 4, "rollout.temperature": 1.3, "data.levels": "3=1,4=1",

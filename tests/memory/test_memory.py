@@ -138,8 +138,16 @@ def test_log_probabilities_count_where_the_chunk_is_large() -> None:
 
 
 def test_another_kind_of_model_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"policy\.model: some/model: its config\.json has no 'intermediate_size'"):
-        shape_from_config("some/model", {"num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 1})
+    with pytest.raises(ConfigError, match=r"policy\.model: some/model: its config\.json has no 'hidden_size'"):
+        shape_from_config("some/model", {"num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 32})
+
+
+def test_the_names_of_other_families() -> None:
+    """GPT-2's, with the MLP that it has where its config.json names none."""
+    shape = shape_from_config(
+        "some/gpt2", {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_inner": None, "vocab_size": 50257}
+    )
+    assert (shape.layers, shape.heads, shape.kv_heads, shape.head_dim, shape.mlp) == (12, 12, 12, 64, 3072)
 
 
 @pytest.mark.parametrize("key", ["num_experts", "num_local_experts", "n_routed_experts"])

@@ -9,8 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    OPTConfig,
     PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -192,6 +197,23 @@ def save_base(folder: Path, architecture: str = "qwen2", seed: int = 0, **settin
         if name.endswith("bias"):  # Qwen2's start at 0, where they would hide a mistake
             torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_base_of_another_family(folder: Path, name: str) -> Path:
+    """A random model of a family whose config.json has other names than Llama's, saved with the same tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    common = {"vocab_size": 32, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id}
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = {
+        "gpt2": lambda: GPT2Config(n_embd=64, n_layer=2, n_head=4, **common),
+        "neox": lambda: GPTNeoXConfig(intermediate_size=128, **sizes, **common),
+        "opt": lambda: OPTConfig(ffn_dim=128, word_embed_proj_dim=64, pad_token_id=0, **sizes, **common),
+        "bloom": lambda: BloomConfig(hidden_size=64, n_layer=2, n_head=4, pad_token_id=0, **common),
+    }[name]()
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
