@@ -7,7 +7,6 @@ from typing import Any
 
 from expo_lite.app.run_list import method_of
 from expo_lite.app.runs.curves import PickedRun, estimate
-from expo_lite.app.runs.tables import rows_of
 from expo_lite.app.text import harmless, with_math
 from expo_lite.config.settings import Config
 
@@ -58,7 +57,7 @@ def _same(shown: Sequence[PickedRun], column: str) -> str:
 
 
 def _by_level(one: PickedRun, name: str) -> dict[int, Row]:
-    return {row["level"]: row for row in rows_of(one.scores) if row["name"] == name}
+    return {score["level"]: score for record in one.scores if record["name"] == name for score in record["levels"]}
 
 
 def _run_rows(one: PickedRun) -> str:
@@ -83,10 +82,10 @@ def _row(level: int, old: Row, new: Row | None) -> str:
 
 def _track(old: Row, new: Row | None) -> str:
     """Before and after on one line; the numbers stand beside it."""
-    start = 100 * old["pass_at_1"]
+    start = 100 * old["pass_at_1"].mean
     if new is None:
         return f'<div class="change" aria-hidden="true"><i class="from" style="left:{start:.1f}%"></i></div>'
-    end = 100 * new["pass_at_1"]
+    end = 100 * new["pass_at_1"].mean
     way = f'<i class="way" style="left:{min(start, end):.1f}%;width:{abs(end - start):.1f}%"></i>'
     dots = f'<i class="from" style="left:{start:.1f}%"></i><i class="to" style="left:{end:.1f}%"></i>'
     return f'<div class="change" aria-hidden="true">{way}{dots}</div>'
