@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from expo_lite.app.chart import numbers_table
 from expo_lite.app.run_list import method_of
 from expo_lite.app.runs.curves import PickedRun, estimate
 from expo_lite.app.text import harmless, with_math
@@ -30,23 +31,13 @@ def scores_html(shown: Sequence[PickedRun]) -> str:
     if not any(bodies):
         return '<p class="nothing">No test scores yet: they come before the first step and after the last one.</p>'
     k = _same(shown, "k")
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in (
-            "Level",
-            "pass@1 before",
-            "pass@1 after",
-            '<span class="axis"><i>0</i><i>50</i><i>100 %</i></span>',
-            f"pass@{k} before",
-            f"pass@{k} after",
-        )
-    )
+    scale = '<span class="axis"><i>0</i><i>50</i><i>100 %</i></span>'
+    heads = ["Level", "pass@1 before", "pass@1 after", scale, f"pass@{k} before", f"pass@{k} after"]
     return (
         '<div class="scores"><h3>Base against adapter</h3>'
         f"<p>Problems never trained on, {_same(shown, 'problems')} a level, {_same(shown, 'samples')} samples each; "
         "per cent, with 95 % intervals over problems. ○ before, ● after.</p>"
-        '<div class="wide" tabindex="0" role="region" aria-label="Test scores before and after"><table>'
-        f"<thead><tr>{head}</tr></thead>{''.join(bodies)}</table></div></div>"
+        f"{numbers_table('Test scores before and after', heads, ''.join(bodies))}</div>"
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from expo_lite.app.chart import Axes, Curve, chart_html, ticks
+from expo_lite.app.chart import Axes, Curve, chart_html, numbers_table, ticks
 from expo_lite.app.run_list import Run, method_of
-from expo_lite.app.runs.tables import load_evaluations, load_metrics, rows_of
+from expo_lite.app.runs.tables import load_evaluations, load_metrics
 from expo_lite.app.text import harmless
 from expo_lite.runs.history import validations
 
@@ -128,12 +128,9 @@ def _score_line(one: PickedRun, level: int) -> Curve:
 
 
 def _step_line(one: PickedRun, name: str, width: int) -> Curve:
-    bins: dict[int, list[tuple[int, float]]] = {}
-    for row in rows_of(one.metrics):
-        if row.get(name) is not None:
-            bins.setdefault((row["step"] - 1) // width, []).append((row["step"], row[name]))
-    means = [[sum(values) / len(values) for values in zip(*of_bin, strict=True)] for of_bin in bins.values()]
-    return _line(one, [(step, value) for step, value in means])
+    known = one.metrics.reindex(columns=["step", name]).dropna()
+    means = known.groupby((known["step"] - 1) // width).agg("mean")
+    return _line(one, list(means.itertuples(index=False, name=None)))
 
 
 def _line(
@@ -175,7 +172,6 @@ def about(run: Run) -> str:
 
 
 def _numbers(shown: Sequence[PickedRun], levels: Sequence[int]) -> str:
-    head = "".join(f'<th scope="col">Level {level}</th>' for level in levels)
     body = "".join(
         f'<tr><th scope="row">{one.letter} {harmless(one.run.name)}</th><td>{step}</td>'
         + "".join(f"<td>{estimate(scores.get(level), 'pass_at_1')}</td>" for level in levels)
@@ -183,13 +179,10 @@ def _numbers(shown: Sequence[PickedRun], levels: Sequence[int]) -> str:
         for one in shown
         for step, scores in list(one.validations.items())[-NUMBERS_SHOWN // len(shown) :]
     )
-    return (
-        "<details><summary>These curves as numbers</summary>"
-        '<div class="wide" tabindex="0" role="region" aria-label="Validation scores">'
-        "<table><caption>Validation pass@1 in per cent, with 95 % intervals over problems</caption>"
-        f'<thead><tr><th scope="col">Run</th><th scope="col">Step</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div></details>"
-    )
+    heads = ["Run", "Step", *(f"Level {level}" for level in levels)]
+    caption = "Validation pass@1 in per cent, with 95 % intervals over problems"
+    table = numbers_table("Validation scores", heads, f"<tbody>{body}</tbody>", caption)
+    return f"<details><summary>These curves as numbers</summary>{table}</details>"
 
 
 def estimate(score: Mapping[str, Any] | None, name: str) -> str:
