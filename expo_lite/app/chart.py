@@ -66,11 +66,23 @@ def chart_html(
     if not drawn:
         body += f'<span class="still">{NO_POINTS}</span>'
     last = f' data-last="{axes.right:g}"' if read else ""
-    return (
-        f'<figure class="live-chart"><figcaption><{heading}>{escape(title)}</{heading}><p>{escape(note)}</p>'
-        f'</figcaption><div class="live-plot" role="img" aria-label="{_spoken(title, drawn, axes)}"{last}>{body}</div>'
-        "</figure>"
-    )
+    spoken = _spoken(title, drawn, axes)
+    plot = f'<div class="live-plot" role="img" aria-label="{spoken}"{last}>{body}</div>'
+    return figure_html(title, note, plot, heading)
+
+
+def figure_html(title: str, note: str, body: str, heading: str = "h3", small: bool = False) -> str:
+    """`body` below its title and a note."""
+    head = f"<figcaption><{heading}>{escape(title)}</{heading}><p>{escape(note)}</p></figcaption>"
+    return f'<figure class="live-chart{" small" if small else ""}">{head}{body}</figure>'
+
+
+def numbers_table(label: str, heads: Sequence[str], bodies: str, caption: str = "") -> str:
+    """A table in HTML below its column heads; one that is too wide scrolls, also by the keyboard."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    above = f"<caption>{caption}</caption>" if caption else ""
+    table = f"<table>{above}<thead><tr>{head}</tr></thead>{bodies}</table>"
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def _spoken(title: str, drawn: Sequence[Curve], axes: Axes) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from expo_lite.app.newest import Newest
 from expo_lite.app.places import lies_in
 from expo_lite.config import methods
 from expo_lite.config.read import read_config
@@ -15,7 +15,6 @@ from expo_lite.runs.folder import RunDir
 
 MOST_KEPT = 512
 """Configurations that are kept in memory."""
-_configs: Newest[tuple[tuple[int, int], Config | None]] = Newest(MOST_KEPT)
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,10 @@ def _read(root: Path, name: str) -> Run | None:
     if not lies_in(root, name):
         return None
     folder = RunDir(root / name)
+    config = config_of(folder)
+    if config is None:
+        return None
     try:
-        config = _config(folder.config)
-        if config is None:
-            return None
         status = folder.read_status()
         return Run(
             name,
@@ -98,18 +97,17 @@ def _read(root: Path, name: str) -> Run | None:
         return None
 
 
-def _config(path: Path) -> Config | None:
-    """The configuration, read anew only when its file has changed; None where this version cannot read it."""
-    found = path.stat()
-    stamp = (found.st_mtime_ns, found.st_size)
-
-    def renew(kept: tuple[tuple[int, int], Config | None] | None) -> tuple[tuple[int, int], Config | None]:
-        return kept if kept is not None and kept[0] == stamp else (stamp, _readable(path))
-
-    return _configs.renewed(path.absolute(), renew)[1]
+def config_of(folder: RunDir) -> Config | None:
+    """A run's configuration, read anew only when its file has changed; None where there is none for this version."""
+    try:
+        found = folder.config.stat()
+    except OSError:
+        return None
+    return _config(folder.config.absolute(), (found.st_mtime_ns, found.st_size))
 
 
-def _readable(path: Path) -> Config | None:
+@lru_cache(MOST_KEPT)
+def _config(path: Path, _: tuple[int, int]) -> Config | None:
     try:
         return read_config(path)
     except (ExpoLiteError, OSError, ValueError, TypeError):

@@ -172,6 +172,12 @@ class ModelWorker(Generic[Model]):
             while len(self._stops) > STOPS_REMEMBERED:
                 del self._stops[next(iter(self._stops))]
 
+    def was_silenced(self, visitor: str, press: float) -> bool:
+        """Whether the visitor's newest Stop was a silent one, and meant for this press too."""
+        with self._changed:
+            last = self._stops.get(visitor)
+        return last is not None and last.silently and press <= last.press
+
     def close(self) -> None:
         """Stop everything and wait for the thread to end."""
         with self._changed:

@@ -19,7 +19,8 @@ from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.model.adapter_files import shaped_like
 from expo_lite.model.unsloth import import_early
 from expo_lite.runs import notebook
-from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
+from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.runs.history import validation_curves
 from expo_lite.runs.open import default_folder, refuse_changes
 
 if TYPE_CHECKING:
@@ -203,10 +204,7 @@ class ExPOTrainer:
 
     def validations(self) -> dict[int, dict[int, float]]:
         """Held-out problems solved (pass@1, shares) by step and level; step 0 is the base."""
-        from expo_lite.runs.history import validations
-
-        found = validations(RunDir(self.run))
-        return {step: {s.level: s.pass_at_1.mean for s in scores.levels} for step, scores in found.items()}
+        return validation_curves(RunDir(self.run).read(EVAL))
 
     def samples(self) -> list[dict[str, Any]]:
         """Attempts and explanations, accepted or not and why."""

@@ -115,24 +115,6 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [record for _, record in jsonl_lines(path)]
 
 
-def read_new_jsonl(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
-    """The records after the first `start` bytes of a growing file, and how many bytes were read then.
-
-    A last line that has no end yet is left for the next time.
-
-    Raises:
-        DataError: a line before the last is damaged.
-    """
-    with open(path, "rb") as file:
-        file.seek(start)
-        whole = file.read().rpartition(b"\n")
-    lines = [line for line in whole[0].split(b"\n") if line.strip()]
-    records = [record for line in lines if (record := _record(line)) is not None]
-    if len(records) < len(lines):
-        read_jsonl(path)  # it names file and line
-    return records, start + len(whole[0]) + len(whole[1])
-
-
 def jsonl_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     """The lines of a file as they stand (without line ends) with their records; else like `read_jsonl`.
 
@@ -143,15 +125,21 @@ def jsonl_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     found: list[tuple[bytes, dict[str, Any]]] = []
     last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
     for number, line in enumerate(lines[:last], 1):
-        record = _record(line)
+        record = record_in(line)
         if record is not None:
             found.append((line, record))
         elif line.strip() and number != last:
-            raise DataError(f"{path}:{number}: is no JSON record; the file was damaged, or edited by hand")
+            raise damaged(path, number)
     return found
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def damaged(path: Path, number: int) -> DataError:
+    """The error that names a line that holds no record."""
+    return DataError(f"{path}:{number}: is no JSON record; the file was damaged, or edited by hand")
+
+
+def record_in(line: bytes) -> dict[str, Any] | None:
+    """The record that a line holds; None where it holds none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

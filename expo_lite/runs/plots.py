@@ -12,6 +12,7 @@ from matplotlib.figure import Figure  # without pyplot: no window, and no figure
 
 from expo_lite.grading.scores import ADAPTER, BASE, LevelResult
 from expo_lite.runs.diagnosis.evidence import Evidence, Step
+from expo_lite.runs.history import validations
 from expo_lite.training.metrics import SOUND
 
 
@@ -20,21 +21,20 @@ def plot_learning_curves(run: Evidence, path: Path) -> None:
     explained = [record for record in run.metrics if record["explanations_written"]]
     figure = Figure(figsize=(15 if explained else 11, 4), layout="constrained")
     panels = figure.subplots(1, 3 if explained else 2)
-    validations = [record for record in run.evaluations if record["name"] in ("base_validation", "validation")]
-    plot_levels(panels[0], validations)
+    plot_levels(panels[0], validations(run.evaluations))
     plot_groups(panels[1], run.metrics)
     if explained:
         plot_explanations(panels[2], explained)
     figure.savefig(path, dpi=120)
 
 
-def plot_levels(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
-    """One line a level, with its interval shaded."""
-    steps = [record["step"] for record in records]
-    levels = sorted({score["level"] for record in records for score in record["levels"]})
+def plot_levels(axes: Axes, scored: Mapping[int, Mapping[int, Mapping[str, Any]]]) -> None:
+    """One line a level, with its interval shaded, of scores by step and level."""
+    levels = sorted({level for scores in scored.values() for level in scores})
     colors = colormaps["viridis"]
     for index, level in enumerate(levels):
-        estimates = [s["pass_at_1"] for record in records for s in record["levels"] if s["level"] == level]
+        steps = [step for step, scores in scored.items() if level in scores]
+        estimates = [scored[step][level]["pass_at_1"] for step in steps]
         color = colors(0.9 * index / max(1, len(levels) - 1))
         axes.plot(steps, [100 * e["mean"] for e in estimates], color=color, marker=".", label=f"level {level}")
         low, high = [100 * e["low"] for e in estimates], [100 * e["high"] for e in estimates]

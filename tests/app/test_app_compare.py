@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from expo_lite.app import worker as worker_module
-from expo_lite.app.compare.board import Board, Draft, band, board_html, likelihood_html
+from expo_lite.app.compare.board import Board, Draft, band, board_html, is_empty, likelihood_html
 from expo_lite.app.compare.job import CompareQuestion, answer_for, as_json, boards, checked, known_answer, pick, summary
 from expo_lite.app.limits import checked_answer, checked_question, checked_seed
 from expo_lite.app.opening import Opening, read_options
@@ -598,3 +599,75 @@ class TestBoards:
         ticket.stop()
         with pytest.raises(Stopped):
             ticket.emit("token")
+
+
+# ----------------------------------------------------------------------------------------------------------- Clear
+
+
+@pytest.fixture
+def context(tmp_path: Path, worker: ModelWorker[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of a Compare tab that writes until it is stopped."""
+    pytest.importorskip("gradio")
+    from expo_lite.app.compare import events
+    from expo_lite.app.context import AppContext
+
+    def endless_drafts(asked: CompareQuestion) -> Any:
+        def job(model: str, emit: Any) -> None:
+            while True:
+                emit({BEFORE: Draft("1+", 2, 0.1)})
+                time.sleep(0.001)
+
+        return job
+
+    monkeypatch.setattr(events, "compare_job", endless_drafts)
+    return AppContext(worker, Opening(TINY, tmp_path), {})  # type: ignore[arg-type]
+
+
+class TestClear:
+    """The browser shows the answers of each event in their order, but those of two events in any order."""
+
+    VISITOR = SimpleNamespace(session_hash="a")
+
+    def press(self, context: Any, number: int) -> Iterator[tuple[str, str, str]]:
+        from expo_lite.app.compare import events
+
+        return events.press(context)("What is 1+1?", "2", "What is 1+1?", "", True, 0, number, self.VISITOR)
+
+    def test_the_last_that_a_press_shows_is_nothing(self, context: Any) -> None:
+        from expo_lite.app.compare import events
+
+        shown = self.press(context, 1)
+        assert any("writing" in board for board, _, _ in shown)  # and no further yet
+        cleared = events.clear(context)("", 1, self.VISITOR)
+        assert cleared[:2] == ("", "") and is_empty(cleared[2])
+        assert cleared[3:] == ("", events.status(events.INVITATION))
+        assert list(shown) == list(self.press(context, 1)) == [cleared[2:]]  # also of a press that Clear overtook
+        again = self.press(context, 2)
+        assert any("writing" in board for board, _, _ in again)
+        events.stop(context)(2, self.VISITOR)
+        assert "Stopped" in list(again)[-1][2]
+
+    def test_what_was_shown_after_clear_goes_when_the_press_has_ended(self, context: Any) -> None:
+        from expo_lite.app.compare import events
+
+        ended, skipped = events.ended(context), [{"__type__": "update"}] * 3
+        assert list(ended("", 1, self.VISITOR)) == skipped
+        cleared = events.clear(context)("", 1, self.VISITOR)
+        assert ended("", 1, self.VISITOR) == cleared[2:]
+        assert list(ended("", 2, self.VISITOR)) == skipped  # pressed after Clear
+        assert list(ended("", 1, SimpleNamespace(session_hash="b"))) == skipped
+        events.stop(context)(2, self.VISITOR)
+        assert list(ended("", 2, self.VISITOR)) == skipped
+
+    def test_the_page_asks_after_each_press_and_breaks_none_off(self, context: Any) -> None:
+        import gradio as gr
+
+        from expo_lite.app.compare import tab
+        from expo_lite.app.shell import Shell
+
+        with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Compare", id="compare"):
+            tab.build(context, Shell(page, tabs, {"compare"}, gr.State("")))
+        by_name = {one.name: one for one in page.fns.values()}
+        assert by_name["ended"].trigger_after == by_name["press"]._id
+        assert by_name["ended"].outputs == by_name["press"].outputs == by_name["clear"].outputs[2:]
+        assert not any(one.cancels for one in page.fns.values())

@@ -102,7 +102,7 @@ class TestPlaces:
         def closed(*_: object) -> None:
             raise PermissionError(13, "Permission denied", str(run.path / METRICS))
 
-        monkeypatch.setattr("expo_lite.app.runs.tables.read_new_jsonl", closed)
+        monkeypatch.setattr("expo_lite.app.runs.tables.Tail.new", closed)
         with pytest.raises(DataError, match=rf"^mine/{METRICS} cannot be read \(Permission denied\)$"):
             load_metrics(run)
 
@@ -130,7 +130,7 @@ class TestPlaces:
             '  File "…/nn.py", line 3',
             "./mine cannot be used as a run's folder; 1/2/3 of https://example.org/a/b",
         ]
-        assert str(tmp_path) not in progress_html(standing, Watch(trainings)._follow("mine").follower.look())
+        assert str(tmp_path) not in progress_html(standing, Watch(trainings)._follow("mine").look())
 
     def test_a_neighbours_path_is_not_taken_for_the_roots(self, tmp_path: Path) -> None:
         assert without_places(f"{tmp_path}/a {tmp_path}-b {tmp_path}.", tmp_path) == f"./a …/{tmp_path.name}-b .."

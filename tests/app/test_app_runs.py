@@ -16,7 +16,6 @@ pytest.importorskip("pandas")  # comes with the extra `app`
 
 from expo_lite.app import run_list
 from expo_lite.app.chart import NO_POINTS, Axes, Curve, chart_html, spread, ticks
-from expo_lite.app.newest import Newest
 from expo_lite.app.run_list import find_run, list_runs, method_of
 from expo_lite.app.runs import tables
 from expo_lite.app.runs.board import EXCERPT, LONGEST_TEXT, kind_name, sample_html, samples_html, scores_html
@@ -36,6 +35,7 @@ from expo_lite.config.presets import preset_path
 from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import DataError
+from expo_lite.grading.intervals import Estimate
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -120,9 +120,13 @@ class TestTables:
 
     def test_evaluations(self, run: RunDir) -> None:
         scores = load_evaluations(run)
-        assert list(scores["name"]) == [n for n in ("base_validation", "base_test", "validation", "test") for _ in "12"]
-        after = scores[(scores["name"] == "test") & (scores["level"] == 4)].iloc[0]
-        assert (after["pass_at_1"], after["pass_at_1_low"], after["pass_at_k"], after["k"]) == (0.625, 0.3125, 0.75, 4)
+        assert [(one["step"], one["name"]) for one in scores] == [
+            *((0, "base_validation"), (0, "base_test"), (2, "validation"), (2, "test"))
+        ]
+        after = scores[3]["levels"][1]
+        assert (after["level"], after["problems"], after["samples"], after["k"]) == (4, 32, 4, 4)
+        assert after["pass_at_1"] == Estimate(0.625, 0.3125, 0.625)
+        assert after["pass_at_k"] == Estimate(0.75, 0.375, 0.75)
 
     def test_a_torn_last_line_is_left_out_and_read_when_it_is_whole(self, run: RunDir) -> None:
         with open(run.path / METRICS, "a", encoding="utf-8") as file:
@@ -182,19 +186,24 @@ class TestKeeping:
         run.append(METRICS, metrics_record(3, margin_mean=1.0))
         assert [row["margin_mean"] for row in rows_of(load_metrics(run))] == [None, None, 1.0]
 
-    def test_only_the_newest_of_each_file_and_few_files_are_kept(self) -> None:
-        kept: Newest[int] = Newest(2)
-        for number, name in enumerate("aaabca"):
-            kept.renewed(Path(name), lambda old, number=number: number)
-        assert len(kept) == 2
-        assert kept.renewed(Path("a"), lambda old: old or 0) == 5 and kept.renewed(Path("b"), lambda old: old or 0) == 0
+    def test_few_files_are_kept_and_those_asked_for_last(self, tmp_path: Path, run: RunDir) -> None:
+        first, others = load_samples(run), [RunDir(tmp_path / str(number)) for number in range(tables.MOST_TABLES)]
+        for other in others[1:]:
+            load_samples(other)
+        assert load_samples(run) is first
+        for other in others:
+            load_samples(other)
+        assert load_samples(run) is not first
 
-    def test_what_could_not_be_made_is_not_kept(self) -> None:
-        kept: Newest[int] = Newest(2)
-        kept.renewed(Path("a"), lambda _: 1)
-        with pytest.raises(ZeroDivisionError):
-            kept.renewed(Path("a"), lambda _: 1 // 0)
-        assert len(kept) == 0
+    def test_what_could_not_be_made_is_not_kept(self, run: RunDir) -> None:
+        assert len(load_metrics(run)) == 2
+        run.append(METRICS, {"reward_mean": 0.5})
+        for _ in range(2):
+            with pytest.raises(DataError, match="edited by hand: 'step'"):
+                load_metrics(run)
+        run.truncate_after(-1)
+        run.append(METRICS, metrics_record(1))
+        assert list(load_metrics(run)["step"]) == [1]
 
     def test_configurations_are_read_once(self, tmp_path: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
         read: list[Path] = []

@@ -409,7 +409,7 @@ class TestStory:
         follower.look()
         read: list[str] = []
         loads = json.loads
-        monkeypatch.setattr(live.json, "loads", lambda line: read.append(line) or loads(line))
+        monkeypatch.setattr(json, "loads", lambda line: read.append(line) or loads(line))
         assert follower.look().step == 2 and read == []
         run.append(METRICS, metric(3))
         with open(run.path / METRICS, "a") as file:

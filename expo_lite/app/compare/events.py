@@ -32,7 +32,12 @@ def _visitor(request: gr.Request) -> str:
     return str(getattr(request, "session_hash", None) or uuid.uuid4())
 
 
-def press(context: AppContext) -> Callable[..., Iterator[tuple[Any, Any, Any]]]:
+def _empty(model: str) -> tuple[str, str, str]:
+    """Board, likelihoods and status before anything was asked."""
+    return empty_board(model), "", status(INVITATION)
+
+
+def press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
     """Compare, or Enter: the board, the likelihoods and the status, again and again until all is written."""
 
     def press(
@@ -44,7 +49,7 @@ def press(context: AppContext) -> Callable[..., Iterator[tuple[Any, Any, Any]]]:
         seed: float,
         number: float,
         request: gr.Request,
-    ) -> Iterator[tuple[Any, Any, Any]]:
+    ) -> Iterator[tuple[str, str, str]]:
         model = chosen(context, model)
         answer = answer_for(context.problems, question, answer, answered, context.in_tiny_world)
         try:
@@ -53,11 +58,22 @@ def press(context: AppContext) -> Callable[..., Iterator[tuple[Any, Any, Any]]]:
         except ExpoLiteError as error:
             yield empty_board(model), "", status(str(error))
             return
-        yield gr.skip(), gr.skip(), gr.skip()  # of a generator that yields nothing, gradio would empty the outputs
         for board, sentence in boards(ticket, asked):
             yield board_html(board), likelihood_html(board.comparison), status(sentence)
+        if ticket.is_silent:  # cleared: the browser may show what came before only now, after Clear's own answer
+            yield _empty(model)
 
     return press
+
+
+def ended(context: AppContext) -> Callable[..., Any]:
+    """The browser has shown all that came of a press: nothing of it stays where Clear was pressed meanwhile."""
+
+    def ended(model: str | None, number: float, request: gr.Request) -> Any:
+        cleared = context.worker.was_silenced(_visitor(request), number)
+        return _empty(chosen(context, model)) if cleared else (gr.skip(), gr.skip(), gr.skip())
+
+    return ended
 
 
 def stop(context: AppContext) -> Callable[[float, gr.Request], None]:
@@ -83,7 +99,7 @@ def clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
 
     def clear(model: str | None, number: float, request: gr.Request) -> tuple[str, str, str, str, str]:
         context.worker.stop(_visitor(request), silently=True, press=number)
-        return "", "", empty_board(chosen(context, model)), "", status(INVITATION)
+        return "", "", *_empty(chosen(context, model))
 
     return clear
 

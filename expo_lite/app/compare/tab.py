@@ -65,9 +65,11 @@ def build(context: AppContext, shell: Shell) -> None:
     )
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     stop.click(events.stop(context), press, queue=False, js=NAMES_THE_PRESS, **hidden)
-    # Cancelled, too: what a press still had to show must not come after the empty board.
     cleared = [question, answer, *shown]
-    clear.click(events.clear(context), [model, press], cleared, cancels=[pressed], js=NAMES_THE_PRESS, **hidden)
+    clear.click(events.clear(context), [model, press], cleared, js=NAMES_THE_PRESS, **hidden)
+    # Of two events the browser may show the older one's answers last, so Clear's own is not enough. Nor would it be to
+    # cancel the press: what has arrived of it is shown all the same.
+    pressed.then(events.ended(context), [model, press], shown, queue=False, js=NAMES_THE_PRESS, **hidden)
     api(events.api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
     model.change(_redraw(context), [model, board], board, **QUIET)

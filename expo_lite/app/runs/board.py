@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from expo_lite.app.chart import numbers_table
 from expo_lite.app.run_list import method_of
 from expo_lite.app.runs.curves import PickedRun, estimate
-from expo_lite.app.runs.tables import rows_of
 from expo_lite.app.text import harmless, with_math
 from expo_lite.config.settings import Config
 
@@ -31,23 +31,13 @@ def scores_html(shown: Sequence[PickedRun]) -> str:
     if not any(bodies):
         return '<p class="nothing">No test scores yet: they come before the first step and after the last one.</p>'
     k = _same(shown, "k")
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in (
-            "Level",
-            "pass@1 before",
-            "pass@1 after",
-            '<span class="axis"><i>0</i><i>50</i><i>100 %</i></span>',
-            f"pass@{k} before",
-            f"pass@{k} after",
-        )
-    )
+    scale = '<span class="axis"><i>0</i><i>50</i><i>100 %</i></span>'
+    heads = ["Level", "pass@1 before", "pass@1 after", scale, f"pass@{k} before", f"pass@{k} after"]
     return (
         '<div class="scores"><h3>Base against adapter</h3>'
         f"<p>Problems never trained on, {_same(shown, 'problems')} a level, {_same(shown, 'samples')} samples each; "
         "per cent, with 95 % intervals over problems. ○ before, ● after.</p>"
-        '<div class="wide" tabindex="0" role="region" aria-label="Test scores before and after"><table>'
-        f"<thead><tr>{head}</tr></thead>{''.join(bodies)}</table></div></div>"
+        f"{numbers_table('Test scores before and after', heads, ''.join(bodies))}</div>"
     )
 
 
@@ -58,7 +48,7 @@ def _same(shown: Sequence[PickedRun], column: str) -> str:
 
 
 def _by_level(one: PickedRun, name: str) -> dict[int, Row]:
-    return {row["level"]: row for row in rows_of(one.scores) if row["name"] == name}
+    return {score["level"]: score for record in one.scores if record["name"] == name for score in record["levels"]}
 
 
 def _run_rows(one: PickedRun) -> str:
@@ -83,10 +73,10 @@ def _row(level: int, old: Row, new: Row | None) -> str:
 
 def _track(old: Row, new: Row | None) -> str:
     """Before and after on one line; the numbers stand beside it."""
-    start = 100 * old["pass_at_1"]
+    start = 100 * old["pass_at_1"].mean
     if new is None:
         return f'<div class="change" aria-hidden="true"><i class="from" style="left:{start:.1f}%"></i></div>'
-    end = 100 * new["pass_at_1"]
+    end = 100 * new["pass_at_1"].mean
     way = f'<i class="way" style="left:{min(start, end):.1f}%;width:{abs(end - start):.1f}%"></i>'
     dots = f'<i class="from" style="left:{start:.1f}%"></i><i class="to" style="left:{end:.1f}%"></i>'
     return f'<div class="change" aria-hidden="true">{way}{dots}</div>'

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from expo_lite.app.chart import Axes, Curve, chart_html, ticks
+from expo_lite.app.chart import Axes, Curve, chart_html, numbers_table, ticks
 from expo_lite.app.run_list import Run, method_of
-from expo_lite.app.runs.tables import load_evaluations, load_metrics, rows_of
+from expo_lite.app.runs.tables import load_evaluations, load_metrics
 from expo_lite.app.text import harmless
-from expo_lite.grading.intervals import Estimate
+from expo_lite.runs.history import validations
 
 LETTERS = "ABCDEF"
 """What stands at the ends of the runs' lines; style.css has as many colours and dashes."""
@@ -37,7 +37,7 @@ class PickedRun:
     run: Run
     style: int
     metrics: pd.DataFrame
-    scores: pd.DataFrame
+    scores: list[dict[str, Any]]
 
     @property
     def letter(self) -> str:
@@ -45,15 +45,14 @@ class PickedRun:
         return LETTERS[self.style]
 
     @property
-    def validation(self) -> list[dict[str, Any]]:
-        """Validation scores by step, the base's at step 0 included."""
-        scores = [row for row in rows_of(self.scores) if row["name"] in ("base_validation", "validation")]
-        return sorted(scores, key=lambda row: row["step"])
+    def validations(self) -> dict[int, dict[int, Mapping[str, Any]]]:
+        """Validation scores by step and level, the base's at step 0 included."""
+        return validations(self.scores)
 
     @property
     def last_step(self) -> int:
         """The last step of which anything is known."""
-        return int(max([0, *self.metrics["step"], *self.scores["step"]]))
+        return int(max([0, *self.metrics["step"], *(record["step"] for record in self.scores)]))
 
 
 def show(runs: Sequence[Run]) -> list[PickedRun]:
@@ -79,7 +78,7 @@ def first_choice(runs: Sequence[Run]) -> list[Run]:
 
 def levels_of(shown: Sequence[PickedRun]) -> list[int]:
     """Levels that any of the runs was validated on."""
-    return sorted({row["level"] for one in shown for row in one.validation})
+    return sorted({level for one in shown for scores in one.validations.values() for level in scores})
 
 
 @dataclass(frozen=True)
@@ -123,19 +122,15 @@ def bin_width(last_step: int) -> int:
 
 
 def _score_line(one: PickedRun, level: int) -> Curve:
-    rows = [row for row in one.validation if row["level"] == level]
-    points = [(row["step"], 100 * row["pass_at_1"]) for row in rows]
-    intervals = [(row["step"], 100 * row["pass_at_1_low"], 100 * row["pass_at_1_high"]) for row in rows]
-    return _line(one, points, True, intervals)
+    scores = [(step, of[level]["pass_at_1"]) for step, of in one.validations.items() if level in of]
+    intervals = [(step, 100 * score.low, 100 * score.high) for step, score in scores]
+    return _line(one, [(step, 100 * score.mean) for step, score in scores], True, intervals)
 
 
 def _step_line(one: PickedRun, name: str, width: int) -> Curve:
-    bins: dict[int, list[tuple[int, float]]] = {}
-    for row in rows_of(one.metrics):
-        if row.get(name) is not None:
-            bins.setdefault((row["step"] - 1) // width, []).append((row["step"], row[name]))
-    means = [[sum(values) / len(values) for values in zip(*of_bin, strict=True)] for of_bin in bins.values()]
-    return _line(one, [(step, value) for step, value in means])
+    known = one.metrics.reindex(columns=["step", name]).dropna()
+    means = known.groupby((known["step"] - 1) // width).agg("mean")
+    return _line(one, list(means.itertuples(index=False, name=None)))
 
 
 def _line(
@@ -177,31 +172,19 @@ def about(run: Run) -> str:
 
 
 def _numbers(shown: Sequence[PickedRun], levels: Sequence[int]) -> str:
-    head = "".join(f'<th scope="col">Level {level}</th>' for level in levels)
     body = "".join(
         f'<tr><th scope="row">{one.letter} {harmless(one.run.name)}</th><td>{step}</td>'
         + "".join(f"<td>{estimate(scores.get(level), 'pass_at_1')}</td>" for level in levels)
         + "</tr>"
         for one in shown
-        for step, scores in list(_by_step(one).items())[-NUMBERS_SHOWN // len(shown) :]
+        for step, scores in list(one.validations.items())[-NUMBERS_SHOWN // len(shown) :]
     )
-    return (
-        "<details><summary>These curves as numbers</summary>"
-        '<div class="wide" tabindex="0" role="region" aria-label="Validation scores">'
-        "<table><caption>Validation pass@1 in per cent, with 95 % intervals over problems</caption>"
-        f'<thead><tr><th scope="col">Run</th><th scope="col">Step</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div></details>"
-    )
+    heads = ["Run", "Step", *(f"Level {level}" for level in levels)]
+    caption = "Validation pass@1 in per cent, with 95 % intervals over problems"
+    table = numbers_table("Validation scores", heads, f"<tbody>{body}</tbody>", caption)
+    return f"<details><summary>These curves as numbers</summary>{table}</details>"
 
 
-def _by_step(one: PickedRun) -> dict[int, dict[int, dict[str, Any]]]:
-    """Validation scores by step and level."""
-    found: dict[int, dict[int, dict[str, Any]]] = {}
-    for row in one.validation:
-        found.setdefault(row["step"], {})[row["level"]] = row
-    return found
-
-
-def estimate(row: Mapping[str, Any] | None, name: str) -> str:
-    """A share and its interval in per cent, as tables and the terminal show it; empty without a row."""
-    return "" if row is None else str(Estimate(*(row[name + end] for end in ("", "_low", "_high"))))
+def estimate(score: Mapping[str, Any] | None, name: str) -> str:
+    """A share and its interval in per cent, as tables and the terminal show it; empty without a score."""
+    return "" if score is None else str(score[name])

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pandas as pd
 
-from expo_lite.app.newest import Newest
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Verdict, why_rejected
-from expo_lite.runs.files import read_new_jsonl
+from expo_lite.grading.intervals import Estimate
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.runs.history import Tail
 
 KINDS = ("rollout", "explanation")
 PAGE_ROWS = 25
 LONGEST_SEARCH = 200
 MOST_TABLES = 24
 """Files whose tables are kept in memory: those of six runs side by side, and some more."""
-ENDING = 64
-"""Bytes by which a file is known again."""
 SAMPLE_COLUMNS = (
     "row",
     "step",
@@ -37,28 +38,31 @@ SAMPLE_COLUMNS = (
     "tokens",
     "text",
 )
-SCORE_COLUMNS = ("step", "name", "level", "problems", "samples", "k")
-ESTIMATES = ("pass_at_1", "pass_at_k")
 GROUPS = {"failed": "all attempts failed", "mixed": "some attempts were right", "solved": "all attempts were right"}
 
 
 def load_metrics(run: RunDir) -> pd.DataFrame:
     """One row a step, with the columns of metrics.jsonl. Raises DataError where it is damaged."""
-    return _load(run, METRICS, _metrics)
+    with _named(run, METRICS) as path:
+        return _table(path).rows(_metrics)
 
 
 def load_samples(run: RunDir) -> pd.DataFrame:
     """One row an attempt or explanation, as they were written. Raises DataError where samples.jsonl is damaged."""
-    return _load(run, SAMPLES, _samples)
+    with _named(run, SAMPLES) as path:
+        return _table(path).rows(_samples)
 
 
-def load_evaluations(run: RunDir) -> pd.DataFrame:
-    """One row a level of each evaluation: base_validation, validation, base_test, test.
+def load_evaluations(run: RunDir) -> list[dict[str, Any]]:
+    """The records of eval.jsonl (base_validation, validation, base_test, test), pass@1 and pass@k as `Estimate`s.
 
-    `pass_at_1` and `pass_at_k` are shares; their intervals end in `_low` and `_high`. Raises DataError.
+    Raises DataError where it is damaged.
     """
-    scores = _load(run, EVAL, _scores)
-    return scores.drop_duplicates(["step", "name", "level"], keep="last", ignore_index=True)
+    with _named(run, EVAL):
+        return [
+            {"step": record["step"], "name": record["name"], "levels": [_score(level) for level in record["levels"]]}
+            for record in run.read(EVAL)
+        ]
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -165,66 +169,43 @@ def fate(record: dict[str, Any]) -> str:
     return "learned from" if record.get("trained") else "accepted, not used"
 
 
-def _scores(records: list[dict[str, Any]], _: int) -> pd.DataFrame:
-    rows = [_score(record, level) for record in records for level in record["levels"]]
-    names = [name + end for name in ESTIMATES for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *names, "truncated_share"])
+def _score(level: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {name: level[name] for name in ("level", "problems", "samples", "k")}
+    return {**numbers, **{name: Estimate(**level[name]) for name in ("pass_at_1", "pass_at_k")}}
 
 
-def _score(record: dict[str, Any], level: dict[str, Any]) -> dict[str, Any]:
-    row = {"step": record["step"], "name": record["name"]}
-    row |= {name: level[name] for name in (*SCORE_COLUMNS[2:], "truncated_share")}
-    for name in ESTIMATES:
-        estimate = level[name]
-        row |= {name: estimate["mean"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
-    return row
-
-
-@dataclass(frozen=True)
 class _Table:
-    """What was read of a file: so many bytes, those that came last, and the rows."""
+    """The rows of a file, of which only what was added is read anew: filters ask for them at every letter typed."""
 
-    read_bytes: int
-    ending: bytes
-    frame: pd.DataFrame
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._turn = Lock()  # visitors' events come in threads
+        self._kept: tuple[Tail, pd.DataFrame] | None = None
+
+    def rows(self, make: Callable[[list[dict[str, Any]], int], pd.DataFrame]) -> pd.DataFrame:
+        """All rows so far; nothing is kept of a file that cannot be read."""
+        with self._turn:
+            kept, self._kept = self._kept, None
+            tail, frame = kept if kept is not None and kept[0].goes_on() else (Tail(self._path), make([], 0))
+            if records := list(tail.new()):
+                new = make(records, len(frame))
+                frame = pd.concat([frame, new], ignore_index=True) if len(frame) else new
+            self._kept = tail, frame
+            return frame
 
 
-_tables: Newest[_Table] = Newest(MOST_TABLES)
+_table = lru_cache(MOST_TABLES)(_Table)
 
 
-def _load(run: RunDir, name: str, make: Callable[[list[dict[str, Any]], int], pd.DataFrame]) -> pd.DataFrame:
-    """The table of a file: filters ask for it at every letter typed, so only what was added is read anew."""
-    path, shown = (run.path / name).absolute(), f"{run.path.name}/{name}"  # visitors need not know where it lies
-
-    def renew(kept: _Table | None) -> _Table:
-        if not path.is_file():  # nothing was written yet
-            return _Table(0, b"", make([], 0))
-        if kept is None or not _goes_on(path, kept):
-            kept = _Table(0, b"", make([], 0))
-        records, read_bytes = read_new_jsonl(path, kept.read_bytes)
-        if not records:
-            return kept
-        new = make(records, len(kept.frame))
-        frame = pd.concat([kept.frame, new], ignore_index=True) if len(kept.frame) else new
-        return _Table(read_bytes, _bytes_before(path, read_bytes), frame)
-
+@contextmanager
+def _named(run: RunDir, name: str) -> Iterator[Path]:
+    """The path of a run's file; what is wrong with it is said without its place, which visitors need not know."""
+    path, shown = run.path / name, f"{run.path.name}/{name}"
     try:
-        return _tables.renewed(path, renew).frame
+        yield path
     except (KeyError, TypeError) as error:
         raise DataError(f"{shown} was not written by this version, or edited by hand: {error}") from None
     except OSError as error:
         raise DataError(f"{shown} cannot be read ({error.strerror})") from None
     except DataError as error:
         raise DataError(str(error).replace(str(path), shown)) from None
-
-
-def _goes_on(path: Path, kept: _Table) -> bool:
-    """Whether the file still begins with what was read. A resumed run drops its last records and writes others."""
-    return _bytes_before(path, kept.read_bytes) == kept.ending
-
-
-def _bytes_before(path: Path, end: int) -> bytes:
-    start = max(0, end - ENDING)
-    with open(path, "rb") as file:
-        file.seek(start)
-        return file.read(end - start)

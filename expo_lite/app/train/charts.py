@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
-from expo_lite.app.chart import Axes, Curve, chart_html, meter, per_cent
+from expo_lite.app.chart import Axes, Curve, chart_html, figure_html, meter, numbers_table, per_cent
 from expo_lite.app.train import live
 from expo_lite.app.train.live import Story
 from expo_lite.config.settings import Config
@@ -73,16 +73,12 @@ def numbers_html(story: Story) -> str:
     columns = [(f"L{n}", points, per_cent) for n, points in live.passed_by_level(story).items()]
     columns += [(name, live.averaged(story, f"{name}_groups"), "{:.1f}".format) for name in ("failed", "rescued")]
     columns += [("reward", live.averaged(story, "reward_mean"), "{:.2f}".format)]
-    heads = "".join(f'<th scope="col">{name}</th>' for name, _, _ in columns)
     title = f"Training problems: pass rate by level, failed and rescued ones, reward; means of {live.WINDOW} steps"
     rows = ""
     for metric in story.metrics[:: -ceil(len(story.metrics) / MOST_ROWS)]:
         cells = (_latest(points, metric["step"], text) for _, points, text in columns)
         rows += f'<tr><th scope="row">{metric["step"]}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{title}"><table><caption>{title}</caption>'
-        f'<thead><tr><th scope="col">Step</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    return numbers_table(title, ["Step", *(name for name, _, _ in columns)], f"<tbody>{rows}</tbody>", title)
 
 
 def _latest(points: live.Points, step: float, text: Callable[[float], str]) -> str:
@@ -101,7 +97,7 @@ def phases_html(seconds: dict[str, float]) -> str:
     )
     shown = f'<div class="live-phases" aria-hidden="true">{parts}</div><ul class="live-phase-names">{words}</ul>'
     note = f"{whole:.1f} s a step, mean of the last {live.WINDOW}" if whole else "Comes with the first step"
-    return _small("Seconds by phase", note, shown)
+    return figure_html("Seconds by phase", note, shown, small=True)
 
 
 def memory_html(config: Config, story: Story) -> str:
@@ -115,15 +111,10 @@ def memory_html(config: Config, story: Story) -> str:
         note, body = "Planned only: on a CPU it is not measured", _planned_meters(config)
     else:
         note, body = "Measured from the first step on", ""
-    return _small("Memory", note, body)
+    return figure_html("Memory", note, body, small=True)
 
 
 def _planned_meters(config: Config) -> str:
     planned = plan_on(config, Place(on_gpu=False))
     peaks = (("Generating", planned.plan.generation_peak), ("Training", planned.plan.training_peak))
     return "".join(meter(name, peak / GIB, planned.limit / GIB) for name, peak in peaks)
-
-
-def _small(title: str, note: str, body: str) -> str:
-    head = f"<figcaption><h3>{title}</h3><p>{note}</p></figcaption>"
-    return f'<figure class="live-chart small">{head}{body}</figure>'

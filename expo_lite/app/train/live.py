@@ -1,19 +1,15 @@
-"""What a run has recorded so far, read while it is being written, and its curves. Imports neither torch nor gradio.
-
-Files are read from where the last look ended: a look at a long run costs no more than its newest step.
-"""
+"""What a run has recorded so far, read while it is being written, and its curves. Imports neither torch nor gradio."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.runs.history import Tail, validation_curves
 
 PHASES = ("generate", "verify", "explain", "train")
 WINDOW = 5
@@ -65,58 +61,28 @@ class Story:
 
 
 class Follower:
-    """Reads a run's growing files; `look` gives the story so far. For one thread at a time."""
+    """Reads a run's growing files; `look` gives the story so far. For one thread at a time, which holds `turn`."""
 
     def __init__(self, run: RunDir) -> None:
+        self.turn = Lock()
         self._run = run
         self._begin()
 
     def _begin(self) -> None:
         self.story = Story()
-        self._tails = {name: _Tail(self._run.path / name) for name in (METRICS, SAMPLES, EVAL)}
+        # a damaged line is the run's to report
+        self._tails = {name: Tail(self._run.path / name, skips_damaged=True) for name in (METRICS, SAMPLES, EVAL)}
 
     def look(self) -> Story:
         """Read what is new; from the start where a resumed run has dropped its last records."""
-        if any(tail.was_rewritten() for tail in self._tails.values()):
+        if not all(tail.goes_on() for tail in self._tails.values()):
             self._begin()
-        self.story.metrics += self._tails[METRICS].new()
-        self.story.scores += self._tails[EVAL].new()
+        self.story.metrics += (record for record in self._tails[METRICS].new() if "step" in record)
+        self.story.scores += (record for record in self._tails[EVAL].new() if "step" in record)
         for record in self._tails[SAMPLES].new():
             with suppress(KeyError, TypeError, ValueError):  # another version's record
                 _add_sample(self.story, record)
         return self.story
-
-
-class _Tail:
-    """The records that have been added to a file since the last call."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.read_bytes = 0
-        self.inode: int | None = None
-
-    def was_rewritten(self) -> bool:
-        if not self.path.is_file():
-            return self.read_bytes > 0
-        found = self.path.stat()
-        return self.inode is not None and (found.st_ino != self.inode or found.st_size < self.read_bytes)
-
-    def new(self) -> Iterator[Mapping[str, Any]]:
-        if not self.path.is_file():
-            return
-        with open(self.path, "rb") as file:
-            self.inode = os.fstat(file.fileno()).st_ino
-            file.seek(self.read_bytes)
-            for line in file:  # one at a time: a long run's file need not fit into memory
-                if not line.endswith(b"\n"):
-                    return  # being written
-                self.read_bytes += len(line)
-                try:
-                    record = json.loads(line)
-                except ValueError:  # a damaged line is the run's to report
-                    continue
-                if isinstance(record, dict) and "step" in record:
-                    yield record
 
 
 def _add_sample(story: Story, record: Mapping[str, Any]) -> None:
@@ -151,10 +117,9 @@ def passed_by_level(story: Story) -> dict[int, Points]:
 def held_out_by_level(story: Story) -> dict[int, Points]:
     """By level: pass@1 on validation problems; step 0 is the base."""
     curves: dict[int, Points] = {}
-    for score in story.scores:
-        if score.get("name") in ("base_validation", "validation"):
-            for level in score["levels"]:
-                curves.setdefault(level["level"], []).append((score["step"], level["pass_at_1"]["mean"]))
+    for step, shares in validation_curves(story.scores).items():
+        for level, share in shares.items():
+            curves.setdefault(level, []).append((step, share))
     return dict(sorted(curves.items()))
 
 

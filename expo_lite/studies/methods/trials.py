@@ -21,8 +21,8 @@ from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import WEIGHTS
 from expo_lite.runs import files
 from expo_lite.runs.files import digest
-from expo_lite.runs.folder import METRICS, RunDir
-from expo_lite.runs.history import validations
+from expo_lite.runs.folder import EVAL, METRICS, RunDir
+from expo_lite.runs.history import validation_curves
 from expo_lite.runs.open import changes, short
 from expo_lite.studies.evaluate.answer_sheet import SETTINGS
 from expo_lite.studies.methods.jobs import Job
@@ -167,7 +167,7 @@ class Outcome:
     @classmethod
     def of(cls, run: RunDir) -> Outcome:
         """Read a run's folder."""
-        config, metrics, scored = read_config(run.config), run.read(METRICS), validations(run)
+        config, metrics, curve = read_config(run.config), run.read(METRICS), validation_curves(run.read(EVAL))
 
         def total(name: str) -> float:
             return sum(record.get(name, 0) for record in metrics)
@@ -175,16 +175,13 @@ class Outcome:
         groups = len(metrics) * config.rollout.prompts_per_step
         return cls(
             config=config,
-            validation=max(evaluation.mean_pass_at_1 for step, evaluation in scored.items() if step),
+            validation=max(float(np.mean([*levels.values()])) for step, levels in curve.items() if step),
             seconds=sum(total(f"{phase}_seconds") for phase in PHASES),
             generated_tokens=total("generated_tokens"),
             taught_nothing_share=1 - total("groups_taught") / groups,
             rescued_share=total("rescued_groups") / max(1, total("failed_groups")),
             wrong_steps_share=_share(metrics, "explanations_trained_wrong_steps", "explanations_trained"),
-            curve={
-                step: {score.level: score.pass_at_1.mean for score in evaluation.levels}
-                for step, evaluation in scored.items()
-            },
+            curve=curve,
             steps_right={record["step"]: record[SOUND] for record in metrics if SOUND in record},
         )
 
