@@ -80,7 +80,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages, each a visitor of its own. In the end none may have had an error, or have asked another host."""
+    """Opens pages, each a user of its own. In the end none may have had an error, or have asked another host."""
     contexts, faults = [], []
 
     def opened(url: str, **options: Any) -> Any:

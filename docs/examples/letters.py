@@ -1,4 +1,4 @@
-"""A task of one's own: the letters of a word in alphabetical order.
+"""A custom task: the letters of a word in alphabetical order.
 
 `python docs/examples/letters.py letters.jsonl` makes the problems; `reward` judges the answers.
 """

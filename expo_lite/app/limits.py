@@ -1,4 +1,4 @@
-"""What a visitor may hand in. Whatever is refused is refused with a sentence."""
+"""What a user may hand in. Whatever is refused is refused with a sentence."""
 
 from __future__ import annotations
 

@@ -68,11 +68,11 @@ def read_options(argv: list[str]) -> Options:
     way.add_argument("--run", metavar="DIR", help="show the model of this run")
     way.add_argument("--preset", metavar="NAME", help="show the model of this preset (without anything: tiny)")
     way.add_argument("--adapter", metavar="DIR", help="show this adapter, a folder that PEFT wrote")
-    parser.add_argument("--root", metavar="DIR", help="the folder of runs that visitors may look at (runs)")
+    parser.add_argument("--root", metavar="DIR", help="the folder of runs that users may look at (runs)")
     parser.add_argument("--port", type=int, metavar="N", help="port on this machine (the first free from 7860)")
     parser.add_argument("--share", action="store_true", help="also through a public link, for those with the password")
     parser.add_argument(
-        "--password", metavar="WORD", help=f"asked of visitors, with the name {LOGIN} (--share makes one up)"
+        "--password", metavar="WORD", help=f"asked of users, with the name {LOGIN} (--share makes one up)"
     )
     given = parser.parse_args(argv)
     if given.password is not None and len(given.password) < SHORTEST_PASSWORD:

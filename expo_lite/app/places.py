@@ -1,4 +1,4 @@
-"""Where things lie on this machine is not for visitors: links that leave the root are not followed, paths are cut.
+"""Where things lie on this machine is not for users: links that leave the root are not followed, paths are cut.
 
 Imports neither torch nor gradio.
 """
@@ -17,7 +17,7 @@ _FOLDERS = re.compile(r"(?<![\w.:/~])/(?:[^\s/\"']+/)+")
 
 
 def lies_in(root: Path, name: str) -> bool:
-    """Whether the entry of that name is truly directly below the root, and so is what a visitor may be shown of it.
+    """Whether the entry of that name is truly directly below the root, and so is what a user may be shown of it.
 
     A link to a folder elsewhere is none of the root's, nor is a run whose files or adapter are links to elsewhere.
     """

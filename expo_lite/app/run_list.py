@@ -1,4 +1,4 @@
-"""The runs below the app's root, as every tab finds them. Visitors give names, never paths; imports no torch."""
+"""The runs below the app's root, as every tab finds them. Users give names, never paths; imports no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MethodWords:
     explanations: str
 
 
-_NAMES = {"expo": "ExPO", "expert": "GRPO with expert solutions"}  # what visitors see; for the others the paper's
+_NAMES = {"expo": "ExPO", "expert": "GRPO with expert solutions"}  # what users see; for the others the paper's
 _EXPLANATIONS = {"self": "self-explanation", "expert": "expert's solution", "none": "explanation"}
 
 

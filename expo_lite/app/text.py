@@ -1,4 +1,4 @@
-r"""Text of visitors and models as HTML that can do nothing: every sign becomes an entity, only mathematics is kept.
+r"""Text of users and models as HTML that can do nothing: every sign becomes an entity, only mathematics is kept.
 
 Gradio renders mathematics (with its bundled KaTeX) between the delimiters it is told. Those here are private
 characters, set around what `math_spans` finds: a price in dollars stays a price, and no model can write them.

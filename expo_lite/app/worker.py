@@ -1,4 +1,4 @@
-"""One thread owns the model and does one job at a time; visitors hold tickets, from which they read events.
+"""One thread owns the model and does one job at a time; users hold tickets, from which they read events.
 
 A view must never touch the model: its generator runs in any thread, and may be closed between two lines. So it only
 drains a ticket's queue, and a ticket that nobody reads any more stops its job.
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 MOST_WAITING = 16
 PATIENCE_SECONDS = 10.0
-"""A ticket that nobody has read from for so long belongs to a visitor who left."""
+"""A ticket that nobody has read from for so long belongs to a user who left."""
 STOPS_REMEMBERED = 256
-"""Visitors whose last Stop is remembered, for a press that arrives after it; longer than any press is under way."""
+"""Users whose last Stop is remembered, for a press that arrives after it; longer than any press is under way."""
 
 Model = TypeVar("Model")
 Emit = Callable[[Any], None]
@@ -50,14 +50,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job's end, with a sentence for the visitor."""
+    """The job's end, with a sentence for the user."""
 
     sentence: str
 
 
 @dataclass(frozen=True)
 class _Stop:
-    """A visitor's newest Stop: the last press it was meant for, and whether the reader then has nothing to say."""
+    """A user's newest Stop: the last press it was meant for, and whether the reader then has nothing to say."""
 
     press: float
     silently: bool
@@ -67,10 +67,10 @@ _END = object()
 
 
 class Ticket:
-    """One job of one visitor: events come out, and it can be stopped from any thread."""
+    """One job of one user: events come out, and it can be stopped from any thread."""
 
-    def __init__(self, visitor: str, job: Callable[[Any, Emit], Any]) -> None:
-        self.visitor = visitor
+    def __init__(self, user: str, job: Callable[[Any, Emit], Any]) -> None:
+        self.user = user
         self.job = job
         self.is_silent = False
         self._events: queue.Queue[Any] = queue.Queue()
@@ -84,11 +84,11 @@ class Ticket:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the visitor stopped it, or left."""
+        """Whether the user stopped it, or left."""
         return self._stopped.is_set() or time.monotonic() - self._read_at > PATIENCE_SECONDS
 
     def emit(self, event: Any) -> None:
-        """Hand an event to the visitor. Raises Stopped if there is no one to hand it to."""
+        """Hand an event to the user. Raises Stopped if there is no one to hand it to."""
         if self.is_stopped:
             raise Stopped
         self.tell(event)
@@ -119,7 +119,7 @@ class Ticket:
 
 
 class ModelWorker(Generic[Model]):
-    """Jobs in, events out. Visitors take turns in order of asking; each has one job, and a new one replaces it."""
+    """Jobs in, events out. Users take turns in order of asking; each has one job, and a new one replaces it."""
 
     def __init__(self, open_model: Callable[[], Model]) -> None:
         """Start opening the model; `wait_until_open` says how that went."""
@@ -139,43 +139,43 @@ class ModelWorker(Generic[Model]):
         if self._open_error is not None:
             raise self._open_error
 
-    def submit(self, visitor: str, job: Callable[[Model, Emit], Any], press: float = inf) -> Ticket:
+    def submit(self, user: str, job: Callable[[Model, Emit], Any], press: float = inf) -> Ticket:
         """Queue a job. Raises ExpoLiteError if too many are waiting.
 
-        `press` numbers the visitor's presses. Requests can overtake each other: a press whose Stop was here first is
+        `press` numbers the user's presses. Requests can overtake each other: a press whose Stop was here first is
         not begun.
         """
-        ticket = Ticket(visitor, job)
+        ticket = Ticket(user, job)
         with self._changed:
-            last = self._stops.get(visitor)
+            last = self._stops.get(user)
             if last is not None and press <= last.press:
                 ticket.is_silent = last.silently
                 ticket.stop()
                 return ticket
-            self._stop_tickets_of(visitor)
+            self._stop_tickets_of(user)
             if len(self._waiting) >= MOST_WAITING:
-                raise ExpoLiteError(f"{MOST_WAITING} visitors are waiting already; try again in a minute.")
+                raise ExpoLiteError(f"{MOST_WAITING} users are waiting already; try again in a minute.")
             self._waiting.append(ticket)
             self._tell_places()
             self._changed.notify()
         return ticket
 
-    def stop(self, visitor: str, silently: bool = False, press: float = -inf) -> None:
-        """Stop what the visitor has waiting or running, and presses up to number `press` that have not arrived yet.
+    def stop(self, user: str, silently: bool = False, press: float = -inf) -> None:
+        """Stop what the user has waiting or running, and presses up to number `press` that have not arrived yet.
 
         `silently` where its reader has nothing more to say.
         """
         with self._changed:
-            self._stop_tickets_of(visitor, silently)
-            self._stops.pop(visitor, None)  # the newest stands last
-            self._stops[visitor] = _Stop(press, silently)
+            self._stop_tickets_of(user, silently)
+            self._stops.pop(user, None)  # the newest stands last
+            self._stops[user] = _Stop(press, silently)
             while len(self._stops) > STOPS_REMEMBERED:
                 del self._stops[next(iter(self._stops))]
 
-    def was_silenced(self, visitor: str, press: float) -> bool:
-        """Whether the visitor's newest Stop was a silent one, and meant for this press too."""
+    def was_silenced(self, user: str, press: float) -> bool:
+        """Whether the user's newest Stop was a silent one, and meant for this press too."""
         with self._changed:
-            last = self._stops.get(visitor)
+            last = self._stops.get(user)
         return last is not None and last.silently and press <= last.press
 
     def close(self) -> None:
@@ -187,8 +187,8 @@ class ModelWorker(Generic[Model]):
             self._changed.notify()
         self._thread.join()
 
-    def _stop_tickets_of(self, visitor: str, silently: bool = False) -> None:
-        mine = [t for t in (*self._waiting, self._running) if t is not None and t.visitor == visitor]
+    def _stop_tickets_of(self, user: str, silently: bool = False) -> None:
+        mine = [t for t in (*self._waiting, self._running) if t is not None and t.user == user]
         for ticket in mine:
             ticket.is_silent = silently
             ticket.stop()
@@ -237,7 +237,7 @@ class ModelWorker(Generic[Model]):
 
 
 def _do(ticket: Ticket, model: Any) -> None:
-    """Run one job to its end; whatever it raises is the visitor's to read, and the worker lives on."""
+    """Run one job to its end; whatever it raises is the user's to read, and the worker lives on."""
     try:
         ticket.finish(Done(ticket.job(model, ticket.emit)))
     except Stopped:

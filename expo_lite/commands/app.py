@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("The app needs gradio, which is not installed: pip install 'expo-lite[app]'")
     if options.password is not None and options.share:
-        print(f"Visitors log in as {LOGIN} with the password {options.password}", flush=True)
+        print(f"Users log in as {LOGIN} with the password {options.password}", flush=True)
     print("Opening the model ...", flush=True)
     app = prepare(options)
     try:

@@ -1,4 +1,4 @@
-"""What it takes to judge completions: the verifier of mathematics does, and so does a reward function of one's own."""
+"""What it takes to judge completions: the verifier of mathematics does, and so does a custom reward function."""
 
 from __future__ import annotations
 

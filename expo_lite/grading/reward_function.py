@@ -1,4 +1,4 @@
-"""Reward functions of one's own, with TRL's signature, for tasks that the verifier of mathematics does not know."""
+"""Custom reward functions, with TRL's signature, for tasks that the verifier of mathematics does not know."""
 
 from __future__ import annotations
 

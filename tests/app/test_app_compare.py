@@ -421,7 +421,7 @@ class TestWorker:
         assert list(worker.submit("v", job).events()) == ["a", Done("the model")]
         assert set(threads) == {"model-worker"}
 
-    def test_two_visitors_get_their_own_answers_in_turn(self, worker: ModelWorker[str]) -> None:
+    def test_two_users_get_their_own_answers_in_turn(self, worker: ModelWorker[str]) -> None:
         busy = threading.Lock()
 
         def job(name: str) -> Any:
@@ -477,8 +477,8 @@ class TestWorker:
 
     def test_stops_are_not_remembered_for_ever(self, worker: ModelWorker[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker_module, "STOPS_REMEMBERED", 2)
-        for visitor in "abca":
-            worker.stop(visitor, press=1)
+        for user in "abca":
+            worker.stop(user, press=1)
         assert list(worker._stops) == ["c", "a"]
 
     def test_stop_is_at_once_also_while_the_model_says_nothing(self, worker: ModelWorker[str]) -> None:
@@ -503,9 +503,7 @@ class TestWorker:
         events.close()  # type: ignore[attr-defined]
         assert ended.wait(5)
 
-    def test_a_visitor_who_reads_no_more_has_left(
-        self, worker: ModelWorker[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_user_who_reads_no_more_has_left(self, worker: ModelWorker[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker_module, "PATIENCE_SECONDS", 0.1)
         started, ended = threading.Event(), threading.Event()
         worker.submit("gone", endless(started, ended))
@@ -523,13 +521,13 @@ class TestWorker:
         assert list(tickets[-1].events())[-1] == Done(None)
         assert done == [49]
 
-    def test_too_many_visitors_are_told_so(self, worker: ModelWorker[str]) -> None:
+    def test_too_many_users_are_told_so(self, worker: ModelWorker[str]) -> None:
         started, ended = threading.Event(), threading.Event()
         worker.submit("first", endless(started, ended))
         assert started.wait(5)
         for n in range(worker_module.MOST_WAITING):
-            worker.submit(f"visitor {n}", lambda *_: None)
-        with pytest.raises(ExpoLiteError, match="16 visitors are waiting already"):
+            worker.submit(f"user {n}", lambda *_: None)
+        with pytest.raises(ExpoLiteError, match="16 users are waiting already"):
             worker.submit("one more", lambda *_: None)
 
     def test_errors_are_sentences_and_the_worker_lives_on(
@@ -583,7 +581,7 @@ class TestBoards:
     def test_waiting_writing_done(self) -> None:
         drafts = {BEFORE: Draft("1", 1, 0.1)}
         (w, waiting), (r, writing), (d, done) = self.shown(Waiting(1), drafts, Done(comparison()))
-        assert waiting == "1 visitor is before you." and not w.running
+        assert waiting == "1 user is before you." and not w.running
         assert r.running and r.drafts == drafts and writing.startswith("Writing")
         assert d.comparison is not None and done.startswith("Done. Wrong before, right after")
 

@@ -242,7 +242,7 @@ class TestModels:
             "../{name}/model",
         ],
     )
-    def test_a_visitors_folder_is_not_looked_at(
+    def test_a_users_folder_is_not_looked_at(
         self, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whether something lies there or not: the answer is the same, and comes without a look."""

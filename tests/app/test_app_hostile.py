@@ -1,4 +1,4 @@
-"""What visitors cannot make the tabs Train, Runs and "Will it fit?" do or say: links, places, and a megabyte of text.
+"""What users cannot make the tabs Train, Runs and "Will it fit?" do or say: links, places, and a megabyte of text.
 
 As a server, without a model; no browser.
 """
@@ -252,7 +252,7 @@ class TestMegabytes:
             values = [parts[one]["props"].get("value") for one in event["inputs"]]
             for place, field in enumerate(event["inputs"]):
                 name = parts[field]["props"].get("elem_id")
-                if not event["backend_fn"] or name is None:  # what a visitor's browser does not hold
+                if not event["backend_fn"] or name is None:  # what a user's browser does not hold
                     continue
                 tried.add(name)
                 status, said = sent(url, event["id"], [*values[:place], hostile, *values[place + 1 :]])

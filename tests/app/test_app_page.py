@@ -85,11 +85,11 @@ def compare(client: Any, question: object = PROBLEM.question, answer: str = PROB
     return client.predict(question=question, answer=answer, api_name="/compare", **arguments)
 
 
-def status_of(url: str, data: bytes | None = None, visitor: urllib.request.OpenerDirector | None = None) -> int:
-    """The HTTP status of a request; `visitor` has cookies, without one nobody is logged in."""
+def status_of(url: str, data: bytes | None = None, user: urllib.request.OpenerDirector | None = None) -> int:
+    """The HTTP status of a request; `user` has cookies, without one nobody is logged in."""
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"} if data else {})
     try:
-        with (visitor or urllib.request.build_opener()).open(request, timeout=20) as reply:
+        with (user or urllib.request.build_opener()).open(request, timeout=20) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -133,7 +133,7 @@ class TestApi:
         assert any(job.exception() is None for job in jobs)
         assert compare(client)["before"]["text"]
 
-    def test_two_visitors_get_their_own_answers(self, url: str, client: Any) -> None:
+    def test_two_users_get_their_own_answers(self, url: str, client: Any) -> None:
         other = gradio_client.Client(url, verbose=False)
         question = "What is 11+11?"
         expected = [compare(client)["before"]["text"], compare(client, question, "22")["before"]["text"]]
@@ -152,35 +152,35 @@ def locked(small_model: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 class TestPassword:
-    def log_in(self, url: str, password: str, visitor: urllib.request.OpenerDirector) -> int:
+    def log_in(self, url: str, password: str, user: urllib.request.OpenerDirector) -> int:
         form = urllib.parse.urlencode({"username": LOGIN, "password": password}).encode()
         try:
-            with visitor.open(f"{url}login", form, timeout=20) as reply:
+            with user.open(f"{url}login", form, timeout=20) as reply:
                 return int(reply.status)
         except urllib.error.HTTPError as error:
             return error.code
 
-    def doors(self, url: str, visitor: urllib.request.OpenerDirector) -> dict[str, int]:
+    def doors(self, url: str, user: urllib.request.OpenerDirector) -> dict[str, int]:
         join = {"data": ["1+1?", "2", "", True, 0], "fn_index": 0, "session_hash": "x"}
         return {
-            "config": status_of(f"{url}config", None, visitor),
-            "info": status_of(f"{url}gradio_api/info", None, visitor),
-            "queue": status_of(f"{url}gradio_api/queue/join", json.dumps(join).encode(), visitor),
-            "call": status_of(f"{url}gradio_api/call/compare", json.dumps({"data": join["data"]}).encode(), visitor),
+            "config": status_of(f"{url}config", None, user),
+            "info": status_of(f"{url}gradio_api/info", None, user),
+            "queue": status_of(f"{url}gradio_api/queue/join", json.dumps(join).encode(), user),
+            "call": status_of(f"{url}gradio_api/call/compare", json.dumps({"data": join["data"]}).encode(), user),
         }
 
     def test_without_it_every_door_is_shut(self, locked: str) -> None:
-        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        assert set(self.doors(locked, visitor).values()) == {401}
-        assert self.log_in(locked, "not it, not it", visitor) == 400
-        assert set(self.doors(locked, visitor).values()) == {401}
+        user = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert set(self.doors(locked, user).values()) == {401}
+        assert self.log_in(locked, "not it, not it", user) == 400
+        assert set(self.doors(locked, user).values()) == {401}
         page = urllib.request.urlopen(locked, timeout=20).read().decode()
         assert '"auth_required":true' in page and "Pick a problem" not in page
 
     def test_with_it_they_open(self, locked: str) -> None:
-        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        assert self.log_in(locked, PASSWORD, visitor) == 200
-        assert set(self.doors(locked, visitor).values()) == {200}
+        user = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert self.log_in(locked, PASSWORD, user) == 200
+        assert set(self.doors(locked, user).values()) == {200}
         client = gradio_client.Client(locked, auth=(LOGIN, PASSWORD), verbose=False)
         assert compare(client)["before"]["text"]
 
@@ -211,7 +211,7 @@ class TestLaunching:
         assert ended.returncode == 2 and line.startswith("policy.model: cannot load 'some/model'")
 
 
-def test_an_idle_app_without_visitors_leaves_the_processor_alone(url: str) -> None:
+def test_an_idle_app_without_users_leaves_the_processor_alone(url: str) -> None:
     before = time.process_time()
     time.sleep(3)
     assert time.process_time() - before < 0.05 * 3
@@ -226,7 +226,7 @@ class TestProbes:
         assert status_of(f"{url}gradio_api/file=file:///{path}") in (403, 404)
 
     @pytest.mark.parametrize("target", ["http://127.0.0.1:1/", "http://example.org/", "file:///etc/passwd"])
-    def test_nothing_is_fetched_for_a_visitor(self, url: str, target: str) -> None:
+    def test_nothing_is_fetched_for_a_user(self, url: str, target: str) -> None:
         assert status_of(f"{url}gradio_api/proxy={target}") in (400, 403, 404)
 
     def test_nothing_is_uploaded(self, url: str) -> None:

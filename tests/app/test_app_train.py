@@ -316,7 +316,7 @@ class TestTrainings:
             lock.release()
             assert trainings.running(WISH.name) is None
 
-    def test_of_two_visitors_who_start_at_once_one_is_refused(
+    def test_of_two_users_who_start_at_once_one_is_refused(
         self, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         at_once, fresh_name = threading.Barrier(2), trainings.fresh_name
@@ -333,8 +333,8 @@ class TestTrainings:
                 return False
 
         monkeypatch.setattr(trainings, "fresh_name", slowly)
-        with ThreadPoolExecutor(2) as visitors:
-            assert sorted(visitors.map(start, (1, 2))) == [False, True]
+        with ThreadPoolExecutor(2) as users:
+            assert sorted(users.map(start, (1, 2))) == [False, True]
 
     @pytest.mark.parametrize(
         ("command", "is_one"),
@@ -578,11 +578,11 @@ class TestWatch:
             return look(self)
 
         monkeypatch.setattr(Follower, "look", slow)
-        with ThreadPoolExecutor(2) as visitors:
-            long = visitors.submit(watch.look, "long-run")
+        with ThreadPoolExecutor(2) as users:
+            long = users.submit(watch.look, "long-run")
             assert begun.wait(60)
             try:
-                shown = visitors.submit(watch.look, "tiny-run").result(60)
+                shown = users.submit(watch.look, "tiny-run").result(60)
             finally:
                 go_on.set()
             assert shown is not None and not long.cancelled() and long.result(60) is not None

@@ -1,4 +1,4 @@
-"""The app in a real Chromium: what a visitor sees is asserted as values, after every press."""
+"""The app in a real Chromium: what a user sees is asserted as values, after every press."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ class TestStopAndClear:
         first.locator("#compare").click()
         first.locator("#board .card.writing").first.wait_for()
         second.locator("#compare").click()
-        second.locator("#status", has_text="1 visitor is before you.").wait_for(timeout=2000)
+        second.locator("#status", has_text="1 user is before you.").wait_for(timeout=2000)
         first.locator("#stop").click()
         second.locator("#board .card.writing").first.wait_for(timeout=2000)
 
@@ -287,7 +287,7 @@ class TestStopAndClear:
         press(page)
 
 
-class TestVisitors:
+class TestUsers:
     def test_two_at_once_get_their_own_answers(self, app_url: str, visit: Callable[..., Any]) -> None:
         pages = [visit(app_url), visit(app_url)]
         for round_ in range(2):

@@ -85,7 +85,7 @@ def test_from_start_to_resumption(root: Path, visit: Callable[..., Any]) -> None
         hardest = page.locator("#train-charts path.line.s5").first
         curve = hardest.get_attribute("d")
 
-        other = train_tab(visit(url))  # another visitor sees the same run, and cannot start a second one
+        other = train_tab(visit(url))  # another user sees the same run, and cannot start a second one
         finds(other, NAME)
         other.locator("#train-start").click()
         other.locator("#train-status", has_text=f"{NAME} is being trained, and there is room for one").wait_for()

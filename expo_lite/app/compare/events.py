@@ -28,7 +28,7 @@ def chosen(context: AppContext, model: str | None) -> str:
     return context.opening.starts_with() if model is None else model
 
 
-def _visitor(request: gr.Request) -> str:
+def _user(request: gr.Request) -> str:
     return str(getattr(request, "session_hash", None) or uuid.uuid4())
 
 
@@ -54,7 +54,7 @@ def press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
         answer = answer_for(context.problems, question, answer, answered, context.in_tiny_world)
         try:
             asked = checked(context.opening, question, answer, model, greedy, seed)
-            ticket = context.worker.submit(_visitor(request), compare_job(asked), number)
+            ticket = context.worker.submit(_user(request), compare_job(asked), number)
         except ExpoLiteError as error:
             yield empty_board(model), "", status(str(error))
             return
@@ -70,7 +70,7 @@ def ended(context: AppContext) -> Callable[..., Any]:
     """The browser has shown all that came of a press: nothing of it stays where Clear was pressed meanwhile."""
 
     def ended(model: str | None, number: float, request: gr.Request) -> Any:
-        cleared = context.worker.was_silenced(_visitor(request), number)
+        cleared = context.worker.was_silenced(_user(request), number)
         return _empty(chosen(context, model)) if cleared else (gr.skip(), gr.skip(), gr.skip())
 
     return ended
@@ -80,7 +80,7 @@ def stop(context: AppContext) -> Callable[[float, gr.Request], None]:
     """Stop: the press with this number, whether it has arrived here yet or not."""
 
     def stop(number: float, request: gr.Request) -> None:
-        context.worker.stop(_visitor(request), press=number)
+        context.worker.stop(_user(request), press=number)
 
     return stop
 
@@ -89,7 +89,7 @@ def leave(context: AppContext) -> Callable[[gr.Request], None]:
     """The page was closed: nothing is written for it any more."""
 
     def leave(request: gr.Request) -> None:
-        context.worker.stop(_visitor(request))
+        context.worker.stop(_user(request))
 
     return leave
 
@@ -98,7 +98,7 @@ def clear(context: AppContext) -> Callable[..., tuple[str, str, str, str, str]]:
     """Clear: Stop, without a word, and everything empty: question, answer, board, likelihoods, status."""
 
     def clear(model: str | None, number: float, request: gr.Request) -> tuple[str, str, str, str, str]:
-        context.worker.stop(_visitor(request), silently=True, press=number)
+        context.worker.stop(_user(request), silently=True, press=number)
         return "", "", *_empty(chosen(context, model))
 
     return clear
@@ -114,7 +114,7 @@ def api(context: AppContext) -> Callable[..., dict[str, Any]]:
         """
         try:
             asked = checked(context.opening, question, answer, model, greedy, seed)
-            ticket = context.worker.submit(_visitor(request), compare_job(asked))
+            ticket = context.worker.submit(_user(request), compare_job(asked))
         except ExpoLiteError as error:
             raise gr.Error(str(error), print_exception=False) from error
         for event in ticket.events():

@@ -1,4 +1,4 @@
-"""What one press of Compare asks of the model worker, and what visitors and the API read of it."""
+"""What one press of Compare asks of the model worker, and what users and the API read of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CompareQuestion:
 def checked(
     opening: Opening, question: object, answer: object, model: object, greedy: object, seed: object
 ) -> CompareQuestion:
-    """What a visitor handed in. Raises DataError with a sentence. `model` is the name of an adapter, or empty."""
+    """What a user handed in. Raises DataError with a sentence. `model` is the name of an adapter, or empty."""
     adapters = opening.adapters()
     if model and model not in adapters:
         raise DataError(f"There is no trained model {str(model)[:80]!r} here.")
@@ -60,7 +60,7 @@ def compare_job(asked: CompareQuestion) -> Callable[[Comparer, Emit], Comparison
 
 @dataclass(frozen=True)
 class Note:
-    """Something the visitor should know of the request."""
+    """Something the user should know of the request."""
 
     sentence: str
 
@@ -98,7 +98,7 @@ def boards(ticket: Ticket, asked: CompareQuestion) -> Iterator[tuple[Board, str]
 
     for event in ticket.events():
         if isinstance(event, Waiting):
-            others = "1 visitor is" if event.before == 1 else f"{event.before} visitors are"
+            others = "1 user is" if event.before == 1 else f"{event.before} users are"
             yield board(), f"{others} before you."
         elif isinstance(event, Note):
             note = f" {event.sentence}"

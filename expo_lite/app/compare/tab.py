@@ -46,7 +46,7 @@ def build(context: AppContext, shell: Shell) -> None:
     board = gr.Markdown(empty, latex_delimiters=DELIMITERS, elem_id="board", elem_classes="board")
     likelihoods = gr.HTML("", elem_id="likelihoods")
 
-    # What the browser holds for the visitor: the question that the answer belongs to, the number of the newest press
+    # What the browser holds for the user: the question that the answer belongs to, the number of the newest press
     answered = gr.Textbox(question.value, visible=False)
     press = gr.Number(0, visible=False)
     _wire_picking(context, question, answer, answered, level, another)
@@ -175,7 +175,7 @@ def _wire_picking(
 
 
 def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.Button) -> None:
-    """On loading the page or changing tabs: the trained models there are. On leaving: stop what the visitor runs."""
+    """On loading the page or changing tabs: the trained models there are. On leaving: stop what the user runs."""
 
     def refresh(chosen: str | None, asked_for: str) -> tuple[Any, Any, str]:
         choices = _choices(context)

@@ -1,4 +1,4 @@
-"""Will it fit? A visitor's settings -> the plan, a verdict, a forecast, and the command that says the same.
+"""Will it fit? A user's settings -> the plan, a verdict, a forecast, and the command that says the same.
 
 No model is loaded, and nothing is asked of the network: models are known by their shape, or lie on this machine.
 """
@@ -157,7 +157,7 @@ def shape_here(model: str, own: Collection[str] = ()) -> ModelShape:
     """The shape of a model that is known, that a preset or one of the `own` names, or that the Hub gave before.
 
     Raises ConfigError, in the same words for all else: nothing is opened and nobody is asked for a name that a
-    visitor made up, so no one learns what lies where on this machine.
+    user made up, so no one learns what lies where on this machine.
     """
     if model in KNOWN:
         return KNOWN[model]

@@ -86,7 +86,7 @@ class Wanted:
 
 
 def checked_wanted(kind: object, levels: Sequence[Any] | None, correct: object, text: object) -> Wanted:
-    """What a visitor is looking for. Raises DataError with a sentence."""
+    """What a user is looking for. Raises DataError with a sentence."""
     if kind and kind not in KINDS:
         raise DataError(f"kind: should be {' or '.join(KINDS)}, or empty for both.")
     if correct and correct not in ("right", "wrong"):
@@ -179,7 +179,7 @@ class _Table:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = Lock()  # visitors' events come in threads
+        self._turn = Lock()  # users' events come in threads
         self._kept: tuple[Tail, pd.DataFrame] | None = None
 
     def rows(self, make: Callable[[list[dict[str, Any]], int], pd.DataFrame]) -> pd.DataFrame:
@@ -199,7 +199,7 @@ _table = lru_cache(MOST_TABLES)(_Table)
 
 @contextmanager
 def _named(run: RunDir, name: str) -> Iterator[Path]:
-    """The path of a run's file; what is wrong with it is said without its place, which visitors need not know."""
+    """The path of a run's file; what is wrong with it is said without its place, which users need not know."""
     path, shown = run.path / name, f"{run.path.name}/{name}"
     try:
         yield path

@@ -47,7 +47,7 @@ class Prepared:
 
 
 def checked_wish(preset: object, method: object, seed: object) -> TrainRequest:
-    """What a visitor handed in. Raises DataError with a sentence."""
+    """What a user handed in. Raises DataError with a sentence."""
     if preset not in presets():
         raise DataError(f"There is no preset {str(preset)[:80]!r}.")
     if method not in METHODS:

@@ -62,7 +62,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Screen:
-    """The run that a visitor watches. `name` is its name, `seen` the stamp of what is on the screen."""
+    """The run that a user watches. `name` is its name, `seen` the stamp of what is on the screen."""
 
     run: gr.Dropdown
     stop: gr.Button
@@ -188,7 +188,7 @@ def _wire_screen(watch: Watch, shell: Shell, status: gr.HTML, screen: Screen) ->
         return _status(""), name or "", *_look(watch, name or "", "")
 
     def find(name: str) -> tuple[Any, ...]:
-        """What is being trained comes first, then what the visitor looked at, then the newest run."""
+        """What is being trained comes first, then what the user looked at, then the newest run."""
         names = _names(watch)
         name = watch.trainings.active() or (name if name in names else next(iter(names), ""))
         choices = names if name in names or not name else [name, *names]
@@ -219,7 +219,7 @@ def _acting(
 
 
 def _look(watch: Watch, name: str, seen: str) -> tuple[Any, ...]:
-    """What has changed on a visitor's screen: values for `Screen.live`. The timer runs only while the run does."""
+    """What has changed on a user's screen: values for `Screen.live`. The timer runs only while the run does."""
     shown = watch.look(name, seen)
     if shown is None:
         return (gr.skip(),) * 10

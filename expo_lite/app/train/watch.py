@@ -1,4 +1,4 @@
-"""What visitors see of the runs below the root: where each stands, and its views once there is something new."""
+"""What users see of the runs below the root: where each stands, and its views once there is something new."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunView:
 
 
 class Watch:
-    """One for all visitors; may be used from any thread. Who reads a long run keeps only its own visitors waiting.
+    """One for all users; may be used from any thread. Who reads a long run keeps only its own users waiting.
 
     `fits` tells whether Compare can show the run of a name.
     """
@@ -42,7 +42,7 @@ class Watch:
         self._followed: dict[str, Follower] = {}
 
     def look(self, name: str, seen: str = "") -> RunView | None:
-        """What there is to see, or None if the visitor has `seen` it."""
+        """What there is to see, or None if the user has `seen` it."""
         standing = self.standing(name)
         if standing is None:
             return _shown(name, None, Story(), seen)
