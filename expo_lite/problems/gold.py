@@ -14,7 +14,8 @@ class Unmarked(Exception):
 
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{$][^$\n]*)\$")
 _LEAD = re.compile(
-    r"(?:\b(?:answer|the (?:final )?result)\s*(?:is\b|=|:|：)|答案\s*(?:是|为|：|:))[\s:：]*", re.IGNORECASE
+    r"(?:\b(?:(?:the |final )*answer|the (?:final )?result)\s*(?:is\b|=|:|：)|答案\s*(?:是|为|：|:))[\s:：]*",
+    re.IGNORECASE,
 )
 _HEADING = re.compile(r"(?:final )?answer\s*\n\s*", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![\w)*])(\*\*|__)(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])")
