@@ -15,7 +15,7 @@ from expo_lite.problems.columns import DataRow
 from expo_lite.problems.values import Unreadable
 
 
-class _Table:
+class _TableFile:
     """The columns of a file, each read once."""
 
     def __init__(self, path: Path, kind: str, names: Sequence[str], read: Callable[[str], Any]) -> None:
@@ -35,7 +35,7 @@ class _Table:
 class _TableRow(Mapping[str, Any]):
     """One row of a table."""
 
-    def __init__(self, table: _Table, number: int) -> None:
+    def __init__(self, table: _TableFile, number: int) -> None:
         self._table, self._number = table, number
 
     def __getitem__(self, name: str) -> Any:
@@ -56,7 +56,7 @@ def read_parquet(path: Path) -> Iterator[DataRow]:
 
     with _named(path, "Parquet"):
         file = pyarrow.parquet.ParquetFile(path)
-        table = _Table(path, "Parquet", file.schema_arrow.names, lambda name: file.read([name]).column(name))
+        table = _TableFile(path, "Parquet", file.schema_arrow.names, lambda name: file.read([name]).column(name))
         return _rows(table, file.metadata.num_rows)
 
 
@@ -69,10 +69,10 @@ def read_arrow(path: Path) -> Iterator[DataRow]:
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         table = pyarrow.ipc.open_file(source).read_all() if is_file else pyarrow.ipc.open_stream(source).read_all()
-        return _rows(_Table(path, "Arrow", table.column_names, table.column), table.num_rows)
+        return _rows(_TableFile(path, "Arrow", table.column_names, table.column), table.num_rows)
 
 
-def _rows(table: _Table, count: int) -> Iterator[DataRow]:
+def _rows(table: _TableFile, count: int) -> Iterator[DataRow]:
     return (DataRow(f"{table.path}, row {number + 1}", _TableRow(table, number)) for number in range(count))
 
 
