@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expo_lite.config.settings import Config
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
 _SECONDS = 10  # to connect, as the Hub's own libraries allow
 
 

@@ -95,7 +95,8 @@ class DataConfig(Section):
     """"tiny" (the embedded world); .jsonl, .csv or .parquet files or a folder of them; a Hub data set such as
     openai/gsm8k; or reasoning-gym:NAME (problems made on the spot; needs the extra `reasoning`)."""
     columns: dict[Literal["question", "answer", "level", "solution"], str] = {}
-    """Which columns of the source hold question, answer, level and solution, where they have unusual names."""
+    """Which columns of the source hold question, answer, level and solution, where they have unusual names; a field
+    of a column with a dot, as in answer=reward_model.ground_truth."""
     answers: Literal["maths", "text"] = "maths"
     """maths: final answers are read out of their column (a box, what follows ####). text: answer and solution are taken
     as they stand, and every column is kept for `reward.function`."""

@@ -1,6 +1,6 @@
 """Finding the final answer in a text and writing it in one canonical spelling.
 
-Pure string work, shared by the data sets (`gold_answer`) and the verifier. `normalise` changes spelling only:
+Pure string work, shared by the data sets and the verifier. `normalise` changes spelling only:
 two answers with equal normal forms are the same answer. Whether different ones agree is decided in `equivalence`.
 """
 
@@ -39,14 +39,6 @@ def boxed_place(text: str) -> tuple[int, int]:
             if is_box and start > last[0]:
                 last = (start, token.start())
     return last
-
-
-def gold_answer(text: str) -> str:
-    r"""Return a data set's answer: its last box (also MATH's `\boxed 5`), else what follows `####`, else all of it."""
-    if boxed := boxed_answer(text):
-        return boxed
-    bare = re.findall(r"\\boxed\s+([^\s{$][^$\n]*)\$", text)
-    return (bare[-1] if bare else text.rsplit("####", 1)[-1]).strip()
 
 
 # ------------------------------------------------------------------------------------------- normalisation

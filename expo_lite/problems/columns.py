@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
-from expo_lite.grading.answer_text import MAX_LENGTH, boxed_answer, gold_answer
+from expo_lite.grading.equivalence import settle
+from expo_lite.problems.values import (
+    Unreadable,
+    Unusable,
+    answer_in,
+    boxed_solution,
+    level_in,
+    question_in,
+    show,
+    solution_in,
+    text_in,
+    value_at,
+)
 
 USUAL_COLUMNS = {
-    "question": ("question", "problem", "prompt"),
-    "answer": ("answer", "solution"),
+    "question": ("question", "problem", "extra_info.question", "prompt"),
+    "answer": ("answer", "reward_model.ground_truth", "solution"),
     "level": ("level",),
     "solution": ("solution",),
 }
-"""The names under which each part of a problem is looked for, the first that is there."""
+"""The names under which each part of a problem is looked for, the first that is there. With a dot: verl's."""
 REQUIRED = ("question", "answer")
 SHOWN_ROWS = 5  # unusable rows that a message repeats
 
-_LEVEL = re.compile(r"(?:level\s*)?([0-9]{1,9})", re.IGNORECASE)
-_CALCULATOR_NOTE = re.compile(r"<<[^<>]*>>")
-_MAX_SHOWN = 60  # characters of a wrong value that a message repeats
+_OTHER_FORM = re.compile(r"after [\"'“]?####|[\"'“]Answer:|Answer: \$Answer|<answer>")
 
 
 @dataclass(frozen=True)
@@ -38,16 +46,18 @@ class DataRow:
     fault: str | None = None
 
 
-class _Unusable(Exception):
-    """Why a row makes no problem."""
-
-
 def problems_of(
-    rows: Iterable[DataRow], given: Mapping[str, str], source: str, bad_rows: int = 0, as_text: bool = False
+    rows: Iterable[DataRow],
+    given: Mapping[str, str],
+    source: str,
+    bad_rows: int = 0,
+    as_text: bool = False,
+    contradicts_itself: bool = False,
 ) -> tuple[list[Problem], list[str]]:
-    """The problems in `rows`, without repeated questions, and the faults of the at most `bad_rows` that were left out.
+    """The problems in `rows`, each question once, and notes on the at most `bad_rows` rows that were left out.
 
     With `as_text` answers and solutions are taken as they stand, and the problems keep all of their row's columns.
+    Questions that have different answers are left out; unless the data is known for that, they count as bad rows.
 
     Raises:
         DataError: for missing columns, or naming the first rows that cannot be used and how many there are.
@@ -56,18 +66,71 @@ def problems_of(
     if not rows:
         raise DataError(f'{source}: holds no problems; a row should be like {{"question": "...", "answer": "..."}}.')
     readable = [row for row in rows if row.fault is None]
-    columns = find_columns(given, {name for row in readable for name in row.values}, source) if readable else {}
-    found: dict[str, Problem] = {}
-    faults: list[str] = []
+    columns = find_columns(given, _present(given, readable), source) if readable else {}
+    found = _Found()
     for row in rows:
         try:
-            problem = _problem(row, columns, as_text)
-            found.setdefault(problem.id, problem)
-        except _Unusable as error:
-            faults.append(f"{row.where}: {error}")
-    if len(faults) > bad_rows or not found:
-        raise DataError(_refusal(faults, len(rows), source, bad_rows))
-    return list(found.values()), faults
+            found.add(row.where, _problem(row, columns, as_text), as_text)
+        except Unusable as error:
+            found.faults.append(f"{row.where}: {error}")
+        except _Contradiction as error:
+            (found.known if contradicts_itself else found.faults).append(f"{row.where}: {error}")
+    problems = found.problems()
+    if len(found.faults) > bad_rows or not problems:
+        raise DataError(_refusal(found.faults or found.known, len(rows), source, bad_rows))
+    return problems, [*found.notes(), *([] if as_text else _other_form(problems))]
+
+
+class _Contradiction(Exception):
+    """The same question with another answer."""
+
+
+class _Found:
+    """Problems by their question, with the place of the first row that asks it."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.known: list[str] = []
+        self._first: dict[str, tuple[str, Problem]] = {}
+        self._contradicted: set[str] = set()
+        self._repeats: list[str] = []
+
+    def add(self, where: str, problem: Problem, as_text: bool) -> None:
+        place, first = self._first.setdefault(problem.id, (where, problem))
+        if first is problem:
+            return
+        if not _same_answer(first.answer, problem.answer, as_text):
+            self._contradicted.add(problem.id)
+            raise _Contradiction(
+                f"asks the same question as {place} with another answer: {show(first.answer)} there, "
+                f"{show(problem.answer)} here; neither is taken"
+            )
+        self._repeats.append(f"{where} after {place}")
+
+    def problems(self) -> list[Problem]:
+        """Of two answers to a question nobody knows which is right, so neither is kept."""
+        return [problem for _, problem in self._first.values() if problem.id not in self._contradicted]
+
+    def notes(self) -> list[str]:
+        again = len(self._repeats)
+        dropped = f"dropped: {again} {'row asks' if again == 1 else 'rows ask'} a question again with the same answer"
+        left_out = [f"left out: {fault}" for fault in [*self.faults, *self.known]]
+        return [*left_out, *([f"{dropped} ({self._repeats[0]})"] if again else [])]
+
+
+def _same_answer(one: str, other: str, as_text: bool) -> bool:
+    return one == other if as_text else settle(one, other) is True or settle(other, one) is True
+
+
+def _present(given: Mapping[str, str], rows: Sequence[DataRow]) -> set[str]:
+    """The columns of `rows`, and those fields of columns that are looked for: where given in any row, else in all."""
+    names = {name for row in rows for name in row.values}
+    usual = [name for usual in USUAL_COLUMNS.values() for name in usual]
+    for dotted in {name for name in (*given.values(), *usual) if "." in name and name.split(".")[0] in names}:
+        there = (value_at(row.values, dotted) is not None for row in rows)
+        if any(there) if dotted in given.values() else all(there):
+            names.add(dotted)
+    return names
 
 
 def find_columns(given: Mapping[str, str], present: Collection[str], source: str) -> dict[str, str]:
@@ -82,7 +145,8 @@ def find_columns(given: Mapping[str, str], present: Collection[str], source: str
         free = [name for name in names if name in present and name not in given.values()]
         if part not in given and free:
             found[part] = free[0]
-    missing += [" or ".join(USUAL_COLUMNS[part]) for part in REQUIRED if part not in found]
+    plain = {part: [name for name in names if "." not in name] for part, names in USUAL_COLUMNS.items()}
+    missing += [" or ".join(plain[part]) for part in REQUIRED if part not in found]
     if missing:
         raise DataError(
             f"{source}: no column {', '.join(missing)}; its columns are {', '.join(sorted(present))}. "
@@ -93,79 +157,41 @@ def find_columns(given: Mapping[str, str], present: Collection[str], source: str
 
 def _problem(row: DataRow, columns: Mapping[str, str], as_text: bool) -> Problem:
     if row.fault is not None:
-        raise _Unusable(row.fault)
-    question = row.values.get(columns["question"])
-    if not isinstance(question, str) or not question.strip():
-        raise _Unusable(f"{columns['question']}: should be non-empty text, got {_show(question)}")
-    level = _level(row.values.get(columns["level"]), columns["level"]) if "level" in columns else 1
-    worked = row.values.get(columns["solution"]) if "solution" in columns else None
-    if worked is not None and not isinstance(worked, str):
-        raise _Unusable(f"{columns['solution']}: should be text, got {_show(worked)}")
-    try:
-        digest = hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]
-    except UnicodeEncodeError:
-        raise _Unusable(f"{columns['question']}: holds half a surrogate pair, which is no character") from None
-    given = row.values.get(columns["answer"])
+        raise Unusable(row.fault)
+
+    def value(part: str) -> tuple[Any, str]:
+        return value_at(row.values, columns[part]), columns[part]
+
+    question = question_in(*value("question"))
+    level = level_in(*value("level")) if "level" in columns else 1
+    worked = solution_in(*value("solution")) if "solution" in columns else None
+    digest = hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]
     if as_text:
-        answer = _text(given, columns["answer"]).strip()
-        return Problem(digest, question, answer, level, worked or None, dict(row.values))
-    text, answer = _answer(given, columns["answer"], columns["answer"] == columns.get("solution"))
+        answer = text_in(*value("answer")).strip()
+        return Problem(digest, question, answer, level, worked, _all_columns(row))
+    text, answer = answer_in(*value("answer"), columns["answer"] == columns.get("solution"))
     if not worked and "####" in text:  # GSM8K's form: reasoning #### answer
         worked = text
+    if worked and worked.strip() == answer:  # a column of answers by the name of solutions
+        worked = None
     return Problem(digest, question, answer, level, boxed_solution(worked or "", answer))
 
 
-def _text(value: Any, column: str) -> str:
-    """What stands in an answer's column, a number as its digits."""
-    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (is_number or isinstance(value, str)) or not str(value).strip():
-        raise _Unusable(f"{column}: should be text or a number, got {_show(value)}")
-    return str(value)
+def _all_columns(row: DataRow) -> dict[str, Any]:
+    values = dict(row.values)
+    for name, value in values.items():
+        if isinstance(value, Unreadable):
+            raise Unusable(f"{name}: {value}")
+    return values
 
 
-def _answer(value: Any, column: str, must_be_marked: bool) -> tuple[str, str]:
-    """The text of the answer's column and the answer in it; `must_be_marked` in a box or after ####."""
-    text = _text(value, column)
-    answer = gold_answer(text)
-    if not answer or r"\boxed" in answer:
-        raise _Unusable(
-            rf"{column}: should hold an answer, in \boxed{{}} or after #### if it has those, got {_show(text)}"
-        )
-    if must_be_marked and answer == text.strip():
-        raise _Unusable(
-            rf"{column}: holds no \boxed{{}} and no #### to read the answer from "
-            f"(if the column holds answers alone: --data.columns answer={column})"
-        )
-    if len(answer) > MAX_LENGTH:
-        raise _Unusable(f"{column}: should be a final answer, got a text of {len(answer)} characters")
-    return text, answer
-
-
-def _level(value: Any, column: str) -> int:
-    """A level as a number, as text ("3", "Level 3"), or 1 where there is none."""
-    if value is None or value == "":
-        return 1
-    if isinstance(value, str) and (match := _LEVEL.fullmatch(value.strip())):
-        value = int(match[1])
-    if isinstance(value, float) and value.is_integer():  # how a column of whole numbers with gaps is often stored
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _Unusable(f"{column}: should be a whole number, got {_show(value)}")
-    if value < 1:
-        raise _Unusable(f"{column}: should be at least 1, got {value}")
-    return value
-
-
-def boxed_solution(text: str, answer: str) -> str | None:
-    """A worked solution that ends in a box, so that training on it teaches the form; None if there is no solution.
-
-    What stands after #### gives way to the box, and GSM8K's calculator notes (<<2*3=6>>) are left out.
-    """
-    if boxed_answer(text) is not None:
-        return text
-    reasoning, marked, _ = text.rpartition("####")
-    reasoning = _CALCULATOR_NOTE.sub("", reasoning) if marked else text
-    return f"{reasoning.rstrip()}\nThe answer is $\\boxed{{{answer}}}$." if reasoning.strip() else None
+def _other_form(problems: Sequence[Problem]) -> list[str]:
+    """A note where questions ask for the answer in a form that the verifier does not read."""
+    asking = [problem.question for problem in problems if _OTHER_FORM.search(problem.question)]
+    return [
+        rf"{len(asking)} questions ask for the answer after #### or the like, but the verifier reads \boxed{{}}: if "
+        f"another column has them without that, name it in data.columns (the first: {show(asking[0][-50:])})"
+    ] if asking else []  # fmt: skip
 
 
 def _refusal(faults: list[str], rows: int, source: str, bad_rows: int) -> str:
@@ -178,8 +204,3 @@ def _refusal(faults: list[str], rows: int, source: str, bad_rows: int) -> str:
         known = f" (now {bad_rows})" if bad_rows else ""
         lines.append(f"Correct them, or leave them out with --data.bad-rows {len(faults)}{known}.")
     return "\n".join(lines)
-
-
-def _show(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _MAX_SHOWN else shown[: _MAX_SHOWN - 1] + "…"

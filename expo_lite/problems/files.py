@@ -1,115 +1,85 @@
-"""Rows of local files, each with its line: JSON lines, CSV, Parquet.
+"""Rows of local files, each with its line: JSON lines and CSV, gzipped or not, Parquet, and Arrow from `save_to_disk`.
 
 Read here and not through `datasets`, which names no line, takes latin-1 for UTF-8 and makes numbers and nulls of text.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import re
-from collections.abc import Iterator
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from expo_lite.core.errors import DataError
 from expo_lite.problems.columns import DataRow
+from expo_lite.problems.tables import read_arrow, read_parquet
+from expo_lite.problems.text_files import read_csv, read_jsonl
 
-_EXAMPLE = '{"question": "1+1?", "answer": "2"}'
-_HOW = "`jq -c '.[]' FILE > problems.jsonl` does it for a list (with '.name[]' for one inside an object)."
+_TEXT: dict[str, Callable[[bytes, Path], Iterator[DataRow]]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_jsonl,
+    ".csv": read_csv,
+}
+_TABLES = {".parquet": read_parquet, ".arrow": read_arrow}
+KINDS = ".jsonl, .json, .csv, .parquet"
+
+_GZIP = b"\x1f\x8b"
+_UNPACK = "unpack it"
+_OTHER_KINDS = (
+    (b"PAR1", "a Parquet file", "name it .parquet"),
+    (b"ARROW1", "an Arrow file", "name it .arrow"),
+    (b"PK\x03\x04", "a ZIP archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
+    (b"\xfd7zXZ", "compressed by xz", _UNPACK),
+    (b"BZh", "compressed by bzip2", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"SQLite format 3", "an SQLite database", "export its table as CSV"),
+    (b"%PDF", "a PDF", "write its problems as JSON lines"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the data", "fetch that with `git lfs pull`"),
+    (b"<!doctype html", "a web page", "download the file itself"),
+    (b"<html", "a web page", "download the file itself"),
+)
+"""How files begin that are taken for text by their name, what they are, and what to do."""
+
+
+def kind_of(path: Path) -> str | None:
+    """How a file is read, by the end of its name; None where it is not."""
+    name = path.name.lower()
+    ends = [end for end in (*_TEXT, *_TABLES) if name.endswith(end) or (end in _TEXT and name.endswith(f"{end}.gz"))]
+    return ends[0] if ends else None
 
 
 def read_file(path: Path) -> Iterator[DataRow]:
     """Every row of a file. What is wrong with a row is said in the row; DataError for what spoils the whole file."""
-    return READERS[path.suffix.lower()](path)
+    kind = kind_of(path)
+    if kind in _TABLES:
+        return _TABLES[kind](path)
+    return _TEXT[kind or ".jsonl"](_contents(path), path)
 
 
-def _read_jsonl(path: Path) -> Iterator[DataRow]:
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()]
-    rows = [_parse_line(line, f"{path}:{number}") for number, line in lines]
-    if rows and rows[0].fault is not None and _is_one_document(data):
-        raise DataError(f"{path}: is one JSON document; it should hold one object a line, like {_EXAMPLE}. {_HOW}")
-    if len(rows) == 1:
-        for name, value in rows[0].values.items():
-            if isinstance(value, list) and len(value) > 1 and all(isinstance(item, dict) for item in value):
-                raise DataError(f'{path}: holds all problems in one list, "{name}"; write one object a line. {_HOW}')
-    return iter(rows)
-
-
-def _is_one_document(data: bytes) -> bool:
+def _contents(path: Path) -> bytes:
+    """The bytes of a text file, unpacked. Raises DataError where they cannot be had or are no text."""
     try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(_GZIP) else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: is damaged or cut off, so it cannot be unpacked ({error}).") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    if encoding := _wide_encoding(data):
+        raise DataError(f"{path}:1: not UTF-8 text but {encoding}; save the file as UTF-8.")
+    start = data[:1000].lstrip().lower()
+    for mark, kind, remedy in _OTHER_KINDS:
+        if data.startswith(mark) or start.startswith(mark):
+            raise DataError(f"{path}: is {kind}; {remedy}.")
+    return data
 
 
-def _parse_line(line: bytes, where: str) -> DataRow:
-    try:
-        values = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return DataRow(where, {}, f"not UTF-8 text (byte {error.start}); save the file as UTF-8")
-    except json.JSONDecodeError as error:
-        return DataRow(where, {}, f"not valid JSON: {error.msg} (column {error.colno})")
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
-        return DataRow(where, {}, f"not usable JSON: {error}")
-    if not isinstance(values, dict):
-        return DataRow(where, {}, f"should be an object like {_EXAMPLE}, got {type(values).__name__}")
-    return DataRow(where, values)
-
-
-def _read_csv(path: Path) -> Iterator[DataRow]:
-    """All values stay text: leading zeros, None and NA are what they look like."""
-    reader = csv.reader(io.StringIO(_utf8(path), newline=""), strict=True)
-    header: list[str] = []
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            raise DataError(f"{path}:{line}: not valid CSV: {error}.") from error
-        if record is None:
-            return
-        if not any(field.strip() for field in record):
-            continue
-        if not header:
-            header = _header([field.strip() for field in record], path)
-        elif len(record) != len(header):
-            yield DataRow(f"{path}:{line}", {}, f"has {len(record)} fields, the header has {len(header)}")
-        else:
-            yield DataRow(f"{path}:{line}", dict(zip(header, record, strict=True)))
-
-
-def _header(names: list[str], path: Path) -> list[str]:
-    if len(names) == 1 and re.search(r"[;\t]", names[0]):
-        separator = "tabs" if "\t" in names[0] else "semicolons"
-        raise DataError(f"{path}: its columns are separated by {separator}; save it with commas.")
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: the first line names the column {', '.join(map(repr, repeated))} more than once.")
-    return names
-
-
-def _utf8(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8.") from error
-
-
-def _read_parquet(path: Path) -> Iterator[DataRow]:
-    import pyarrow  # late: it comes with `datasets` and is slow to load
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.ParquetFile(path).read()
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    for number, values in enumerate(table.to_pylist(), 1):
-        yield DataRow(f"{path}, row {number}", values)
-
-
-READERS = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-KINDS = ", ".join(READERS)
+def _wide_encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-32 by their mark, or by the zeros beside every ASCII character."""
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    start = data[:200]
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or start.count(0) > len(start) // 3:
+        return "UTF-16"
+    return None

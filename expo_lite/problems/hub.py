@@ -24,6 +24,8 @@ class HubSet:
     test_split: str | None = None
     bad_rows: int = 0
     """Rows known to be unusable; more are an error."""
+    contradicts_itself: bool = False
+    """Some of its questions stand in it with different answers; they are left out and said, and are no error."""
     sizes: Sequence[float] = ()
     """Training problems by level (inf: plenty); a forecast counts what is held out of them."""
     test_sizes: Sequence[float] = ()
@@ -42,11 +44,17 @@ KNOWN_SETS = {
         subsets=_MATH_SUBJECTS,
         test_split="test",
         bad_rows=2,  # two training problems of geometry have "Level ?"
+        contradicts_itself=True,
         sizes=_MATH_SIZES,
         test_sizes=_MATH_TEST_SIZES,
     ),
     "nlile/hendrycks-MATH-benchmark": HubSet(
-        _MATH_COLUMNS, test_split="test", bad_rows=2, sizes=_MATH_SIZES, test_sizes=_MATH_TEST_SIZES
+        _MATH_COLUMNS,
+        test_split="test",
+        bad_rows=2,
+        contradicts_itself=True,
+        sizes=_MATH_SIZES,
+        test_sizes=_MATH_TEST_SIZES,
     ),
     "HuggingFaceH4/MATH-500": HubSet(_MATH_COLUMNS, split=None, test_split="test", test_sizes=(43, 90, 105, 128, 134)),
     "openai/gsm8k": HubSet(
@@ -57,11 +65,12 @@ KNOWN_SETS = {
         test_sizes=(1319,),
     ),
     "open-r1/DAPO-Math-17k-Processed": HubSet(
-        {"question": "prompt", "answer": "solution"}, subsets=("en",), sizes=(inf,)
+        {"question": "prompt", "answer": "solution"}, subsets=("en",), contradicts_itself=True, sizes=(inf,)
     ),
     "agentica-org/DeepScaleR-Preview-Dataset": HubSet(
         {"question": "problem", "answer": "answer", "solution": "solution"},
         bad_rows=6,  # six answers are empty
+        contradicts_itself=True,
         sizes=(inf,),
     ),
 }

@@ -54,12 +54,14 @@ def _tiny(config: DataConfig) -> ProblemSet:
 def _made(config: DataConfig, generate: Generate | None) -> ProblemSet:
     levels = [level for level, weight in sorted(config.levels.items()) if weight > 0]
     rows = read_gym(config.source.removeprefix(PREFIX), levels, generate)
-    return split_by_hash(problems_of(rows, {}, config.source, as_text=config.answers == "text")[0], config)
+    problems, notes = problems_of(rows, {}, config.source, as_text=config.answers == "text")
+    return split_by_hash(problems, config, notes=notes)
 
 
 def _read(config: DataConfig, load_dataset: Loader | None) -> ProblemSet:
     source = find_source(config, "source")
-    train, notes = _part(source, source.train_split(config), config, load_dataset)
+    train_split = source.train_split(config)
+    train, notes = _part(source, train_split, config, load_dataset)
     test_source = find_source(config, "test_source") if config.test_source else source
     split = test_source.test_split(config)
     if split is None and test_source is source:
@@ -67,6 +69,7 @@ def _read(config: DataConfig, load_dataset: Loader | None) -> ProblemSet:
     else:
         test, more_notes = _part(test_source, split, config, load_dataset)
         notes += more_notes
+    notes += source.unread({train_split, split if test_source is source else None})
     return split_by_hash(train, config, test, [*notes, *_never_drawn(train, config)])
 
 
@@ -81,8 +84,8 @@ def _part(source: Source, split: str | None, config: DataConfig, load_dataset: L
     name = f"{source.name} ({split})" if split else source.name
     bad_rows = source.known.bad_rows if config.bad_rows is None else config.bad_rows
     rows, as_text = source.rows(split, load_dataset), config.answers == "text"
-    problems, faults = problems_of(rows, source.columns, name, bad_rows, as_text)
-    return problems, [f"left out: {fault}" for fault in faults]
+    contradicts = source.known.contradicts_itself and config.bad_rows is None
+    return problems_of(rows, source.columns, name, bad_rows, as_text, contradicts)
 
 
 def _never_drawn(problems: Sequence[Problem], config: DataConfig) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,11 +11,12 @@ from expo_lite.config.hub import HUB_ID
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
 from expo_lite.problems.columns import DataRow
-from expo_lite.problems.files import KINDS, READERS, read_file
+from expo_lite.problems.files import KINDS, kind_of, read_file
+from expo_lite.problems.folders import TEST, TRAIN, files_in
 from expo_lite.problems.hub import KNOWN_SETS, HubSet, Loader, read_hub
 
-TRAIN, TEST = "train", "test"
-_USUAL_SPLITS = (TRAIN, TEST, "validation", "valid", "val", "dev")
+_SHOWN_FILES = 5  # that a note names
+_LONGEST_NAME = 200  # characters of a name that a message repeats
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ class Source:
         for path in chosen:
             yield from read_file(path)
 
+    def unread(self, splits: Collection[str | None]) -> list[str]:
+        """A note on the files of a folder that are of none of these splits."""
+        if self.files is None or not any(self.files.values()):
+            return []
+        left = [path.name for path, of_split in self.files.items() if of_split is None or of_split not in splits]
+        more = f" and {len(left) - _SHOWN_FILES} more" if len(left) > _SHOWN_FILES else ""
+        used = " or ".join(sorted(filter(None, splits)))
+        return [f"not read, for their names do not say {used}: {', '.join(left[:_SHOWN_FILES])}{more}"] if left else []
+
     def _has_no_splits(self, setting: str, value: str | None) -> bool:
         if self.files is None or any(self.files.values()):
             return False
@@ -85,43 +94,57 @@ def find_source(config: DataConfig, which: Literal["source", "test_source"]) -> 
     if paths is None:
         subsets = [part.strip() for part in subset.split(",")] if subset else known.subsets
         return Source(name, setting, columns, subsets, known, None)
-    splits = (config.split, config.test_split, *_USUAL_SPLITS)
-    return Source(name, setting, columns, (), HubSet(), _files(paths, subset, tuple(filter(None, splits))))
+    splits = tuple(filter(None, (config.split, config.test_split)))
+    return Source(name, setting, columns, (), HubSet(), _files(paths, subset, splits))
 
 
 def _paths(name: str, setting: str) -> list[Path] | None:
     """The files or the folder that a source's name stands for; None for a data set of the Hub."""
-    whole = Path(name).expanduser()
-    parts = [name] if whole.exists() else [part.strip() for part in name.split(",")]
-    if len(parts) == 1 and not whole.exists() and whole.suffix.lower() not in READERS and HUB_ID.fullmatch(name):
+    parts = [name] if _exists(name) else [part.strip() for part in name.split(",")]
+    if len(parts) == 1 and not _exists(name) and kind_of(Path(name)) is None and HUB_ID.fullmatch(name):
         return None
-    paths = [Path(part).expanduser() for part in parts]
-    for path in paths:
-        if not path.exists():
+    for part in parts:
+        if not _exists(part):
+            shown = part if len(part) <= _LONGEST_NAME else part[:_LONGEST_NAME] + "…"
             raise DataError(
-                f'{setting}: no file {path}; give "tiny", {KINDS} files or a folder of them, or a data set of the Hub '
+                f'{setting}: no file {shown}; give "tiny", {KINDS} files or a folder of them, or a data set of the Hub '
                 "as OWNER/NAME."
             )
-        if path.is_dir() and len(paths) > 1:
-            raise DataError(f"{setting}: {path} is a folder; give one folder alone, or files.")
-        if path.is_file() and path.suffix.lower() not in READERS:
+    paths = [Path(part).expanduser() for part in parts]
+    for path in paths:
+        if not _is_text(str(path)):
+            raise DataError(f"{setting}: the name {str(path)!r} is not UTF-8 text; rename it.")
+        if path.is_dir():
+            if len(paths) > 1:
+                raise DataError(f"{setting}: {path} is a folder; give one folder alone, or files.")
+        elif not path.is_file():
+            raise DataError(
+                f"{setting}: {path} is a device or a pipe, which can be read once at most; write its rows to a file."
+            )
+        elif kind_of(path) is None:
             raise DataError(f"{setting}: {path} should be a {KINDS} file; its kind is read from the end of its name.")
     return paths
 
 
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long, in a folder that may not be entered; the home of nobody
+        return False
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _files(paths: list[Path], subset: str | None, splits: tuple[str, ...]) -> dict[Path, str | None]:
-    """Every file with its split: what its name or subfolder begins with, as in train-00000-of-00001.parquet."""
-    if not paths[0].is_dir():
-        if subset is not None:
-            raise DataError(f"data.subset: {paths[0]} is a file and has no subsets; leave it out.")
-        return dict.fromkeys(paths)
-    top = paths[0] / subset if subset else paths[0]
-    found: dict[Path, str | None] = {}
-    for path in sorted(top.rglob("*")):
-        parts = path.relative_to(top).parts
-        if path.is_file() and path.suffix.lower() in READERS and not any(part.startswith(".") for part in parts):
-            named = [s for s in splits for part in parts if re.match(rf"{re.escape(s)}(?![A-Za-z])", part)]
-            found[path] = named[0] if named else None
-    if not found:
-        raise DataError(f"{top}: holds no {KINDS} files.")
-    return found
+    """Every file with its split, which only the files of a folder have."""
+    if paths[0].is_dir():
+        return files_in(paths[0] / subset if subset else paths[0], splits)
+    if subset is not None:
+        raise DataError(f"data.subset: {paths[0]} is a file and has no subsets; leave it out.")
+    return dict.fromkeys(paths)

@@ -14,7 +14,7 @@ from expo_lite.config.methods import METHODS, method_of
 from expo_lite.config.model_files import TINY, model_source
 from expo_lite.config.settings import Config
 from expo_lite.grading.evaluator import Evaluation, comparison_table
-from expo_lite.problems.files import READERS
+from expo_lite.problems.files import kind_of
 from expo_lite.runs.checkpoint import RunProgress
 
 TINY_IN_EXPORT = "tiny/base"
@@ -85,7 +85,7 @@ def front_matter(config: Config, form: Form) -> str:
     if may_be_on_hub(config.policy.model):
         values["base_model"] = config.policy.model
         values["base_model_relation"] = "finetune" if form.merged else "adapter"
-    if may_be_on_hub(config.data.source) and Path(config.data.source).suffix.lower() not in READERS:
+    if may_be_on_hub(config.data.source) and kind_of(Path(config.data.source)) is None:
         values["datasets"] = [config.data.source]
     values |= {"library_name": form.library, "pipeline_tag": "text-generation"}
     values["tags"] = ["expo-lite", "reinforcement-learning", method_of(config), *([] if form.merged else ["lora"])]

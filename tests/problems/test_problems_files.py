@@ -76,7 +76,10 @@ def test_rows_are_read(tmp_path: Path) -> None:
         (["1+1?", "2"], r"should be an object like .*, got list"),
         ({"answer": "2"}, "question: should be non-empty text, got None"),
         ({"question": " ", "answer": "2"}, "question: should be non-empty text"),
-        ({"question": [{"role": "user", "content": "1+1?"}], "answer": "2"}, "question: should be non-empty text, got"),
+        (
+            {"question": [{"role": "user", "content": " "}], "answer": "2"},
+            "question: should be non-empty text, got ' '",
+        ),
         ({"question": "1+1?"}, "answer: should be text or a number, got None"),
         ({"question": "1+1?", "answer": True}, "answer: should be text or a number, got True"),
         ({"question": "1+1?", "answer": float("nan")}, "answer: should be text or a number, got nan"),
@@ -151,9 +154,30 @@ def test_one_json_document_is_told_from_lines(tmp_path: Path, text: str) -> None
 
 def test_repeated_questions_are_dropped(tmp_path: Path) -> None:
     """Else the same question could be trained on and tested. The first one stays; white space does not count."""
-    rows = [GOOD, {"question": "2+2?", "answer": "4"}, {**GOOD, "answer": "3"}, {**GOOD, "question": " 1+1?\n"}]
+    rows = [GOOD, {"question": "2+2?", "answer": "4"}, {**GOOD, "answer": "2.0"}, {**GOOD, "question": " 1+1?\n"}]
     path = jsonl(tmp_path / "data.jsonl", *rows)
-    assert [(p.question, p.answer) for p in read(path)] == [("1+1?", "2"), ("2+2?", "4")]
+    problems, (note,) = problems_of(read_file(path), {}, str(path))
+    assert [(p.question, p.answer) for p in problems] == [("1+1?", "2"), ("2+2?", "4")]
+    assert note == f"dropped: 2 rows ask a question again with the same answer ({path}:3 after {path}:1)"
+
+
+def test_two_answers_to_a_question_name_both_lines(tmp_path: Path) -> None:
+    """Nobody knows which is right: neither is trained on, and that is an error unless rows may be left out."""
+    path = jsonl(tmp_path / "data.jsonl", *numbered(3), {"question": " 1+1? ", "answer": "3"})
+    says = f"{path}:4: asks the same question as {path}:2 with another answer: '2' there, '3' here; neither is taken"
+    with pytest.raises(DataError) as refused:
+        read(path)
+    assert str(refused.value) == f"{says}\nCorrect them, or leave them out with --data.bad-rows 1."
+    problems, notes = problems_of(read_file(path), {}, str(path), bad_rows=1)
+    assert [p.question for p in problems] == ["0+0?", "2+2?"]
+    assert notes == [f"left out: {says}"]
+
+
+def test_answers_taken_as_text_are_compared_as_text(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "data.jsonl", {**GOOD, "answer": "null"}, {**GOOD, "answer": "Null"}, *numbered(1))
+    problems, notes = problems_of(read_file(path), {}, str(path), bad_rows=1, as_text=True)
+    assert [p.answer for p in problems] == ["0"]
+    assert "'null' there, 'Null' here" in notes[0]
 
 
 # ------------------------------------------------------------------------------------------- columns

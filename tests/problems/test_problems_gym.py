@@ -30,6 +30,12 @@ def test_levels_with_a_weight_are_made() -> None:
     assert again == found
 
 
+def test_problems_that_are_made_twice_are_counted() -> None:
+    entries = [{"question": f"{i % 32}?", "answer": "7"} for i in range(40)]
+    found = load_problems(DataConfig(source="reasoning-gym:x", levels={1: 1}), generate=lambda *_: entries)
+    assert any(note.startswith("dropped: 8 rows ask a question again with the same answer") for note in found.notes)
+
+
 @pytest.mark.parametrize(
     "answer", ["7", "-14282", "3.5", "1,200", "138/583", r"$\dfrac{79}{173}$", r"\frac{1}{2}", "True"]
 )

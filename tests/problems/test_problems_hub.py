@@ -168,6 +168,24 @@ def test_deepscaler_and_its_six_empty_answers() -> None:
         load_problems(DataConfig(source=DEEPSCALER, bad_rows=0), Hub({(DEEPSCALER, None, "train"): rows + empty}))
 
 
+def test_a_set_that_is_known_to_contradict_itself_is_used_without_that() -> None:
+    rows = made(dapo, 32)
+    other = {**dapo(7), "solution": "15"}
+    found = load_problems(DataConfig(source=DAPO), Hub({(DAPO, "en", "train"): [*rows, other]}))
+    assert len(found.train + found.validation + found.test) == 31
+    assert found.notes[0] == (
+        f"left out: {DAPO} (en, train), row 33: asks the same question as {DAPO} (en, train), row 8 with another "
+        "answer: '14' there, '15' here; neither is taken"
+    )
+    with pytest.raises(DataError, match=r"row 33: asks the same question as .*row 8 with another answer"):
+        load_problems(DataConfig(source=DAPO, bad_rows=0), Hub({(DAPO, "en", "train"): [*rows, other]}))
+    with pytest.raises(DataError, match=r"row 33: asks the same question as .*row 8 with another answer"):
+        load_problems(
+            DataConfig(source=GSM8K),
+            Hub({(GSM8K, "main", "train"): [*made(gsm8k, 32), {**gsm8k(7), "answer": "#### 15"}]}),
+        )
+
+
 def test_an_unknown_data_set_is_described_in_the_configuration() -> None:
     rows = [{"q": f"{i}+{i}?", "a": 2 * i, "grade": "level 2"} for i in range(32)]
     hub = Hub({("me/mine", "easy", "fit"): rows, ("me/mine", "easy", "exam"): [{"q": "1?", "a": 1, "grade": 1}]})
