@@ -81,7 +81,8 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
     if padded > most:
         raise ConfigError(
             f"policy.model: sampling and training disagree by {padded:.2g} nats a token, and rounding explains "
-            f"{most:.1g}: models of this family read padded prompts in another way, and cannot be trained here; name another one"
+            f"{most:.1g}: models of this family read padded prompts in another way, and cannot be trained here; name "
+            "another one"
         )
 
 
