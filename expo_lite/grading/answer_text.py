@@ -82,6 +82,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])", " "),
         # One name for one thing.
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
         (r"\\langle ?", "("),
         (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
@@ -105,8 +106,9 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"([0-9]+)分之([0-9]+)", r"\\frac{\2}{\1}"),
         # LaTeX arguments without braces get them; single-character exponents and indices lose them.
         (rf"\\sqrt\s*(\[[^\[\]{{}}]*\]|)\s*{_ONE}", r"\\sqrt\1{\2}"),
-        (rf"\\frac\s*{_ONE}", r"\\frac{\1}"),
-        (rf"(\\frac\s*{_GROUP})\s*{_ONE}", r"\1{\2}"),
+        (rf"\\(frac|binom)\s*{_ONE}", r"\\\1{\2}"),
+        (rf"(\\(?:frac|binom)\s*{_GROUP})\s*{_ONE}", r"\1{\2}"),
+        (r"\{([^{}]*?) ?\\choose(?![a-zA-Z]) ?([^{}]*)\}", r"\\binom{\1}{\2}"),
         (rf"\^\s*(\\frac{_GROUP}{_GROUP}|\\sqrt{_GROUP})", r"^{\1}"),
         (r"([\^_])(-[0-9]+|[0-9]{2,})", r"\1{\2}"),
         (r"([\^_])\{([0-9a-zA-Z])\}(?![0-9])", r"\1\2"),

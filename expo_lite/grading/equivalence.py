@@ -26,7 +26,7 @@ _NAME = re.compile(  # x, x_1, f(3), (x, y), \angle ABC, "the area": letters, no
 _MACRO_ARGUMENT = re.compile(r"\\(?:begin|end|mathbb|operatorname)\{[a-zA-Z*]+\}")
 _SKIPPED = re.compile(  # what parsers drop without a word, together with one side of it
     r"[?#@']|\.\.|\\[a-zA-Z]*(?:arrow|to|implies|iff|approx|sim|equiv|not|notin|mp|dots)(?![a-zA-Z])"
-    r"|[0-9] [0-9]|(?<!\\)\{\}|(?:^|[0-9+\-*/=(,])\{|(?:[+\-*/^_]|\\cdot|\\times)$|[^\x00-\x7f]"
+    r"|[0-9] [0-9]|(?<!\\)\{\}|(?:^|[0-9+\-*/=(,])\{|[0-9)\]}](?:\\\{|\[)|(?:\\\}|\])[0-9(]|(?:[+\-*/^_]|\\cdot|\\times)$|[^\x00-\x7f]"
 )
 _ROWS = re.compile(r"&|\\\\")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
@@ -105,17 +105,19 @@ def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
         return None
     if len(golds) == len(answers) == 1:
         return _equation(_sides(gold), _sides(answer), equal)
-    named_golds, named_answers = _named(golds), _named(answers)
-    if named_golds and named_answers:
+    of_gold, of_answer = _named(golds), _named(answers)
+    if of_gold and of_answer:
         return _same_members(golds, answers, equal)
-    names, values = named_golds or named_answers or ([], [])
-    others = _members(answer if named_golds else gold)
+    names, values = of_gold or of_answer or ([], [])
+    bare = answer if of_gold else gold
+    brackets, others = _inside(bare) or ("", _split(bare, ", "))
     if len(values) != len(others) or any(len(_sides(other)) > 1 for other in others):
         return False
-    pairs = (values, others) if named_golds else (others, values)
-    if len(set(names)) == 1:
-        return _same_members(*pairs, equal)
-    return _same_row(*pairs, equal)
+    pair = (values, others) if of_gold else (others, values)
+    if len(set(names)) == 1:  # a set
+        return brackets in ("", "{}") and _same_members(*pair, equal)
+    in_order = names == sorted(names, key=lambda name: name.strip("\\").casefold())
+    return in_order and brackets in ("", "()") and _same_row(*pair, equal)
 
 
 def _named(elements: list[str]) -> tuple[list[str], list[str]] | None:
@@ -130,17 +132,25 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     """Sides of one equation each (a single side where there is none)."""
     named = bool(_NAME.fullmatch(gold[0]))
     if len(gold) == 1:  # `x=3` and `2+1=3` for 3, but not `4=3`: every side that is no mere name must agree
+        if answer[0].startswith("(") and _RELATION.search(gold[0]):
+            return False  # (x,y)=(1,2) is a point and no interval
         values = [side for side in answer if not _NAME.fullmatch(side)] or answer[-1:]
         return all(_same(gold[0], value, equal) for value in values)
-    if len(answer) == 1:  # \frac{1}{2}=0.5 is one answer written twice
-        constant = not any(re.search(r"(?<![\\a-zA-Z])[a-zA-Z]", side) for side in gold)
-        sides = gold if constant else gold[-1:] if named else []
-        return any(_same(side, answer[0], equal) for side in sides)
+    if _is_constant(gold):  # \frac{1}{2}=0.5 is one answer written twice
+        values = [side for side in answer if not _NAME.fullmatch(side)]
+        return bool(values) and all(any(_same(side, value, equal) for side in gold) for value in values)
+    if len(answer) == 1:
+        return named and _same(gold[-1], answer[0], equal)
     if named and _NAME.fullmatch(answer[0]):
         return gold[0] == answer[0] and _equation(gold[1:], answer[1:], equal)
     if len(gold) == len(answer) == 2 and not _is_text("=".join(answer)):
         return equal("=".join(gold), "=".join(answer))
     return False
+
+
+def _is_constant(sides: list[str]) -> bool:
+    """Whether there is no variable in them, nor a name."""
+    return not any(re.search(r"(?<![\\a-zA-Z])[a-zA-Z]|\\(?!pi|frac|sqrt|cdot|times)", side) for side in sides)
 
 
 def _ratios(gold: str, answer: str, equal: Equal) -> bool | None:
@@ -151,7 +161,7 @@ def _ratios(gold: str, answer: str, equal: Equal) -> bool | None:
     if len(golds) == len(answers):
         return _same_row(golds, answers, equal)
     parts, other = (golds, answer) if len(golds) > 1 else (answers, gold)
-    return len(parts) == 2 and r"\frac" in other and _same(rf"\frac{{{parts[0]}}}{{{parts[1]}}}", other, equal)
+    return len(parts) == 2 and ("/" in other or r"\frac" in other) and _same(rf"\frac{{{parts[0]}}}{{{parts[1]}}}", other, equal)
 
 
 def _lists(gold: str, answer: str, equal: Equal) -> bool | None:
@@ -182,7 +192,8 @@ def _tuples(gold: str, answer: str, equal: Equal) -> bool | None:
     if not (first or second) or _SET.search(answer if first else gold) or _RELATION.search(gold + answer):
         return None
     brackets = (first or second or ("", []))[0]  # against a bare list
-    return (_same_members if brackets == "{}" else _same_row)(_members(gold), _members(answer), equal)
+    compare = {"{}": _same_members, "()": _same_row}.get(brackets)
+    return compare is not None and compare(_members(gold), _members(answer), equal)
 
 
 def _quantities(gold: str, answer: str, equal: Equal) -> bool | None:

@@ -22,6 +22,7 @@ _PRODUCTS = (  # the parser adds them up, as if they were mixed numbers, and tho
 )
 _BIG_OPERATOR = re.compile(r"\\(?:sum|prod|int|lim|log)(?![a-zA-Z])")
 _SET_PARTS = re.compile(r"[<>]|\\(?:le|ge|ne|cup|setminus|mathbb)(?![a-zA-Z])")
+_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 _BUILDER = re.compile(r"\\\{ ?[a-zA-Z](?:\\in ?\\mathbb\{R\})? ?(?::|\||\\mid) ?(.+)\\\}")
 _INTERVAL = re.compile(r"([(\[])(.+), (.+)([)\]])")
 
@@ -44,6 +45,8 @@ def _equal(gold: str, answer: str) -> bool:
         first, second = _real_set(gold), _real_set(answer)
         if first and second:
             return _same_real_set(first, second)
+        if bool(_RELATION.search(gold)) != bool(_RELATION.search(answer)):
+            return False
     left, right = _parsed(gold), _parsed(answer)
     if not getattr(left, "free_symbols", True) and not getattr(right, "free_symbols", True) and _are_numbers(left, right):
         return _same_constant(left, right)

@@ -87,9 +87,12 @@ _CURRENCY = re.compile(rf"(-?)({_NAMES})\.? ?(-?[0-9][0-9.,]*)|(-?[0-9][0-9.,]*)
 
 
 def without_number_words(text: str) -> str:
-    r"""Return a text with digits for number words: `7 million` -> `7\cdot 10^6`, `7 thirds` -> `7/3`, `three` -> `3`."""
-    if (value := _SPELT.get(text.casefold())) is not None:
-        return str(value)
+    r"""Return a text with digits for number words: `7 million` -> `7\cdot 10^6`, `7 thirds` -> `7/3`, `six` -> `6`."""
+    first, _, second = text.casefold().partition(" ")
+    if first in _SPELT and (not second or second in _MULTIPLIERS):
+        text = f"{_SPELT[first]} {second}".strip()
+    elif first in _MULTIPLIERS and first.isascii() and not second:
+        text = f"1 {first}"
     return _MULTIPLYING.sub(lambda match: _MULTIPLIERS[match.group(1).lower()], text)
 
 
