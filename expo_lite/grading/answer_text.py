@@ -59,7 +59,16 @@ _SYMBOLS = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "÷": "/"}
     | {"⁄": "/", "∕": "/", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "º": r"^\circ ", "≤": r"\le ", "≥": r"\ge "}
     | {"≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset "}
-    | {"θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "ℝ": r"\mathbb{R}", "’": "'", "′": "'", "、": ", "}
+    | {
+        "θ": r"\theta ",
+        "α": r"\alpha ",
+        "β": r"\beta ",
+        "λ": r"\lambda ",
+        "ℝ": r"\mathbb{R}",
+        "’": "'",
+        "′": "'",
+        "、": ", ",
+    }
 )
 _SUPERSCRIPTS, _SUBSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉₊₋ₙ"
 _TO_LINE = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-n" * 2)
@@ -137,7 +146,8 @@ _DOTTED = re.compile(r"(\.[0-9]*)\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-
 _GOES_ON = re.compile(r"(?<![0-9.])([0-9]*\.)([0-9]{3,40})(?:\.\.\.|\\[lc]?dots(?![a-zA-Z]))(?![0-9a-zA-Z.])")
 _PERIOD = re.compile(r"([0-9]*?)([0-9]+?)\2+")
 _UNION = re.compile(r",? ?(?<![a-zA-Z\\])or(?![a-zA-Z]) ?|\\(?:lor|vee)(?![a-zA-Z])")
-_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+"""The sign of an inequality, in normal form."""
 
 
 @lru_cache(maxsize=8192)
@@ -160,7 +170,7 @@ def _rewrite(text: str) -> str:
     if r"\begin" not in text:  # else a double backslash ends a matrix row
         text = re.sub(r"\\\\+(?=[a-zA-Z])", r"\\", text)
     text = currency_behind(without_number_words(text))
-    if _RELATION.search(text):  # `x<1 or x>2` is a union; any other `or` makes a list
+    if RELATION.search(text):  # `x<1 or x>2` is a union; any other `or` makes a list
         text = _UNION.sub(r"\\cup ", text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)

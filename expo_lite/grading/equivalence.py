@@ -1,7 +1,7 @@
 """When an answer agrees with the known one, kind by kind; docs/verifier.md shows the rules with examples.
 
-Most pairs are settled by spelling and exact arithmetic (`settle`). What is left, a pair of single expressions that leave
-nothing out, is for a worker process and math-verify (`expo_lite.grading.symbolic`).
+Most pairs are settled by spelling and exact arithmetic (`settle`). What is left, a pair of single expressions that
+leave nothing out, is for a worker process and math-verify (`expo_lite.grading.symbolic`).
 """
 
 from __future__ import annotations
@@ -9,32 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from expo_lite.grading.answer_text import MAX_LENGTH, normalise
-from expo_lite.grading.exact import exact_value, same_number
+from expo_lite.grading.answer_text import MAX_LENGTH, RELATION, normalise
+from expo_lite.grading.exact import same_number
+from expo_lite.grading.parts import bracketed, is_text, members_of, rows_of, sides_of, split_at
 from expo_lite.grading.units import split_unit, unit_words
 
 Equal = Callable[[str, str], bool]
 """Whether two single expressions in normal form are mathematically equal."""
 
-_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 _UNION = re.compile(r"\\(?:cup|cap|setminus|mathbb)(?![a-zA-Z])")
 _SET = re.compile(r"[(\[]|\\\{|\\(?:cup|emptyset|mathbb)")
 _NAME = re.compile(  # x, x_1, f(3), (x, y), \angle ABC, "the area": letters, no digits or operators of its own
     r"(?!\\(?:pi|infty)$|.*\b(?:no|not|never)\b)"
     r"(?:[A-Za-z\\'{} |]+(?:_(?:\w|\{\w+\}))?'*(?:\([^()=]*\))?|\([A-Za-z]\w*(?:, [A-Za-z]\w*)*\))"
 )
-_MACRO_ARGUMENT = re.compile(r"\\(?:begin|end|mathbb|operatorname)\{[a-zA-Z*]+\}")
-_SKIPPED = re.compile(  # what parsers drop without a word, together with one side of it
-    r"[?#@']|\.\.|\\[a-zA-Z]*(?:arrow|to|implies|iff|approx|sim|equiv|not|notin|mp|dots)(?![a-zA-Z])"
-    r"|[0-9] [0-9]|(?<!\\)\{\}|(?:^|[0-9+\-*/=(,])\{|[0-9)\]}](?:\\\{|\[)|(?:\\\}|\])[0-9(]|(?:[+\-*/^_]|\\cdot|\\times)$|[^\x00-\x7f]"
-)
-_ROWS = re.compile(r"&|\\\\")
-_WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
-_FUNCTIONS = frozenset(("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sqrt", "frac"))
-_WORDS = frozenset(("no", "not", "non", "is", "the", "for", "if", "any", "all", "but", "yes", "odd", "are", "can"))
 _CHOICE = re.compile(r"\(?([A-E])[).:] ?(?:(?=[-0-9\\$])(.+))?|([A-E])")
-_TUPLE = re.compile(r"(\(|\[|\\\{)(.+)(\)|\]|\\\})", re.DOTALL)
-_MATRIX = re.compile(r"\\begin\{([pbB]?matrix)\}(.+)\\end\{\1\}", re.DOTALL)
 
 
 class _Undecided(Exception):
@@ -47,6 +36,8 @@ def settle(gold: str, answer: str) -> bool | None:
         return agree(gold, answer, _undecided)
     except _Undecided:
         return None
+    except RecursionError:  # brackets in brackets, hundreds deep
+        return False
 
 
 def agree(gold: str, answer: str, equal: Equal) -> bool:
@@ -70,7 +61,7 @@ def _same(gold: str, answer: str, equal: Equal) -> bool:
         decided = rule(gold, answer, equal)
         if decided is not None:
             return decided
-    if _is_text(gold) or _is_text(answer):
+    if is_text(gold) or is_text(answer):
         return _bare_text(gold) == _bare_text(answer)
     return _same_kind(gold, answer) and equal(gold, answer)
 
@@ -100,18 +91,18 @@ def _choice(text: str) -> tuple[str, str]:
 
 def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
     """Equations, one or a list: names that only one of the two has are dropped (`x=1, x=2` for `1, 2`)."""
-    golds, answers = _split(gold, ", "), _split(answer, ", ")
-    if not any(len(_sides(element)) > 1 for element in golds + answers):
+    golds, answers = split_at(gold, ", "), split_at(answer, ", ")
+    if not any(len(sides_of(element)) > 1 for element in golds + answers):
         return None
     if len(golds) == len(answers) == 1:
-        return _equation(_sides(gold), _sides(answer), equal)
+        return _equation(sides_of(gold), sides_of(answer), equal)
     of_gold, of_answer = _named(golds), _named(answers)
     if of_gold and of_answer:
         return _same_members(golds, answers, equal)
     names, values = of_gold or of_answer or ([], [])
     bare = answer if of_gold else gold
-    brackets, others = _inside(bare) or ("", _split(bare, ", "))
-    if len(values) != len(others) or any(len(_sides(other)) > 1 for other in others):
+    brackets, others = bracketed(bare) or ("", split_at(bare, ", "))
+    if len(values) != len(others) or any(len(sides_of(other)) > 1 for other in others):
         return False
     pair = (values, others) if of_gold else (others, values)
     if len(set(names)) == 1:  # a set
@@ -122,7 +113,7 @@ def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
 
 def _named(elements: list[str]) -> tuple[list[str], list[str]] | None:
     """Names and values of `x=1, y=2`."""
-    sides = [_sides(element) for element in elements]
+    sides = [sides_of(element) for element in elements]
     if not all(len(of_one) == 2 and _NAME.fullmatch(of_one[0]) for of_one in sides):
         return None
     return [name for name, _ in sides], [value for _, value in sides]
@@ -132,7 +123,7 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     """Sides of one equation each (a single side where there is none)."""
     named = bool(_NAME.fullmatch(gold[0]))
     if len(gold) == 1:  # `x=3` and `2+1=3` for 3, but not `4=3`: every side that is no mere name must agree
-        if answer[0].startswith("(") and _RELATION.search(gold[0]):
+        if answer[0].startswith("(") and RELATION.search(gold[0]):
             return False  # (x,y)=(1,2) is a point and no interval
         values = [side for side in answer if not _NAME.fullmatch(side)] or answer[-1:]
         return all(_same(gold[0], value, equal) for value in values)
@@ -143,7 +134,7 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
         return named and _same(gold[-1], answer[0], equal)
     if named and _NAME.fullmatch(answer[0]):
         return gold[0] == answer[0] and _equation(gold[1:], answer[1:], equal)
-    if len(gold) == len(answer) == 2 and not _is_text("=".join(answer)):
+    if len(gold) == len(answer) == 2 and not is_text("=".join(answer)):
         return equal("=".join(gold), "=".join(answer))
     return False
 
@@ -155,28 +146,32 @@ def _is_constant(sides: list[str]) -> bool:
 
 def _ratios(gold: str, answer: str, equal: Equal) -> bool | None:
     """`1:2:3` part by part; of two parts it is also the fraction."""
-    golds, answers = _split(gold, ":"), _split(answer, ":")
+    golds, answers = split_at(gold, ":"), split_at(answer, ":")
     if len(golds) == len(answers) == 1 or r"\{" in gold + answer:
         return None
     if len(golds) == len(answers):
         return _same_row(golds, answers, equal)
     parts, other = (golds, answer) if len(golds) > 1 else (answers, gold)
-    return len(parts) == 2 and ("/" in other or r"\frac" in other) and _same(rf"\frac{{{parts[0]}}}{{{parts[1]}}}", other, equal)
+    return (
+        len(parts) == 2
+        and ("/" in other or r"\frac" in other)
+        and _same(rf"\frac{{{parts[0]}}}{{{parts[1]}}}", other, equal)
+    )
 
 
 def _lists(gold: str, answer: str, equal: Equal) -> bool | None:
     """The same members as often, in any order; `a\\pm b` has two."""
-    golds, answers = _members(gold), _members(answer)
-    if _RELATION.search(gold + answer) or len(golds) == len(answers) == 1:
+    golds, answers = members_of(gold), members_of(answer)
+    if RELATION.search(gold + answer) or len(golds) == len(answers) == 1:
         return None
-    both_bare = not _inside(gold) and not _inside(answer)
+    both_bare = not bracketed(gold) and not bracketed(answer)
     return _same_members(golds, answers, equal) if both_bare else None
 
 
 def _tuples(gold: str, answer: str, equal: Equal) -> bool | None:
     r"""Tuples, intervals, vectors and matrices in order, `\{...\}` as sets; brackets must be alike, or missing."""
-    rows, answer_rows = _rows(gold), _rows(answer)
-    first, second = _inside(gold), _inside(answer)
+    rows, answer_rows = rows_of(gold), rows_of(answer)
+    first, second = bracketed(gold), bracketed(answer)
     if rows and answer_rows:
         return len(rows) == len(answer_rows) and all(map(_same_row, rows, answer_rows, [equal] * len(rows)))
     if rows or answer_rows:  # a column is a tuple
@@ -189,11 +184,11 @@ def _tuples(gold: str, answer: str, equal: Equal) -> bool | None:
         if first[0] != second[0]:
             return False
         return (_same_set if first[0] == "{}" else _same_row)(first[1], second[1], equal)
-    if not (first or second) or _SET.search(answer if first else gold) or _RELATION.search(gold + answer):
+    if not (first or second) or _SET.search(answer if first else gold) or RELATION.search(gold + answer):
         return None
     brackets = (first or second or ("", []))[0]  # against a bare list
     compare = {"{}": _same_members, "()": _same_row}.get(brackets)
-    return compare is not None and compare(_members(gold), _members(answer), equal)
+    return compare is not None and compare(members_of(gold), members_of(answer), equal)
 
 
 def _quantities(gold: str, answer: str, equal: Equal) -> bool | None:
@@ -238,81 +233,13 @@ def _same_set(golds: Sequence[str], answers: Sequence[str], equal: Equal) -> boo
     )
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """Split at a separator outside brackets and braces."""
-    depth, parts = 0, [""]
-    for piece in re.split(rf"({re.escape(separator)}|[()\[\]{{}}])", text):
-        depth += (piece in "([{") - (piece in ")]}") if piece else 0
-        if piece == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return parts
-
-
-def _sides(text: str) -> list[str]:
-    r"""The sides of an equation, or of `x \in S`."""
-    return [side for part in _split(text, "=") for side in _split(part, r"\in ")]
-
-
-def _members(text: str) -> list[str]:
-    r"""The members of a list, in brackets or bare, with both values of `a\pm b`."""
-    inside = _inside(text)
-    members = []
-    for member in inside[1] if inside else _split(text, ", "):
-        both = [normalise(member.replace(r"\pm", sign)) for sign in "+-"] if member.count(r"\pm") == 1 else [member]
-        members += both
-    return members
-
-
-def _inside(text: str) -> tuple[str, list[str]] | None:
-    """The kind of brackets around a whole list, and its members; brackets around one member only group."""
-    match = _TUPLE.fullmatch(text)
-    if not match or len(_split(text.replace(r"\cup", ","), ",")) > 1:
-        return None
-    members = _split(match[2], ", ")
-    brackets = (match[1] + match[3]).replace("\\", "")
-    if _depth_falls(match[2]) or (len(members) == 1 and brackets != "{}"):
-        return None
-    return None if _RELATION.search(match[2]) or len(_split(match[2], ":")) > 1 else (brackets, members)
-
-
-def _depth_falls(text: str) -> bool:
-    """Whether a bracket closes that was not opened: `1)(2`."""
-    depth = 0
-    for character in re.sub(r"[^()\[\]{}]", "", text):
-        depth += 1 if character in "([{" else -1
-        if depth < 0:
-            return True
-    return False
-
-
-def _rows(text: str) -> list[list[str]] | None:
-    """The rows of a matrix."""
-    match = _MATRIX.fullmatch(text)
-    return [row.split("&") for row in match[2].rstrip("\\").split(r"\\")] if match else None
-
-
-# -------------------------------------------------------------------------------------------------------------- text
-
-
-def _is_text(text: str) -> bool:
-    """Words, a choice letter, or anything that a parser would skip to get at a number."""
-    if _SKIPPED.search(text) or re.fullmatch(r"\(?[A-Z]+\)?", text):
-        return True
-    if _ROWS.search(text) and r"\begin" not in text:
-        return True
-    words = _WORD.findall(_MACRO_ARGUMENT.sub("", text))
-    return any((len(word) > 3 and word not in _FUNCTIONS) or word.lower() in _WORDS for word in words)
-
-
 def _bare_text(text: str) -> str:
     return re.sub(r"[()]", "", text).casefold()
 
 
 def _same_kind(gold: str, answer: str) -> bool:
     """A relation is not a number; it may be a set."""
-    relations = bool(_RELATION.search(gold)), bool(_RELATION.search(answer))
+    relations = bool(RELATION.search(gold)), bool(RELATION.search(answer))
     if relations[0] != relations[1]:
         return bool(_SET.search(answer if relations[0] else gold))
     return relations[0] or bool(_UNION.search(gold + answer)) or gold.count(", ") == answer.count(", ")

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from expo_lite.grading.answer_text import RELATION
 from expo_lite.grading.equivalence import agree
 
 _POINTS = ("3/7", "11/5", "-13/9", "17/23", "5/3", "-19/11")
@@ -22,7 +23,6 @@ _PRODUCTS = (  # the parser adds them up, as if they were mixed numbers, and tho
 )
 _BIG_OPERATOR = re.compile(r"\\(?:sum|prod|int|lim|log)(?![a-zA-Z])")
 _SET_PARTS = re.compile(r"[<>]|\\(?:le|ge|ne|cup|setminus|mathbb)(?![a-zA-Z])")
-_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 _BUILDER = re.compile(r"\\\{ ?[a-zA-Z](?:\\in ?\\mathbb\{R\})? ?(?::|\||\\mid) ?(.+)\\\}")
 _INTERVAL = re.compile(r"([(\[])(.+), (.+)([)\]])")
 
@@ -45,10 +45,10 @@ def _equal(gold: str, answer: str) -> bool:
         first, second = _real_set(gold), _real_set(answer)
         if first and second:
             return _same_real_set(first, second)
-        if bool(_RELATION.search(gold)) != bool(_RELATION.search(answer)):
+        if bool(RELATION.search(gold)) != bool(RELATION.search(answer)):
             return False
     left, right = _parsed(gold), _parsed(answer)
-    if not getattr(left, "free_symbols", True) and not getattr(right, "free_symbols", True) and _are_numbers(left, right):
+    if _are_numbers(left, right):
         return _same_constant(left, right)
     if not math_verify.verify(left, right, timeout_seconds=None, allow_set_relation_comp=True):
         return False
@@ -66,7 +66,7 @@ def _parsed(text: str) -> Any:
     for pattern in _PRODUCTS if not _BIG_OPERATOR.search(text) else _PRODUCTS[:1]:
         text = pattern.sub(r"\1\\cdot ", text)
     text = re.sub(r"([0-9]+(?:\.[0-9]+)?)\^\\circ", r"(\1\\cdot\\frac{\\pi}{180})", text)
-    parsed = latex2sympy(
+    parsed: Any = latex2sympy(
         text,
         is_real=not should_treat_as_complex(text),
         normalization_config=None,
@@ -77,7 +77,7 @@ def _parsed(text: str) -> Any:
 
 
 def _are_numbers(*values: Any) -> bool:
-    return all(getattr(value, "is_number", False) for value in values)
+    return all(getattr(value, "is_number", False) and not value.free_symbols for value in values)
 
 
 def _are_scalars(*values: Any) -> bool:
@@ -94,7 +94,7 @@ def _same_constant(left: Any, right: Any) -> bool:
     from sympy import Float, Integer
 
     left, right = left.doit(), right.doit()
-    if left.is_Rational and right.is_Rational or left.is_infinite or right.is_infinite:
+    if (left.is_Rational and right.is_Rational) or left.is_infinite or right.is_infinite:
         return bool(left == right)
     if left.has(Float) or right.has(Float):
         return _rounded_alike(left, right)
@@ -162,7 +162,7 @@ def _set_part(text: str) -> tuple[Any, str] | None:
     if len(names) != 1:
         return None
     x = Symbol("x", real=True)
-    solved = [relation.subs({name: x for name in relation.free_symbols}).as_set() for relation in relations]
+    solved = [relation.subs(dict.fromkeys(relation.free_symbols, x)).as_set() for relation in relations]
     return Intersection(*solved), names.pop()
 
 

@@ -6,13 +6,12 @@ What may be left out of an answer stands in a list here; a word that does not is
 from __future__ import annotations
 
 import re
-from collections.abc import Set
 
 _UNIT_NAMES = (
     "mm millimeter millimetre|cm centimeter centimetre|dm decimeter decimetre|m meter metre|km kilometer kilometre"
     "|in inch inches|ft foot feet|yd yard|mi mile|g gram gramme|kg kilogram kilo|mg milligram|ton tonne|lb lbs pound"
-    "|oz ounce|l L liter litre|ml milliliter millilitre|gal gallon|qt quart|pt pint|cup|tablespoon|teaspoon|acre|hectare"
-    "|mph|kmh kph|s sec second|min minute|h hr hrs hour|day|week|month|yr year|decade|century centuries"
+    "|oz ounce|l L liter litre|ml milliliter millilitre|gal gallon|qt quart|pt pint|cup|tablespoon|teaspoon|acre"
+    "|hectare|mph|kmh kph|s sec second|min minute|h hr hrs hour|day|week|month|yr year|decade|century centuries"
     "|% percent pct percentage|deg degree|rad radian|dollar usd buck|cent penny pennies|dime|nickel"
     "|euro eur|gbp|rupee rs inr|yen jpy|yuan rmb cny 元|won krw|hz hertz|khz|mhz|N newton|J joule|kj|W watt|kw|V volt"
     "|amp ampere|pa pascal|mol mole|kelvin|calorie|kcal|byte|kb|mb|gb|sq square|cu cubic|per|unit"
@@ -41,18 +40,20 @@ _COUNTED = (
     "trip truck tulip turtle value vase vegetable vertex vertices video visitor walnut watermelon way whale wheel "
     "window wolf wolves woman women word worker zebra"
 )
-_DESCRIBING = "adult average big black blue different extra full green large left long more new of old pink red small total white yellow"
+_DESCRIBING = (
+    "adult average big black blue different extra full green large left long more new of old pink red small total "
+    "white yellow"
+)
 _ALIASES = {name: names.split()[0] for names in _UNIT_NAMES.split("|") for name in names.split()}
 _NOUNS = frozenset(f"{_COUNTED} {_DESCRIBING}".split())
 _KNOWN = frozenset(_ALIASES.values()) | _NOUNS
 _NEVER_LAST = frozenset(("sq", "cu", "per", "of"))
-_NO_UNITS = frozenset(
-    (
-        "no not nor or and if is are was but maybe perhaps never none null undefined solution impossible mod modulo "
-        "times plus minus sin cos tan cot sec csc log ln exp sqrt frac wrong right negative positive squared cubed "
-        "factorial choose prime doubled tripled half twice double triple power inverse halved even odd pi infinity"
-    ).split()
+_NO_UNIT_WORDS = (
+    "no not nor or and if is are was but maybe perhaps never none null undefined solution impossible mod modulo times "
+    "plus minus sin cos tan cot sec csc log ln exp sqrt frac wrong right negative positive squared cubed factorial "
+    "choose prime doubled tripled half twice double triple power inverse halved even odd pi infinity"
 )
+_NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 
 # ---------------------------------------------------------------------------------------------- words that multiply
 
@@ -70,15 +71,15 @@ _MULTIPLIERS = (
 _MULTIPLYING = re.compile(
     rf"(?<=[0-9}}])[ -]?({'|'.join(_MULTIPLIERS)})s?(?![a-zA-Z])(?!米|克|瓦)(?: of(?= [a-z]))?", re.IGNORECASE
 )
-_SMALL = (
+_TO_NINETEEN = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SPELT = {word: value for value, word in enumerate(_SMALL)} | {
-    f"{tens}{'-' if small else ''}{small}": 10 * n + (_SMALL.index(small) if small else 0)
-    for n, tens in enumerate(_TENS, 2)
-    for small in ("", *_SMALL[1:10])
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_SPELT = {word: value for value, word in enumerate(_TO_NINETEEN.split())} | {
+    f"{tens}-{ones}".removesuffix("-zero"): 10 * n + m
+    for n, tens in enumerate(_TENS.split(), 2)
+    for m, ones in enumerate(_TO_NINETEEN.split()[:10])
 }
 _PREFIXES = {"€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee", "₩": "won", "EUR": "euro", "GBP": "gbp", "JPY": "yen"}
 _PREFIXES |= {"Rs": "rupee", "INR": "rupee", "USD": "dollar", "US": "dollar", "CNY": "yuan", "RMB": "yuan"}
@@ -115,7 +116,7 @@ _QUANTITY = re.compile(
 )
 
 
-def split_unit(text: str, also: Set[str] = frozenset(), trusted: bool = False) -> tuple[str, str]:
+def split_unit(text: str, also: frozenset[str] = frozenset(), trusted: bool = False) -> tuple[str, str]:
     """Split a quantity in normal form into value and canonical unit: `3 square metres` -> `("3", "m^2")`.
 
     A percent sign, degrees and the base of a number (`101_2` -> `("101", "_2")`) count as units. Without a number in

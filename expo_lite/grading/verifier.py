@@ -1,8 +1,8 @@
 """Judging completions: the last box of a completion against the problem's known answer.
 
 What spelling and exact arithmetic cannot settle goes to math-verify in worker processes that can be killed: an answer
-such as 9^{9^{9}} freezes an interpreter, and no timeout inside it helps. One worker more than may judge is kept, so that
-another takes over at once. The rules are `expo_lite.grading.equivalence`, the process is `expo_lite.grading.worker`.
+such as 9^{9^{9}} freezes an interpreter, and no timeout inside it helps. One worker more than may judge is kept, so
+that another takes over at once. Rules: `expo_lite.grading.equivalence`; the process: `expo_lite.grading.worker`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from concurrent import futures
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from expo_lite.core.errors import ExpoLiteError
 from expo_lite.core.records import Completion, Problem, Verdict
@@ -128,7 +128,7 @@ class Verifier:
 
     def _judge_hard(self, pairs: list[Pair], results: dict[Pair, Verdict]) -> None:
         """Fill in results, `workers` pairs at a time: the spare worker has nothing to do until another is killed."""
-        waiting, running = deque(pairs), dict[ProcessFuture, Pair]()
+        waiting, running = deque(pairs), dict[futures.Future[bool], Pair]()
         while waiting or running:
             while waiting and len(running) < self._workers:
                 pair = waiting.popleft()
@@ -137,11 +137,10 @@ class Verifier:
                 pair = running.pop(future)
                 results[pair] = self._outcome(pair, future)
 
-    def _submit(self, pair: Pair) -> ProcessFuture:
-        if self._pool is None:
-            self._pool = self._started_pool()
+    def _submit(self, pair: Pair) -> futures.Future[bool]:
+        pool = self._pool = self._pool or self._started_pool()
         seconds = self._timeout_seconds  # of the worker's own alarm; pebble's is for systems that have none
-        return self._pool.schedule(judged, args=(*pair, seconds), timeout=seconds + hasattr(signal, "alarm"))
+        return pool.schedule(judged, args=(*pair, seconds), timeout=seconds + hasattr(signal, "alarm"))
 
     def _started_pool(self) -> ProcessPool:
         """A pool whose workers are children of a thread that lives as long as it: they die with the thread."""
@@ -160,7 +159,7 @@ class Verifier:
         started.wait()
         return pool
 
-    def _outcome(self, pair: Pair, future: ProcessFuture) -> Verdict:
+    def _outcome(self, pair: Pair, future: futures.Future[bool]) -> Verdict:
         """Wait for one judgement. A worker's death may not be the answer's fault: that verdict is not remembered."""
         try:
             outcome = _VERDICTS[future.result()]

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.verdict_pairs import PAIRS, AnswerPair
 
+from benchmarks.verdicts import PAIRS, AnswerPair
 from expo_lite.core.records import Verdict
 from expo_lite.grading import verifier as verifier_module
 from expo_lite.grading.equivalence import settle
@@ -75,6 +75,13 @@ def test_integers_need_no_worker(gold: int, other: int) -> None:
 @given(st.text(alphabet=r"019 .,=+-/^_(){}[]\$%<>x", max_size=15), st.text(alphabet="01,=.x ", max_size=8))
 def test_rules_never_raise(gold: str, answer: str) -> None:
     settle(gold, answer)
+
+
+@pytest.mark.parametrize(("left", "right"), [(r"\{", r"\}"), ("(", ")"), ("[", "]"), (r"\frac{", "}"), ("-", "")])
+def test_brackets_in_brackets_do_not_raise(left: str, right: str) -> None:
+    deep = left * 240 + "1" + right * 240
+    assert settle("1", deep) in (True, False, None)
+    assert settle(f"{left}{deep}{right}", deep) in (True, False, None)
 
 
 def test_plain_judgements_start_no_worker_and_are_quick() -> None:
