@@ -11,7 +11,17 @@ from collections.abc import Callable, Sequence
 
 from expo_lite.grading.answer_text import MAX_LENGTH, RELATION, normalise
 from expo_lite.grading.exact import same_number
-from expo_lite.grading.parts import bracketed, is_text, members_of, rows_of, sides_of, split_at
+from expo_lite.grading.parts import (
+    NAME,
+    bracketed,
+    is_text,
+    members_of,
+    named_values,
+    rows_of,
+    sides_of,
+    split_at,
+    unpacked,
+)
 from expo_lite.grading.units import split_unit, unit_words
 
 Equal = Callable[[str, str], bool]
@@ -19,10 +29,6 @@ Equal = Callable[[str, str], bool]
 
 _UNION = re.compile(r"\\(?:cup|cap|setminus|mathbb)(?![a-zA-Z])")
 _SET = re.compile(r"[(\[]|\\\{|\\(?:cup|emptyset|mathbb)")
-_NAME = re.compile(  # x, x_1, f(3), (x, y), \angle ABC, "the area": letters, no digits or operators of its own
-    r"(?!\\(?:pi|infty)$|.*\b(?:no|not|never)\b)"
-    r"(?:[A-Za-z\\'{} |]+(?:_(?:\w|\{\w+\}))?'*(?:\([^()=]*\))?|\([A-Za-z]\w*(?:, [A-Za-z]\w*)*\))"
-)
 _CHOICE = re.compile(r"\(?([A-E])[).:] ?(?:(?=[-0-9\\$])(.+))?|([A-E])")
 
 
@@ -62,7 +68,7 @@ def _same(gold: str, answer: str, equal: Equal) -> bool:
         if decided is not None:
             return decided
     if is_text(gold) or is_text(answer):
-        return _bare_text(gold) == _bare_text(answer)
+        return _same_text(*(re.sub(r"[()]", "", text) for text in (gold, answer)))
     return _same_kind(gold, answer) and equal(gold, answer)
 
 
@@ -92,11 +98,13 @@ def _choice(text: str) -> tuple[str, str]:
 def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
     """Equations, one or a list: names that only one of the two has are dropped (`x=1, x=2` for `1, 2`)."""
     golds, answers = split_at(gold, ", "), split_at(answer, ", ")
+    if len(golds) != len(answers):
+        golds, answers = unpacked(golds), unpacked(answers)
     if not any(len(sides_of(element)) > 1 for element in golds + answers):
         return None
     if len(golds) == len(answers) == 1:
         return _equation(sides_of(gold), sides_of(answer), equal)
-    of_gold, of_answer = _named(golds), _named(answers)
+    of_gold, of_answer = named_values(golds), named_values(answers)
     if of_gold and of_answer:
         return _same_members(golds, answers, equal)
     names, values = of_gold or of_answer or ([], [])
@@ -111,28 +119,20 @@ def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
     return in_order and brackets in ("", "()") and _same_row(*pair, equal)
 
 
-def _named(elements: list[str]) -> tuple[list[str], list[str]] | None:
-    """Names and values of `x=1, y=2`."""
-    sides = [sides_of(element) for element in elements]
-    if not all(len(of_one) == 2 and _NAME.fullmatch(of_one[0]) for of_one in sides):
-        return None
-    return [name for name, _ in sides], [value for _, value in sides]
-
-
 def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     """Sides of one equation each (a single side where there is none)."""
-    named = bool(_NAME.fullmatch(gold[0]))
+    named = bool(NAME.fullmatch(gold[0]))
     if len(gold) == 1:  # `x=3` and `2+1=3` for 3, but not `4=3`: every side that is no mere name must agree
         if answer[0].startswith("(") and RELATION.search(gold[0]):
             return False  # (x,y)=(1,2) is a point and no interval
-        values = [side for side in answer if not _NAME.fullmatch(side)] or answer[-1:]
+        values = [side for side in answer if not NAME.fullmatch(side)] or answer[-1:]
         return all(_same(gold[0], value, equal) for value in values)
     if _is_constant(gold):  # \frac{1}{2}=0.5 is one answer written twice
-        values = [side for side in answer if not _NAME.fullmatch(side)]
+        values = [side for side in answer if not NAME.fullmatch(side)]
         return bool(values) and all(any(_same(side, value, equal) for side in gold) for value in values)
     if len(answer) == 1:
         return named and _same(gold[-1], answer[0], equal)
-    if named and _NAME.fullmatch(answer[0]):
+    if named and NAME.fullmatch(answer[0]):
         return gold[0] == answer[0] and _equation(gold[1:], answer[1:], equal)
     if len(gold) == len(answer) == 2 and not is_text("=".join(answer)):
         return equal("=".join(gold), "=".join(answer))
@@ -192,12 +192,15 @@ def _tuples(gold: str, answer: str, equal: Equal) -> bool | None:
 
 
 def _quantities(gold: str, answer: str, equal: Equal) -> bool | None:
-    """Two different units never agree; one may be left out. 50% is 50 as well as 0.5, and degrees are radians too."""
+    """Two different units never agree; one may be left out. 50% is 50 as well as 0.5, and degrees are radians too.
+
+    A base may be left out only where the known answer has it: 101_2 is not 101.
+    """
     value_of_gold, gold_unit = split_unit(gold, trusted=True)
     value, unit = split_unit(answer, also=unit_words(gold_unit))
     if not (gold_unit or unit):
         return None
-    if gold_unit and unit and gold_unit != unit:
+    if (gold_unit and unit and gold_unit != unit) or (unit.startswith("_") and not gold_unit):
         return False
     number, other = (value_of_gold, value) if gold_unit else (value, value_of_gold)
     if gold_unit != unit and "%" in (gold_unit, unit) and same_number(f"({number})/100", other):
@@ -233,8 +236,11 @@ def _same_set(golds: Sequence[str], answers: Sequence[str], equal: Equal) -> boo
     )
 
 
-def _bare_text(text: str) -> str:
-    return re.sub(r"[()]", "", text).casefold()
+def _same_text(gold: str, answer: str) -> bool:
+    """Words whatever their case, and letters of choices; ab is not AB."""
+    any_case = is_text(gold) and is_text(answer)
+    any_case = any_case or gold in tuple("ABCDEabcde") or (len(gold) > 2 and gold[1:] == answer[1:])
+    return gold == answer or (any_case and gold.casefold() == answer.casefold())
 
 
 def _same_kind(gold: str, answer: str) -> bool:

@@ -6,6 +6,10 @@ import re
 
 from expo_lite.grading.answer_text import RELATION, normalise
 
+NAME = re.compile(  # x, x_1, f(3), (x, y), \angle ABC, "the area": letters, no digits or operators of its own
+    r"(?!\\(?:pi|infty)$|.*\b(?:no|not|never)\b)"
+    r"(?:[A-Za-z\\'{} |]+(?:_(?:\w|\{\w+\}))?'*(?:\([^()=]*\))?|\([A-Za-z]\w*(?:, [A-Za-z]\w*)*\))"
+)
 _TUPLE = re.compile(r"(\(|\[|\\\{)(.+)(\)|\]|\\\})", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix)\}(.+)\\end\{\1\}", re.DOTALL)
 _MACRO_ARGUMENT = re.compile(r"\\(?:begin|end|mathbb|operatorname)\{[a-zA-Z*]+\}")
@@ -75,9 +79,26 @@ def rows_of(text: str) -> list[list[str]] | None:
     return [row.split("&") for row in match[2].rstrip("\\").split(r"\\")] if match else None
 
 
+def unpacked(elements: list[str]) -> list[str]:
+    """`(x, y)=(1, 2)` as `x=1, y=2`."""
+    inside = [bracketed(side) for side in sides_of(elements[0])] if len(elements) == 1 else []
+    if len(inside) != 2 or None in inside or not NAME.fullmatch(sides_of(elements[0])[0]):
+        return elements
+    names, values = (side[1] for side in inside if side)
+    return [f"{name}={value}" for name, value in zip(names, values, strict=True)] if len(names) == len(values) else []
+
+
+def named_values(elements: list[str]) -> tuple[list[str], list[str]] | None:
+    """Names and values of `x=1, y=2`."""
+    sides = [sides_of(element) for element in elements]
+    if not all(len(of_one) == 2 and NAME.fullmatch(of_one[0]) for of_one in sides):
+        return None
+    return [name for name, _ in sides], [value for _, value in sides]
+
+
 def is_text(text: str) -> bool:
     """Words, a choice letter, or anything that a parser would skip to get at a number."""
-    if _SKIPPED.search(text) or re.fullmatch(r"\(?[A-Z]+\)?", text):
+    if _SKIPPED.search(text) or re.fullmatch(r"\(?(?:[A-Z]+|[A-Z][a-z]{2,})\)?", text):
         return True
     if _ROWS.search(text) and r"\begin" not in text:
         return True

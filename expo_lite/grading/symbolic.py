@@ -19,7 +19,7 @@ _MAX_DIGITS = 5000
 
 _PRODUCTS = (  # the parser adds them up, as if they were mixed numbers, and those are gone by now
     re.compile(r"(?<![_\w{\\.])([0-9]+)(?=\(|\\frac|\\binom)"),
-    re.compile(r"(\}(?=[0-9])|\)(?=[0-9(]|\\frac|\\binom))"),
+    re.compile(r"((?<!matrix)\}(?=[0-9])|\)(?=[0-9(]|\\frac|\\binom))"),
 )
 _BIG_OPERATOR = re.compile(r"\\(?:sum|prod|int|lim|log)(?![a-zA-Z])")
 _SET_PARTS = re.compile(r"[<>]|\\(?:le|ge|ne|cup|setminus|mathbb)(?![a-zA-Z])")
