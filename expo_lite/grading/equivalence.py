@@ -122,9 +122,9 @@ def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
 def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     """Sides of one equation each (a single side where there is none)."""
     named = bool(NAME.fullmatch(gold[0]))
+    if "(" in (gold[0][:1], answer[0][:1]) and RELATION.search("".join(gold + answer)):
+        return False  # (x,y)=(1,2) is a point and no interval
     if len(gold) == 1:  # `x=3` and `2+1=3` for 3, but not `4=3`: every side that is no mere name must agree
-        if answer[0].startswith("(") and RELATION.search(gold[0]):
-            return False  # (x,y)=(1,2) is a point and no interval
         values = [side for side in answer if not NAME.fullmatch(side)] or answer[-1:]
         return all(_same(gold[0], value, equal) for value in values)
     if _is_constant(gold):  # \frac{1}{2}=0.5 is one answer written twice

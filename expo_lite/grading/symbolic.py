@@ -39,7 +39,6 @@ def mathematically_agree(gold: str, answer: str) -> bool:
 
 def _equal(gold: str, answer: str) -> bool:
     import math_verify
-    from sympy import Basic
 
     if _SET_PARTS.search(gold + answer):
         first, second = _real_set(gold), _real_set(answer)
@@ -52,8 +51,7 @@ def _equal(gold: str, answer: str) -> bool:
         return _same_constant(left, right)
     if not math_verify.verify(left, right, timeout_seconds=None, allow_set_relation_comp=True):
         return False
-    expressions = isinstance(left, Basic) and isinstance(right, Basic) and left.free_symbols and right.free_symbols
-    return _same_at_points(left, right) if expressions and _are_scalars(left, right) else True
+    return _same_at_points(left, right) if _are_scalars(left, right) else True
 
 
 @lru_cache(maxsize=1024)
@@ -91,9 +89,11 @@ def _are_scalars(*values: Any) -> bool:
 
 def _same_constant(left: Any, right: Any) -> bool:
     """Exact for fractions, by as many digits as it takes for other closed forms; a decimal may be rounded."""
-    from sympy import Float, Integer
+    from sympy import Float, Integer, nan, zoo
 
     left, right = left.doit(), right.doit()
+    if left.has(nan, zoo) or right.has(nan, zoo):
+        return False
     if (left.is_Rational and right.is_Rational) or left.is_infinite or right.is_infinite:
         return bool(left == right)
     if left.has(Float) or right.has(Float):
@@ -116,9 +116,7 @@ def _same_at_points(left: Any, right: Any) -> bool:
     """Two expressions at a few values of their variables, where they have values."""
     from sympy import Rational, nan, zoo
 
-    if left.free_symbols != right.free_symbols:
-        return False
-    names = sorted(left.free_symbols, key=str)
+    names = sorted(left.free_symbols | right.free_symbols, key=str)
     for shift in range(3):
         values = {name: Rational(_POINTS[(n + shift) % len(_POINTS)]) + n // 6 for n, name in enumerate(names)}
         a, b = left.doit().subs(values), right.doit().subs(values)
