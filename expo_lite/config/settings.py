@@ -256,9 +256,9 @@ class VerifierConfig(Section):
     """How answers are judged."""
 
     timeout_seconds: PositiveInt = 5
-    """A judgement that takes longer is killed and counts as wrong (whole seconds)."""
+    """A judgement that takes longer is killed; it earns nothing, and is counted apart from wrong (whole seconds)."""
     workers: PositiveInt = 1
-    """Worker processes."""
+    """Worker processes that judge at once; one more is kept ready."""
 
 
 class EvaluationConfig(Section):

@@ -13,7 +13,10 @@ from typing import Any, Literal
 
 
 class Verdict(str, Enum):
-    """What is said of one completion: by the verifier, or by what a reward function gives (correct or wrong)."""
+    """What is said of one completion: by the verifier, or by what a reward function gives (correct or wrong).
+
+    TIMEOUT: judging took too long or too much memory. Nothing is earned, and nothing is known to be wrong.
+    """
 
     CORRECT = "correct"
     WRONG = "wrong"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from expo_lite.grading.intervals import Estimate, pass_at_k, share_interval
 from expo_lite.grading.judge import Judge, attempt_verdicts
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,13 @@ class Evaluator:
         written = self.sampler.sample(requests, self.max_new_tokens, self.temperature, on_progress=on_progress)
         with announced("verifying", self.samples * len(problems), "completions", on_progress):
             verdicts = attempt_verdicts(self.judge, problems, written)
+        late = sum(of_problem.count(Verdict.TIMEOUT) for of_problem in verdicts)
+        if late:
+            logger.warning(
+                "%d of %d answers could not be judged in time, and are not among the right ones: "
+                "raise verifier.timeout_seconds",
+                *(late, self.samples * len(problems)),
+            )
         return [
             Answered(p.id, p.level, len(found), found.count(Verdict.CORRECT), sum(not c.finished for c in completions))
             for p, found, completions in zip(problems, verdicts, written, strict=True)

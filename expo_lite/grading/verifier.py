@@ -1,7 +1,8 @@
 """Judging completions: the last box of a completion against the problem's known answer.
 
 What spelling and exact arithmetic cannot settle goes to math-verify in worker processes that can be killed: an answer
-such as 9^{9^{9}} freezes an interpreter, and no timeout inside it helps. The rules are `expo_lite.grading.equivalence`.
+such as 9^{9^{9}} freezes an interpreter, and no timeout inside it helps. One worker more than may judge is kept, so
+that another takes over at once. Rules: `expo_lite.grading.equivalence`; the process: `expo_lite.grading.worker`.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ import logging
 import multiprocessing
 import signal
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent import futures
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from expo_lite.core.errors import ExpoLiteError
 from expo_lite.core.records import Completion, Problem, Verdict
 from expo_lite.grading.answer_text import boxed_answer
-from expo_lite.grading.equivalence import Pair, agree, settle, start_worker
+from expo_lite.grading.equivalence import settle
 from expo_lite.grading.judge import Judgement, attempt_verdict
+from expo_lite.grading.worker import judged, start_worker
 
 logger = logging.getLogger(__name__)
+
+Pair = tuple[str, str]
+"""(gold answer, given answer)."""
 
 CACHE_SIZE = 65536
 """Pairs whose verdict is remembered; the least recently asked goes first."""
@@ -37,7 +43,7 @@ def reward(verdict: Verdict) -> float:
 def verdict(gold: str, answer: str) -> Verdict | None:
     """Return the verdict on an extracted answer, or None if it takes math-verify (and so a worker)."""
     settled = settle(gold, answer)
-    return _VERDICTS[settled] if isinstance(settled, bool) else None
+    return None if settled is None else _VERDICTS[settled]
 
 
 _VERDICTS = {True: Verdict.CORRECT, False: Verdict.WRONG}
@@ -51,6 +57,7 @@ class Verifier:
             raise ValueError(f"timeout_seconds and workers should be at least 1 (got {timeout_seconds}, {workers})")
         self._timeout_seconds, self._workers = timeout_seconds, workers
         self._pool: ProcessPool | None = None
+        self._pool_is_over = threading.Event()
         self._cache: OrderedDict[Pair, Verdict] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -109,9 +116,7 @@ class Verifier:
         results: dict[Pair, Verdict] = {}
         for _ in range(2):
             try:
-                futures = {pair: self._submit(pair) for pair in pairs if pair not in results}
-                for pair, future in futures.items():
-                    results[pair] = self._outcome(pair, future)
+                self._judge_hard([pair for pair in pairs if pair not in results], results)
                 return results
             except RuntimeError as error:  # pebble's BrokenProcessPool, and what schedule() raises on a broken pool
                 logger.warning("The verifier's workers are restarted: %s", error)
@@ -121,24 +126,52 @@ class Verifier:
             "keep its code under `if __name__ == '__main__'`?"
         )
 
-    def _submit(self, pair: Pair) -> ProcessFuture:
-        if self._pool is None:
-            with _sigint_blocked():  # spawned, not forked: torch's threads and CUDA do not survive a fork
-                self._pool = ProcessPool(
-                    self._workers, initializer=start_worker, context=multiprocessing.get_context("spawn")
-                )
-                return self._pool.schedule(agree, args=pair, timeout=self._timeout_seconds)
-        return self._pool.schedule(agree, args=pair, timeout=self._timeout_seconds)
+    def _judge_hard(self, pairs: list[Pair], results: dict[Pair, Verdict]) -> None:
+        """Fill in results, `workers` pairs at a time: the spare worker has nothing to do until another is killed."""
+        waiting, running = deque(pairs), dict[futures.Future[bool], Pair]()
+        while waiting or running:
+            while waiting and len(running) < self._workers:
+                pair = waiting.popleft()
+                running[self._submit(pair)] = pair
+            for future in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                pair = running.pop(future)
+                results[pair] = self._outcome(pair, future)
 
-    def _outcome(self, pair: Pair, future: ProcessFuture) -> Verdict:
+    def _submit(self, pair: Pair) -> futures.Future[bool]:
+        pool = self._pool = self._pool or self._started_pool()
+        seconds = self._timeout_seconds  # of the worker's own alarm; pebble's is for systems that have none
+        return pool.schedule(judged, args=(*pair, seconds), timeout=seconds + hasattr(signal, "alarm"))
+
+    def _started_pool(self) -> ProcessPool:
+        """A pool whose workers are children of a thread that lives as long as it: they die with the thread."""
+        context = multiprocessing.get_context("spawn")  # not forked: torch's threads and CUDA do not survive a fork
+        pool = ProcessPool(self._workers + 1, initializer=start_worker, context=context)
+        started, self._pool_is_over = threading.Event(), threading.Event()
+
+        def keep(over: threading.Event) -> None:
+            with suppress(RuntimeError):  # schedule() will say it again
+                _ = pool.active  # this is what starts the workers
+            started.set()
+            over.wait()
+
+        with _sigint_blocked():
+            threading.Thread(target=keep, args=(self._pool_is_over,), daemon=True).start()
+        started.wait()
+        return pool
+
+    def _outcome(self, pair: Pair, future: futures.Future[bool]) -> Verdict:
         """Wait for one judgement. A worker's death may not be the answer's fault: that verdict is not remembered."""
         try:
             outcome = _VERDICTS[future.result()]
-        except TimeoutError:
+        except (futures.TimeoutError, MemoryError):
             outcome = Verdict.TIMEOUT
         except ProcessExpired as error:
-            logger.warning("A verifier worker died (exit status %s) on answer %.200r: wrong", error.exitcode, pair[1])
-            return Verdict.WRONG
+            if error.exitcode != -getattr(signal, "SIGALRM", 0):
+                logger.warning(
+                    "A verifier worker died (exit status %s) on answer %.200r: wrong", error.exitcode, pair[1]
+                )
+                return Verdict.WRONG
+            outcome = Verdict.TIMEOUT
         self._remember(pair, outcome)
         return outcome
 
@@ -147,6 +180,7 @@ class Verifier:
         if pool is not None:
             pool.stop()
             pool.join()
+            self._pool_is_over.set()
 
 
 def _judgement(completion: Completion, verdict: Verdict) -> Judgement:

@@ -12,7 +12,6 @@ class Unmarked(Exception):
     """Why the answer cannot be told from its text."""
 
 
-_BARE_BOX = re.compile(r"\\boxed\s+([^\s{$][^$\n]*)\$")
 _LEAD = re.compile(
     r"(?:\b(?:(?:the |final )*answer|the (?:final )?result)\s*(?:is\b|=|:|：)|答案\s*(?:是|为|：|:))[\s:：]*",
     re.IGNORECASE,
@@ -33,8 +32,6 @@ def gold_answer(text: str) -> str:
     """
     if boxed := boxed_answer(text):
         return boxed
-    if bare := _BARE_BOX.findall(text):
-        return bare[-1].strip()
     if "####" in text:
         marked = _unwrapped(_HEADING.sub("", text.rsplit("####", 1)[1].strip(), count=1))
         lead = _LEAD.match(marked)

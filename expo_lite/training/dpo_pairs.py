@@ -18,17 +18,20 @@ from expo_lite.config.settings import Config, DPOConfig
 from expo_lite.core.records import Explanation, PreferencePair, RolloutGroup, TrainingSequence, Verdict
 from expo_lite.training.losses import dpo_losses
 
+NOT_WRONG = (Verdict.CORRECT, Verdict.TIMEOUT)
+
 
 def preference_pairs(
     groups: Sequence[RolloutGroup], explanations: Sequence[Sequence[Explanation]], config: Config, draw: int
 ) -> list[PreferencePair]:
     """Each chosen explanation (by prompt) before a wrong rollout of its group, which the seed and `draw` decide.
 
-    With `objective.mask_truncated` a rollout that was cut off is none to be made less likely.
+    A rollout that could not be judged in time is none to be made less likely; nor is, with `objective.mask_truncated`,
+    one that was cut off.
     """
     pairs = []
     for group, of_prompt in zip(groups, explanations, strict=True):
-        wrong = [rollout.completion for rollout in group.rollouts if rollout.verdict is not Verdict.CORRECT]
+        wrong = [rollout.completion for rollout in group.rollouts if rollout.verdict not in NOT_WRONG]
         if config.objective.mask_truncated:
             wrong = [completion for completion in wrong if completion.finished]
         rng = random.Random(f"{config.seed}/{draw}/{group.problem.id}/rejected")

@@ -120,6 +120,13 @@ class TestBoard:
     def test_why_training_would_turn_an_explanation_down(self, filter_name: str, words: str) -> None:
         assert words in cards(board_html(Board(comparison=comparison(rejected=filter_name))))[1]
 
+    def test_not_judged_in_time_is_not_wrong(self) -> None:
+        late = Comparison(Problem("a", "?", "2"), {BEFORE: attempt("9^9", "9^9", Verdict.TIMEOUT)})
+        shown = cards(board_html(Board(comparison=late)))[0]
+        assert "not judged in time" in shown and "✗" not in shown
+        assert "could not be judged in time" in summary(late)
+        assert as_json(late)["before"]["correct"] is None
+
     def test_cut_off_and_unjudged(self) -> None:
         cut = Comparison(Problem("a", "?", "2"), {BEFORE: attempt("1+", None, Verdict.NO_ANSWER, finished=False)})
         assert "no answer" in cards(board_html(Board(comparison=cut)))[0]

@@ -237,6 +237,12 @@ class TestFilters:
     def test_matching(self, run: RunDir, wanted: Wanted, rows: list[int]) -> None:
         assert list(matching(load_samples(run), wanted)["row"]) == rows
 
+    def test_what_was_not_judged_in_time_is_neither(self, run: RunDir) -> None:
+        samples = load_samples(run)
+        samples.loc[1, "verdict"] = "timeout"
+        assert list(matching(samples, Wanted(correct="wrong"))["row"]) == [4]
+        assert list(matching(samples, Wanted(correct="right"))["row"]) == [1, 3, 5]
+
     @pytest.mark.parametrize("asked", [("x", [], "", ""), ("", ["4"], "", ""), ("", [], "yes", ""), ("", [], "", 7)])
     def test_filters_that_are_none(self, asked: tuple[Any, ...]) -> None:
         with pytest.raises(DataError, match="should be"):

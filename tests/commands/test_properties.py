@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_models import live_units, tiny_config, tiny_policy, written
+from support.tiny_models import ScriptedSampler, live_units, tiny_config, tiny_policy, written
 
 from expo_lite.commands import properties, train
 from expo_lite.config.read import dump_yaml, read_request
 from expo_lite.config.settings import Config
-from expo_lite.core.records import Completion, Problem
+from expo_lite.core.records import Completion, Problem, Verdict
+from expo_lite.grading.judge import Judgement
 from expo_lite.model.prompts import Prompts
 from expo_lite.problems import tiny_world
 from expo_lite.runs.assemble import Assembly, assemble, settle
@@ -40,12 +41,23 @@ from expo_lite.studies.properties.readings import (
     tables,
     unanswered,
 )
-from expo_lite.studies.properties.text_kinds import expert_solutions, read, read_all_kinds
+from expo_lite.studies.properties.text_kinds import expert_solutions, own_attempts, read, read_all_kinds
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
 
 PROBLEM = tiny_world.problem((23, 45, 12))
 RIGHT_TEXT, WRONG_TEXT = tiny_world.own_solution((23, 45, 12)), tiny_world.own_solution((23, 45))
+
+
+def test_an_attempt_that_was_not_judged_in_time_is_neither_right_nor_wrong() -> None:
+    policy, config = tiny_policy(), tiny_config(evaluation__samples=3)
+    verdicts = [[Judgement(verdict, 0.0) for verdict in (Verdict.CORRECT, Verdict.TIMEOUT, Verdict.WRONG)]]
+    parts: Any = SimpleNamespace(
+        prompts=Prompts(policy.tokenizer, config.prompt),
+        sampler=ScriptedSampler(policy, {("properties", PROBLEM.id): [RIGHT_TEXT] * 3}),
+        judge=SimpleNamespace(judge_completions=lambda *_: verdicts),
+    )
+    assert [text.kind for text in own_attempts(parts, config, [PROBLEM])] == [RIGHT, WRONG]
 
 
 class TestByHand:

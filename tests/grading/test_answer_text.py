@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite.grading.answer_text import boxed_answer, normalise, split_unit
-from expo_lite.grading.equivalence import same_plain_number
+from expo_lite.grading.answer_text import boxed_answer, normalise
+from expo_lite.grading.exact import same_number
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ from expo_lite.grading.equivalence import same_plain_number
         (r"} { \boxed{3} }", "3"),
         ("\\boxed{\n3\n}", "3"),
         (r"\mybox{3} \unboxed{4}", None),
+        (r"so $x=\boxed 3$.", "3"),
+        (r"so $x=\boxed \frac12$", r"\frac12"),
+        (r"\boxed5, so", "5"),
+        (r"\boxed{4} and $\boxed 3$", "4"),
+        (r"\boxed 1 2 then $\boxed 3$", "3"),
     ],
 )
 def test_last_balanced_box(text: str, expected: str | None) -> None:
@@ -87,6 +92,21 @@ SPELLINGS = [
     (r"\\frac{1}{2}", r"\frac{1}{2}"),
     (r"\begin{pmatrix} 1 \\ x \end{pmatrix}", r"\begin{pmatrix}1\\x\end{pmatrix}"),
     ("x <= 3", r"x\le 3"),
+    (r"\sqrt[3]2", r"\sqrt[3]{2}"),
+    (r"\frac\pi2", r"\frac{\pi}{2}"),
+    (r"x^\frac12", r"x^{\frac{1}{2}}"),
+    (r"\log_2 3", r"\log_2(3)"),
+    (r"0.1666\ldots", r"\frac{1}{6}"),
+    (r"0.\dot1\dot2", r"\frac{4}{33}"),
+    ("0.33...", "0.33..."),
+    ("0.123...", "0.123..."),
+    ("7 million", r"7\cdot 10^6"),
+    ("€45", "45 euro"),
+    ("x<1 or x>2", r"x<1\cup x>2"),
+    ("4;5", "4, 5"),
+    ("3和5", "3, 5"),
+    (r"60\frac{\text{miles}}{\text{hour}}", "60 miles/hour"),
+    (r"\color{red}{5}5", "55"),
 ]
 
 
@@ -124,52 +144,5 @@ def spellings(number: int) -> list[str]:
 @given(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12))
 def test_integers_in_any_spelling(number: int, other: int) -> None:
     for spelling in spellings(number):
-        assert same_plain_number(normalise(spelling), str(number)) is True, spelling
-        assert same_plain_number(normalise(spelling), str(other)) is (number == other), spelling
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        ("0.50", "1/2", True),
-        (r"-\frac{1}{2}", "-0.5", True),
-        ("1e-7", "2e-7", False),
-        ("2e-7", r"2\times 10^{-7}", True),
-        ("10^{12}", "1000000000000", True),
-        ("1/3", "0.333333", False),
-        ("0.1", "0.10000000000000000001", False),
-        ("1/0", "1/0", None),
-        ("x", "3", None),
-        ("3", "3 cm", None),
-        ("1e999999999", "1", None),
-        ("10^{999999999}", "1", None),
-        ("9" * 401, "1", None),
-        ("٣", "3", None),
-    ],
-)
-def test_plain_numbers(a: str, b: str, expected: bool | None) -> None:
-    assert same_plain_number(a, b) is expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("3 cm", ("3", "cm")),
-        ("3cm", ("3", "cm")),
-        ("3 square centimetres", ("3", "cm^2")),
-        ("3 cm^2", ("3", "cm^2")),
-        ("60 miles per hour", ("60", "mi/h")),
-        (r"2\pi inches", (r"2\pi", "in")),
-        ("5 apples", ("5", "apple")),
-        ("50%", ("50", "%")),
-        (r"25^\circ C", ("25", "degC")),
-        ("101_2", ("101", "_2")),
-        ("2A_{16}", ("2A", "_{16}")),
-        ("3x", ("3x", "")),
-        ("3 xy", ("3 xy", "")),
-        ("3 no solution", ("3 no solution", "")),
-        ("x cm", ("x cm", "")),
-    ],
-)
-def test_units(text: str, expected: tuple[str, str]) -> None:
-    assert split_unit(text) == expected
+        assert same_number(normalise(spelling), str(number)) is True, spelling
+        assert same_number(normalise(spelling), str(other)) is (number == other), spelling

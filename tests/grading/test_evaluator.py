@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from support.tiny_models import CUT, ScriptedSampler, tiny_config
 
-from expo_lite.core.records import Answered, Problem
+from expo_lite.core.records import Answered, Problem, Verdict
 from expo_lite.grading.evaluator import Evaluation, Evaluator, level_score
+from expo_lite.grading.judge import Judgement
 from expo_lite.grading.verifier import Verifier
 from expo_lite.model.prompts import Prompts
 from scripts.tiny_base.tokenizer import build_tokenizer
@@ -56,6 +57,16 @@ def test_record_round_trip() -> None:
 
     evaluation = evaluator_of(SCRIPT)[0].evaluate([EASY, HARD])
     assert Evaluation.from_record(json.loads(json.dumps(evaluation.record()))) == evaluation
+
+
+def test_what_could_not_be_judged_in_time_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluator = evaluator_of(SCRIPT)[0]
+    verdicts = [[Judgement(Verdict.TIMEOUT, 0.0)] * 3 + [Judgement(Verdict.CORRECT, 1.0)]]
+    monkeypatch.setattr(evaluator.judge, "judge_completions", lambda *_: verdicts)
+    assert evaluator.answer([EASY]) == [Answered("a", 1, 4, 1, 0)]
+    assert "3 of 4 answers could not be judged in time" in caplog.text
 
 
 def test_answers_are_counted_by_problem() -> None:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.verdicts import PAIRS, AnswerPair
 from expo_lite.core.records import Verdict
 from expo_lite.grading import verifier as verifier_module
 from expo_lite.grading.equivalence import settle
 from expo_lite.grading.verifier import Verifier, reward, verdict
+from expo_lite.grading.worker import MEMORY_BYTES
 
 FREEZES = r"9^{9^{9}}"
 ROOTS = (r"2\sqrt{3}", r"\sqrt{12}")  # equal, but only math-verify knows
@@ -31,44 +38,15 @@ def boxed(*pairs: tuple[str, str]) -> list[tuple[str, str]]:
     return [(gold, f"So the answer is \\boxed{{{answer}}}.") for gold, answer in pairs]
 
 
-RIGHT = [
-    *[("3", "x=3"), ("x=3", "3"), ("5", "2+3=5"), ("5", "x=2+3"), ("72", "f(3) = 72"), ("72", r"\text{the area} = 72")],
-    *[("1, 2", "x=1, x=2"), ("x=1, x=2", "2, 1"), ("(1,2)", "(x,y) = (1,2)"), ("[1,2]", r"x \in [1,2]")],
-    *[(r"\frac{1}{2}", "½"), (r"\sqrt{2}", "√2"), ("x^2", "x²"), (r"90^\circ", "90"), ("90", "90°")],
-    *[("10000", r"10\,000"), ("10000", "10 000"), ("1.5", "1 1/2"), (r"\frac13", r"0.\overline{3}"), ("-7", "-007")],
-    *[("3", "3."), ("-3", "- 3"), ("18", r"\$18"), (r"\$18", "18 dollars"), ("5", "5 apples"), ("3 cm", "3")],
-    *[("3 cm", "3 centimeters"), ("10 m^2", r"10\text{ square meters}"), ("101_2", "101_{2}"), ("101_2", "101")],
-    *[(r"50\%", "50"), (r"50\%", "0.5"), (r"\frac12", "50%"), ("100000", "1e5"), ("1024", "2^10")],
-    *[(r"\text{Tuesday}", "tuesday"), ("A", r"\text{(A)}"), (r"\text{no solution}", "No solution")],
-    *[ROOTS, (r"\sqrt{3}", "3^{1/2}"), ("(1,2)", "(1, 2)"), (r"\{1,2\}", r"\{2,1\}"), (r"\pm 2", "2, -2")],
-    *[("x+y=3", "2x+2y=6"), (r"(-\infty,2)", "x<2"), ("(x+1)^2", "x^2+2x+1"), ("3x", "3 x"), ("3+4i", "4i+3")],
-]
-
-WRONG = [
-    *[("3", "4=3"), ("5", "2+3=6=5"), ("3", "x=3=4"), ("3", "x+y=3"), ("5", r"\pi=5"), ("x=3", "y=3")],
-    *[("x=3", "x=4=3"), ("x=3", "x=4")],
-    *[("2e-7", "1e-7"), (r"2\pi\times10^{-7}", r"\pi\times10^{-7}"), (r"10^{-7}\pi", "0.0000002")],
-    *[("3 cm", "3 km"), ("3 m", "3 m^2"), ("101_2", "101_3"), ("5 apples", "5 pears"), (r"50\%", "5")],
-    *[("3", "maybe 3? no. ... no solution"), ("3", "3 no solution"), ("3", "3 or so"), ("3", "not 3"), ("3", "3...4")],
-    *[("3", "3, 3"), ("1,2", "1,2,2"), ("3", "3 or 4"), ("3", r"\pm 3"), ("2", "x=3, x=2"), ("x=1,y=2", "x=2,y=1")],
-    *[("3", "x<3"), ("3", r"3 \neq 4"), ("3", r"4 \to 3"), ("3", r"3\\4"), ("3", "3#4"), ("3", "3+"), ("7", r"3\ 4")],
-    *[("12", "1 2"), ("1200", "1, 200"), ("3", "3x"), ("3", "3!"), ("3:30", "3:00"), ("(1,2)", "(2,1)")],
-    *[("[1,2]", "(1,2)")],
-    *[("A", "B"), ("CAB", "ABC"), ("live", "evil"), (r"\text{no}", "on"), (r"\infty", r"-\infty")],
-    *[(r"\frac13", "0.33")],
-    *[("3", "$"), ("3", r"\frac{1}{"), ("", "3"), ("3", "9" * 2000)],
-]
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.kind}: {pair.gold[:40]} | {pair.answer[:40]}")
+def test_pairs(verifier: Verifier, pair: AnswerPair) -> None:
+    expected = Verdict.CORRECT if pair.right else Verdict.WRONG
+    completion = rf"\boxed{{0}} \boxed{{{pair.answer}}}"
+    assert verifier.judge([(pair.gold, completion)]) == [expected]
 
 
-@pytest.mark.parametrize(("gold", "answer"), RIGHT)
-def test_right_answers(verifier: Verifier, gold: str, answer: str) -> None:
-    assert verifier.judge(boxed((gold, answer))) == [Verdict.CORRECT]
-
-
-@pytest.mark.parametrize(("gold", "answer"), WRONG)
-def test_wrong_answers(verifier: Verifier, gold: str, answer: str) -> None:
-    completion = rf"\boxed{{0}} \boxed{{{answer}}}"
-    assert verifier.judge([(gold, completion)]) == [Verdict.WRONG]
+def test_every_pair_stands_there_once() -> None:
+    assert len({(pair.gold, pair.answer) for pair in PAIRS}) == len(PAIRS)
 
 
 def test_only_the_last_box_counts(verifier: Verifier) -> None:
@@ -97,6 +75,13 @@ def test_integers_need_no_worker(gold: int, other: int) -> None:
 @given(st.text(alphabet=r"019 .,=+-/^_(){}[]\$%<>x", max_size=15), st.text(alphabet="01,=.x ", max_size=8))
 def test_rules_never_raise(gold: str, answer: str) -> None:
     settle(gold, answer)
+
+
+@pytest.mark.parametrize(("left", "right"), [(r"\{", r"\}"), ("(", ")"), ("[", "]"), (r"\frac{", "}"), ("-", "")])
+def test_brackets_in_brackets_do_not_raise(left: str, right: str) -> None:
+    deep = left * 240 + "1" + right * 240
+    assert settle("1", deep) in (True, False, None)
+    assert settle(f"{left}{deep}{right}", deep) in (True, False, None)
 
 
 def test_plain_judgements_start_no_worker_and_are_quick() -> None:
@@ -151,18 +136,33 @@ def test_usable_from_other_threads(verifier: Verifier) -> None:
     assert results == {i: [Verdict.CORRECT, Verdict.WRONG] for i in range(11, 15)}
 
 
-def worker_pid(verifier: Verifier) -> int:
-    """Return the id of the one worker process, once it runs."""
+def worker_pids(verifier: Verifier) -> set[int]:
+    """Return the ids of the worker processes."""
     assert verifier._pool is not None
-    (pid,) = verifier._pool._pool_manager.worker_manager.workers
-    return pid
+    return set(verifier._pool._pool_manager.worker_manager.workers)
+
+
+def busy_pid(verifier: Verifier) -> int:
+    """Wait until a worker has taken a judgement, and return its id."""
+    assert verifier._pool is not None
+    while True:
+        tasks = list(verifier._pool._pool_manager.task_manager.tasks.values())
+        if pids := [task.worker_id for task in tasks if task.started]:
+            return pids[0]
+        time.sleep(0.01)
+
+
+def kill_busy(verifier: Verifier) -> threading.Thread:
+    """Kill the worker that takes the next judgement."""
+    killer = threading.Thread(target=lambda: os.kill(busy_pid(verifier), signal.SIGKILL))
+    killer.start()
+    return killer
 
 
 def test_a_killed_worker_loses_only_its_task(caplog: pytest.LogCaptureFixture) -> None:
     with Verifier(timeout_seconds=30) as victim:
         assert victim.judge(boxed(ROOTS)) == [Verdict.CORRECT]
-        killer = threading.Timer(1.0, os.kill, (worker_pid(victim), signal.SIGKILL))
-        killer.start()
+        killer = kill_busy(victim)
         start = time.perf_counter()
         verdicts = victim.judge(boxed(("5", FREEZES), (r"3\sqrt{3}", r"\sqrt{27}"), (r"\sqrt{5}", r"\sqrt{6}")))
         killer.join()
@@ -174,20 +174,120 @@ def test_a_killed_worker_loses_only_its_task(caplog: pytest.LogCaptureFixture) -
 def test_an_idle_worker_may_die() -> None:
     with Verifier() as victim:
         assert victim.judge(boxed(ROOTS)) == [Verdict.CORRECT]
-        os.kill(worker_pid(victim), signal.SIGKILL)
+        os.kill(worker_pids(victim).pop(), signal.SIGKILL)
         time.sleep(0.5)
         assert victim.judge(boxed((r"3\sqrt{3}", r"\sqrt{27}"))) == [Verdict.CORRECT]
 
 
 def test_workers_survive_ctrl_c_from_their_start() -> None:
     with Verifier() as fresh:
-        future = fresh._submit(ROOTS)  # returns while the worker's interpreter is still starting
-        pid = worker_pid(fresh)
+        future = fresh._submit(ROOTS)  # returns while the workers' interpreters are still starting
+        pids = worker_pids(fresh)
+        assert len(pids) == 2
         for _ in range(10):
-            os.kill(pid, signal.SIGINT)
+            for pid in pids:
+                os.kill(pid, signal.SIGINT)
             time.sleep(0.05)
         assert future.result(timeout=60) is True
-        assert worker_pid(fresh) == pid
+        assert worker_pids(fresh) == pids
+
+
+class TestWorkers:
+    """One more than judge, and each within its bounds."""
+
+    def test_the_spare_answers_after_a_timeout(self) -> None:
+        with Verifier(timeout_seconds=1) as strict:
+            strict.judge(boxed(ROOTS))
+            pool, before, ready = strict._pool, worker_pids(strict), set[int]()
+            assert pool is not None and len(before) == 2
+            while ready != before:  # both have imported what they need
+                ready.add(pool.schedule(os.getpid).result(timeout=60))
+            assert strict.judge(boxed(("5", FREEZES))) == [Verdict.TIMEOUT]
+            spare = before & worker_pids(strict)
+            assert len(spare) == 1
+            assert {pool.schedule(os.getpid).result(timeout=60)} == spare
+
+    def test_as_many_judge_as_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Verifier(timeout_seconds=30) as one:
+            at_once: list[int] = []
+            original = one._submit
+
+            def submit(pair: tuple[str, str]) -> object:
+                assert all(future.done() for future in futures)
+                futures.append(original(pair))
+                at_once.append(len(futures))
+                return futures[-1]
+
+            futures: list = []
+            monkeypatch.setattr(one, "_submit", submit)
+            pairs = boxed(*((rf"{n}\sqrt{{2}}", rf"\sqrt{{{2 * n * n}}}") for n in range(2, 8)))
+            assert one.judge(pairs) == [Verdict.CORRECT] * 6
+            assert at_once == [1, 2, 3, 4, 5, 6]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
+    def test_memory_is_limited(self) -> None:
+        with Verifier(timeout_seconds=30) as bounded:
+            assert bounded.judge(boxed(ROOTS)) == [Verdict.CORRECT]
+            pool = bounded._pool
+            assert pool is not None
+            with pytest.raises(MemoryError):
+                pool.schedule(bytearray, args=(2 * MEMORY_BYTES,)).result(timeout=60)
+            assert len(pool.schedule(bytes, args=(1024,)).result(timeout=60)) == 1024
+
+    def test_out_of_memory_is_no_verdict(self, monkeypatch: pytest.MonkeyPatch, verifier: Verifier) -> None:
+        future: Future[bool] = Future()
+        future.set_exception(MemoryError())
+        monkeypatch.setattr(verifier, "_submit", lambda pair: future)
+        assert verifier.judge(boxed(("5", r"\sqrt{26}"))) == [Verdict.TIMEOUT]
+
+    @pytest.mark.parametrize("answer", [FREEZES, r"\sqrt{12}"])
+    def test_they_end_with_their_parent(self, answer: str, tmp_path: Path) -> None:
+        script = tmp_path / "parent.py"
+        script.write_text(PARENT.format(answer=answer))
+        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=here) as parent:
+            assert parent.stdout is not None
+            pids = [int(word) for word in parent.stdout.readline().split()]
+            running = [is_running(pid) for pid in pids]
+            parent.kill()
+        assert running == [True, True]
+        _wait_for(lambda: not any(map(is_running, pids)), seconds=20)
+
+
+PARENT = r"""
+import threading, time
+from expo_lite.grading.verifier import Verifier
+
+if __name__ == "__main__":
+    verifier = Verifier(timeout_seconds=600)
+    first = threading.Thread(target=verifier.judge, args=([(r"2\sqrt{{3}}", r"\boxed{{\sqrt{{12}}}}")],))
+    first.start()
+    first.join()  # the workers outlive the thread that asked first
+    manager = verifier._pool._pool_manager
+    pids = list(manager.worker_manager.workers)
+    threading.Thread(target=verifier.judge, args=([("5", r"\boxed{{{answer}}}")],), daemon=True).start()
+    while "9" in r"{answer}" and not any(task.started for task in list(manager.task_manager.tasks.values())):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    assert list(manager.worker_manager.workers) == pids
+    print(*pids, flush=True)
+    time.sleep(600)
+"""
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it still does anything; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_closed_verifier_starts_again() -> None:

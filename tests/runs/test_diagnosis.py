@@ -126,7 +126,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         "timeouts",
         {"metrics": steps(timeout_share=0.06)},
         {"metrics": steps(timeout_share=0.05)},
-        ["6%", "verifier.timeout_seconds"],
+        ["6%", "not known", "verifier.timeout_seconds"],
         "--verifier.timeout-seconds 10",
     ),
     (

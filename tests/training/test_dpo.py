@@ -236,6 +236,16 @@ def test_rollouts_that_were_cut_off_can_be_left_out(policy: Policy) -> None:
     assert len(preference_pairs(cut_off, explanations, tiny_config(), draw=1)) == 3
 
 
+def test_rollouts_that_were_not_judged_in_time_are_left_out(policy: Policy) -> None:
+    groups, explanations = with_wrong_rollouts(policy, seed=2)
+    late = [replace(r, verdict=Verdict.TIMEOUT) for r in groups[1].rollouts[:-1]]
+    groups = [groups[0], replace(groups[1], rollouts=[*late, groups[1].rollouts[-1]]), groups[2]]
+    for draw in range(4):
+        pairs = preference_pairs(groups, explanations, tiny_config(), draw)
+        only = groups[1].rollouts[-1].completion.completion_ids
+        assert [pair.rejected.completion_ids for pair in pairs[:2]] == [only, only]
+
+
 def test_every_wrong_rollout_has_its_turn_and_each_draw_repeats(policy: Policy) -> None:
     groups, explanations = with_wrong_rollouts(policy, seed=2)
     rejected = [

@@ -118,7 +118,7 @@ def _why_empty(role: str, board: Board) -> str:
 
 
 def _state(attempt: Attempt) -> str:
-    if attempt.verdict is None:
+    if attempt.verdict in (None, Verdict.TIMEOUT):
         return "unjudged"
     return "right" if attempt.verdict is Verdict.CORRECT else "wrong"
 
@@ -138,6 +138,8 @@ def _foot(role: str, attempt: Attempt, comparison: Comparison | None) -> str:
 def _mark(attempt: Attempt) -> str:
     if attempt.verdict is None:
         return '<span class="mark">not judged</span>'
+    if attempt.verdict is Verdict.TIMEOUT:
+        return '<span class="mark">not judged in time</span>'
     if attempt.verdict is Verdict.CORRECT:
         return '<span class="mark right">✓ right</span>'
     return f'<span class="mark wrong">✗ {"cut off" if not attempt.completion.finished else "wrong"}</span>'

@@ -115,11 +115,16 @@ def boards(ticket: Ticket, asked: CompareQuestion) -> Iterator[tuple[Board, str]
         yield board(), "Stopped." if drafts else "Stopped before the first token."
 
 
+UNJUDGED = (None, Verdict.TIMEOUT)
+
+
 def summary(comparison: Comparison) -> str:
     """One sentence on what a finished comparison shows."""
     verdicts = {role: attempt.verdict for role, attempt in comparison.attempts.items()}
     if not comparison.problem.answer:
         return "Done. Without a known answer nothing can be judged or explained."
+    if Verdict.TIMEOUT in (verdicts["before"], verdicts.get("after")):
+        return "Done. An answer could not be judged in time: nothing can be said of it."
     before = verdicts["before"] is Verdict.CORRECT
     if "after" not in verdicts:
         return f"Done. The base is {'right' if before else 'wrong'}; train it to see what changes."
@@ -138,7 +143,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         role: {
             "text": attempt.completion.text,
             "answer": attempt.answer,
-            "correct": None if attempt.verdict is None else attempt.verdict is Verdict.CORRECT,
+            "correct": None if attempt.verdict in UNJUDGED else attempt.verdict is Verdict.CORRECT,
             "tokens": len(attempt.completion.completion_ids),
             "seconds": round(attempt.seconds, 3),
         }

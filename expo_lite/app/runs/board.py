@@ -10,6 +10,7 @@ from expo_lite.app.run_list import method_of
 from expo_lite.app.runs.curves import PickedRun, estimate
 from expo_lite.app.text import harmless, with_math
 from expo_lite.config.settings import Config
+from expo_lite.core.records import Verdict
 
 Row = Mapping[str, Any]
 """A row of a table, as `rows_of` gives it."""
@@ -108,6 +109,8 @@ def _sample_row(sample: Row, config: Config) -> str:
 
 
 def _verdict(sample: Row) -> str:
+    if sample["verdict"] == Verdict.TIMEOUT.value:
+        return '<span class="verdict">? not judged in time</span>'
     sign, name = ("✓", "right") if sample["correct"] else ("✗", "wrong")
     return f'<span class="verdict {name}">{sign} {harmless("right" if sample["correct"] else sample["verdict"])}</span>'
 

@@ -111,6 +111,7 @@ def matching(samples: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
         keep &= samples["level"].isin(wanted.levels)
     if wanted.correct:
         keep &= samples["correct"] == (wanted.correct == "right")
+        keep &= samples["verdict"] != Verdict.TIMEOUT.value
     if wanted.text:
         found = [samples[name].str.contains(wanted.text, case=False, regex=False) for name in ("question", "text")]
         keep &= found[0] | found[1]

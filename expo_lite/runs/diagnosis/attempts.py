@@ -43,7 +43,10 @@ def timeouts(run: Evidence) -> Finding | None:
     share = mean(run.recent, "timeout_share")
     if share <= SOME:
         return None
-    sentence = f"{share:.0%} of the verdicts timed out and count as wrong: raise verifier.timeout_seconds."
+    sentence = (
+        f"{share:.0%} of the verdicts timed out: whether these answers are right is not known, and they earn nothing. "
+        "Raise verifier.timeout_seconds."
+    )
     setting = f"--verifier.timeout-seconds {2 * run.config.verifier.timeout_seconds}"
     return Finding("timeouts", "warning", sentence, setting, _newest(run, "timeout"))
 

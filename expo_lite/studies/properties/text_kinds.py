@@ -58,7 +58,10 @@ def expert_solutions(parts: Assembly, config: Config, problems: Sequence[Problem
 
 
 def own_attempts(parts: Assembly, config: Config, problems: Sequence[Problem]) -> list[Text]:
-    """The model's own attempts under the task prompt, right and wrong; one that was cut off is wrong."""
+    """The model's own attempts under the task prompt, right and wrong; one that was cut off is wrong.
+
+    One that could not be judged in time is neither.
+    """
     rollout, samples = config.rollout, config.evaluation.samples
     requests = [SampleRequest(parts.prompts.task(p), samples, (config.seed, "properties", p.id)) for p in problems]
     written = parts.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)
@@ -67,6 +70,7 @@ def own_attempts(parts: Assembly, config: Config, problems: Sequence[Problem]) -
         Text(RIGHT if verdict is Verdict.CORRECT else WRONG, problem, completion, verdict is Verdict.CORRECT)
         for problem, completions, of_problem in zip(problems, written, verdicts, strict=True)
         for completion, verdict in zip(completions, of_problem, strict=True)
+        if verdict is not Verdict.TIMEOUT
     ]
 
 
