@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 _TIMES = ("*", r"\cdot", r"\times")
 
 
-class _Unreadable(Exception):
+class _NotArithmetic(Exception):
     """The text is not plain arithmetic, or too much of it."""
 
 
@@ -33,7 +33,7 @@ def exact_value(text: str) -> Fraction | None:
         return None
     try:
         return _Reader(text).value()
-    except _Unreadable:
+    except _NotArithmetic:
         return None
 
 
@@ -54,14 +54,14 @@ class _Reader:
         while place < len(text):
             found = _TOKEN.match(text, place)
             if not found:
-                raise _Unreadable
+                raise _NotArithmetic
             self._tokens.append(found.group(1))
             place = found.end()
 
     def value(self) -> Fraction:
         value = self._sum()
         if self._next():
-            raise _Unreadable
+            raise _NotArithmetic
         return value
 
     def _next(self, *wanted: str) -> str:
@@ -76,7 +76,7 @@ class _Reader:
         bits = value.numerator.bit_length() + value.denominator.bit_length()
         self._work -= bits
         if bits > _MAX_BITS or self._work < 0:
-            raise _Unreadable
+            raise _NotArithmetic
         return value
 
     def _sum(self) -> Fraction:
@@ -105,18 +105,18 @@ class _Reader:
         value = self._atom()
         if self._next("!"):
             if value.denominator != 1 or not 0 <= value <= 1000 or self._next() == "!":
-                raise _Unreadable
+                raise _NotArithmetic
             value = Fraction(factorial(int(value)))
         if self._next("^"):
             value = self._raised(value, self._group("{") if self._next() == "{" else self._atom())
         if self._next() in ("^", "!"):
-            raise _Unreadable
+            raise _NotArithmetic
         return self._kept(value)
 
     def _raised(self, base: Fraction, exponent: Fraction) -> Fraction:
         bits = base.numerator.bit_length() + base.denominator.bit_length()
         if exponent.denominator != 1 or abs(exponent) * bits > _MAX_BITS or (base == 0 and exponent <= 0):
-            raise _Unreadable
+            raise _NotArithmetic
         return base ** int(exponent)
 
     def _atom(self) -> Fraction:
@@ -128,21 +128,21 @@ class _Reader:
             self._place -= 1
             return self._group(token)
         if not (token[:1].isdigit() or token[:1] == ".") or len(token) > _MAX_DIGITS:
-            raise _Unreadable
+            raise _NotArithmetic
         return Fraction(token)
 
     def _group(self, opening: str) -> Fraction:
         self._depth += 1
         if self._depth > _MAX_DEPTH or not self._next(opening):
-            raise _Unreadable
+            raise _NotArithmetic
         value = self._sum()
         if not self._next(")" if opening == "(" else "}"):
-            raise _Unreadable
+            raise _NotArithmetic
         self._depth -= 1
         return value
 
 
 def _quotient(top: Fraction, bottom: Fraction) -> Fraction:
     if bottom == 0:
-        raise _Unreadable
+        raise _NotArithmetic
     return top / bottom
