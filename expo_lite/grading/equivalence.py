@@ -14,6 +14,7 @@ from expo_lite.grading.exact import same_number
 from expo_lite.grading.parts import (
     NAME,
     bracketed,
+    is_constant,
     is_text,
     members_of,
     named_values,
@@ -127,7 +128,7 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     if len(gold) == 1:  # `x=3` and `2+1=3` for 3, but not `4=3`: every side that is no mere name must agree
         values = [side for side in answer if not NAME.fullmatch(side)] or answer[-1:]
         return all(_same(gold[0], value, equal) for value in values)
-    if _is_constant(gold):  # \frac{1}{2}=0.5 is one answer written twice
+    if is_constant(gold):  # \frac{1}{2}=0.5 is one answer written twice
         values = [side for side in answer if not NAME.fullmatch(side)]
         return bool(values) and all(any(_same(side, value, equal) for side in gold) for value in values)
     if len(answer) == 1:
@@ -137,11 +138,6 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     if len(gold) == len(answer) == 2 and not is_text("=".join(answer)):
         return equal("=".join(gold), "=".join(answer))
     return False
-
-
-def _is_constant(sides: list[str]) -> bool:
-    """Whether there is no variable in them, nor a name."""
-    return not any(re.search(r"(?<![\\a-zA-Z])[a-zA-Z]|\\(?!pi|frac|sqrt|cdot|times)", side) for side in sides)
 
 
 def _ratios(gold: str, answer: str, equal: Equal) -> bool | None:

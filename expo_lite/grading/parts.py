@@ -96,6 +96,11 @@ def named_values(elements: list[str]) -> tuple[list[str], list[str]] | None:
     return [name for name, _ in sides], [value for _, value in sides]
 
 
+def is_constant(sides: list[str]) -> bool:
+    """Whether there is no variable in them, nor a name."""
+    return not any(re.search(r"(?<![\\a-zA-Z])[a-zA-Z]|\\(?!pi|frac|sqrt|cdot|times)", side) for side in sides)
+
+
 def is_text(text: str) -> bool:
     """Words, a choice letter, or anything that a parser would skip to get at a number."""
     if _SKIPPED.search(text) or re.fullmatch(r"\(?(?:[A-Z]+|[A-Z][a-z]{2,})\)?", text):

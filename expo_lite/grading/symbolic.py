@@ -28,16 +28,24 @@ _INTERVAL = re.compile(r"([(\[])(.+), (.+)([)\]])")
 
 
 def mathematically_agree(gold: str, answer: str) -> bool:
-    """Return whether two answers agree, whatever it takes; what cannot be read does not."""
+    """Return whether two answers agree, whatever it takes. Raises MemoryError."""
     try:
         return agree(gold, answer, _equal)
+    except RecursionError:
+        return False
+
+
+def _equal(gold: str, answer: str) -> bool:
+    """Whether two expressions are equal; what cannot be read is not."""
+    try:
+        return _mathematically_equal(gold, answer)
     except MemoryError:
         raise
     except Exception:  # sympy raises anything at all on odd input
         return False
 
 
-def _equal(gold: str, answer: str) -> bool:
+def _mathematically_equal(gold: str, answer: str) -> bool:
     import math_verify
 
     if _SET_PARTS.search(gold + answer):
@@ -49,7 +57,7 @@ def _equal(gold: str, answer: str) -> bool:
     left, right = _parsed(gold), _parsed(answer)
     if _are_numbers(left, right):
         return _same_constant(left, right)
-    if not math_verify.verify(left, right, timeout_seconds=None, allow_set_relation_comp=True):
+    if not math_verify.verify(left, right, timeout_seconds=None, allow_set_relation_comp=True, raise_on_error=True):
         return False
     return _same_at_points(left, right) if _are_scalars(left, right) else True
 
