@@ -20,7 +20,7 @@ from expo_lite.core.errors import CheckpointError
 from expo_lite.runs import files
 from expo_lite.runs.lock import RunLock, is_held
 
-METRICS, SAMPLES, EVAL = "metrics.jsonl", "samples.jsonl", "eval.jsonl"
+METRICS, SAMPLES, EVAL = RECORDS = "metrics.jsonl", "samples.jsonl", "eval.jsonl"
 ADAPTER_DIGEST = "adapter_sha256"
 """In the records of validations after which the adapter was saved: the digest of its weights."""
 _LOCK = ".lock"
@@ -141,6 +141,15 @@ class RunDir:
         found = ((_STEP.fullmatch(entry.name), entry) for entry in entries)
         return sorted((int(match[1]), entry) for match, entry in found if match and entry.is_dir())
 
+    def set_aside(self, checkpoint: Path) -> Path:
+        """Rename a damaged checkpoint, so that it is none any more but nothing of it is lost; its new place."""
+        place, number = checkpoint.with_name(f"damaged-{checkpoint.name}"), 1
+        while place.exists():
+            number += 1
+            place = checkpoint.with_name(f"damaged-{checkpoint.name}-{number}")
+        checkpoint.rename(place)
+        return place
+
     # Writing
 
     def _inside(self, path: str | Path) -> Path:
@@ -167,6 +176,13 @@ class RunDir:
         """A folder to fill, such as a checkpoint or the adapter; it becomes `target` once it is complete."""
         return files.staged(target)
 
+    def settle_records(self) -> dict[str, int]:
+        """Wait until all records are on the disk, before a checkpoint says that they are; their bytes by file."""
+        paths = [path for name in RECORDS if (path := self.path / name).is_file()]
+        for path in paths:
+            files.sync(path)
+        return {path.name: path.stat().st_size for path in paths}
+
     def status(self, step: int, **fields: Any) -> None:
         """Say where the run is: its step, the time (seconds since 1970) and `fields`; replaces what was said before."""
         record = {"step": step, "heartbeat": self._clock(), "pid": os.getpid(), **fields}
@@ -179,7 +195,7 @@ class RunDir:
         Raises:
             DataError: a line before the last is damaged.
         """
-        for path in (self.path / name for name in (METRICS, SAMPLES, EVAL)):
+        for path in (self.path / name for name in RECORDS):
             kept = b"".join(line + b"\n" for line, record in files.jsonl_lines(path) if record.get("step", 0) <= step)
             if path.is_file() and kept != path.read_bytes():
                 files.write_text(path, kept.decode("utf-8"))

@@ -21,13 +21,14 @@ from expo_lite.model.adapter_files import WEIGHTS
 from expo_lite.model.adapter_weights import load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
-from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
+from expo_lite.runs.checkpoint import BEST, RunProgress, copy_adapter, load_checkpoint, save_checkpoint
 from expo_lite.runs.diagnosis.advice import advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
 from expo_lite.runs.display import Display, say
 from expo_lite.runs.files import sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.runs.manifest import write_manifest
 from expo_lite.runs.model_card import model_card
 from expo_lite.runs.plots import plot_learning_curves
 from expo_lite.runs.stop import StopRequest
@@ -199,6 +200,9 @@ class Loop:
         training = self.parts.trainer.updater.state_dict()
         with self.run.staged(self.run.checkpoint(self.progress.step)) as folder:
             save_checkpoint(folder, self.parts.policy.model, training, self.progress)
+            if self.progress.best_step not in (0, self.progress.step):
+                copy_adapter(self.run.adapter, folder / BEST)
+            write_manifest(folder, self.run.settle_records())
         for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
             shutil.rmtree(old)
 

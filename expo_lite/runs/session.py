@@ -17,7 +17,7 @@ from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.methods import require_an_initial_policy
 from expo_lite.config.read import Request
 from expo_lite.config.settings import Config
-from expo_lite.core.errors import CheckpointError, ConfigError, MemoryBudgetError
+from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError, MemoryBudgetError
 from expo_lite.grading.reward_function import Function
 from expo_lite.memory.budget import lowered
 from expo_lite.memory.cap import gib_of
@@ -31,6 +31,7 @@ from expo_lite.runs.folder import EVAL, METRICS, RunDir
 from expo_lite.runs.loop import Loop
 from expo_lite.runs.on_card import room_left
 from expo_lite.runs.open import folder_of, start_run
+from expo_lite.runs.resume import newest_sound, take_stock
 from expo_lite.training.dry_pass import expected, rehearse
 
 
@@ -49,11 +50,14 @@ def train(
     ranks = Ranks.launched()
     console = console or Console(quiet=not ranks.is_first)
     settled = checked(request.config, ranks, function)
-    with run_of(request, ranks) as run, cleaned_up(run, request):
-        say(console, f"Memory plan: {settled.planned}.", style="dim")
-        with assemble(settled, ranks) as parts:
-            say_what_is_here(settled, run, parts, console)
-            return Loop(request.config, run, parts, console, show).to_the_end()
+    with run_of(request, ranks) as run:
+        for note in take_stock(run, request.config) if request.resume else ():
+            say(console, note, style="yellow")
+        with cleaned_up(run, request):
+            say(console, f"Memory plan: {settled.planned}.", style="dim")
+            with assemble(settled, ranks) as parts:
+                say_what_is_here(settled, run, parts, console)
+                return Loop(request.config, run, parts, console, show).to_the_end()
 
 
 def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
@@ -82,7 +86,7 @@ def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Co
 def cleaned_up(run: RunDir, request: Request) -> Iterator[None]:
     """Where the session ends early, the folder says so if anything of worth is in it; a new one without goes.
 
-    Raises MemoryBudgetError for an out-of-memory of the device.
+    Raises MemoryBudgetError for an out-of-memory of the device; a DivergedError names the newest sound checkpoint.
     """
     try:
         yield
@@ -95,6 +99,8 @@ def cleaned_up(run: RunDir, request: Request) -> Iterator[None]:
             run.discard()  # nothing is in it yet, and the mended command should find the place free
         if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
             raise MemoryBudgetError(how_to_begin(error)) from None
+        if isinstance(error, DivergedError):
+            raise DivergedError(f"{error} {newest_sound(run)}") from None
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -18,10 +17,8 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from rich.console import Console
 from safetensors.torch import load_file, save_file
-from support.tiny_models import save_base
+from support.whole_runs import results, resume, start, steps, write_settings
 
 from expo_lite.commands.train import main
 from expo_lite.config.read import read_config, read_request
@@ -35,35 +32,19 @@ from expo_lite.model.sampler import Sampler
 from expo_lite.problems import load_problems
 from expo_lite.runs.folder import RunDir
 from expo_lite.runs.loop import Loop
-from expo_lite.runs.session import train
+from expo_lite.runs.manifest import MANIFEST
 from expo_lite.training.step import StepReport, Trainer
 from expo_lite.training.updater import Updater
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
 
-SETTINGS = {
-    "steps": 4,
-    "seed": 3,
-    "policy": {"lora_rank": 4},
-    "rollout": {"prompts_per_step": 3, "group_size": 2, "max_new_tokens": 17},
-    "data": {"validation_problems": 2, "test_problems": 2, "levels": {1: 1}},  # with solutions of 17 tokens
-    "evaluation": {"every": 3, "samples": 2},
-    "checkpoint": {"every": 2, "keep": 1},
-    "explanation": {"source": "expert"},  # a random model explains nothing
-    "kl": {"coef": 0.1},  # so that its rollouts are trained on although all are wrong
-    "optimizer": {"learning_rate": 0.01, "schedule": "linear", "warmup_steps": 1},
-}
 WRITTEN = ("metrics.jsonl", "samples.jsonl", "eval.jsonl", "status.json", "environment.json", "README.md")
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of settings that name a saved random base."""
-    folder = tmp_path_factory.mktemp("loop")
-    model = str(save_base(folder / "base"))
-    settings = {**SETTINGS, "policy": {**SETTINGS["policy"], "model": model}}  # type: ignore[dict-item]
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "settings.yaml"
+    return write_settings(tmp_path_factory.mktemp("loop"))
 
 
 @pytest.fixture(scope="module")
@@ -71,38 +52,6 @@ def undisturbed(config: Path) -> Path:
     folder = config.parent / "undisturbed"
     assert start(config, folder)[0] == 0
     return folder
-
-
-def start(config: Path, folder: Path, *flags: str) -> tuple[int, str]:
-    return run(["--preset", "tiny", "--config", str(config), "--run", str(folder), *flags])
-
-
-def resume(folder: Path, *flags: str) -> tuple[int, str]:
-    return run(["--resume", "--run", str(folder), *flags])
-
-
-def run(argv: Sequence[str]) -> tuple[int, str]:
-    """Exit status and what was shown."""
-    shown = io.StringIO()
-    return train(read_request(list(argv)), Console(file=shown, width=200)), shown.getvalue()
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """All that two runs with the same settings share, to the bit."""
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {
-        "metrics": [{k: v for k, v in step.items() if not k.endswith("_seconds")} for step in metrics],
-        "samples": (folder / "samples.jsonl").read_bytes(),
-        "eval": (folder / "eval.jsonl").read_bytes(),
-        "adapter": (folder / "adapter" / "adapter_model.safetensors").read_bytes(),
-        "last": (folder / "checkpoints" / "step_000004" / "adapter" / "adapter_model.safetensors").read_bytes(),
-        "progress": (folder / "checkpoints" / "step_000004" / "progress.json").read_bytes(),
-        "checkpoints": sorted(path.name for path in (folder / "checkpoints").iterdir()),
-    }
-
-
-def steps(folder: Path) -> list[int]:
-    return [record["step"] for record in RunDir(folder).read("metrics.jsonl")]
 
 
 class TestFolder:
@@ -263,7 +212,9 @@ class TestResuming:
 
     def test_a_damaged_checkpoint_says_what_to_do(self, copy: Path) -> None:
         (copy / "checkpoints" / "step_000004" / "training.pt").write_bytes(b"")
-        with pytest.raises(CheckpointError, match="step_000004: cannot be resumed"):
+        with pytest.raises(
+            CheckpointError, match=r"none of its checkpoints is sound .*step_000004: training.pt is not"
+        ):
             resume(copy)
 
     def test_other_problems_are_refused(self, copy: Path) -> None:
@@ -271,6 +222,7 @@ class TestResuming:
         progress = copy / "checkpoints" / "step_000004" / "progress.json"
         values = json.loads(progress.read_text())
         progress.write_text(json.dumps(values | {"data": "another"}))
+        (progress.parent / MANIFEST).unlink()
         with pytest.raises(CheckpointError, match=r"the problems are not those .* put data\.source back"):
             resume(copy)
 

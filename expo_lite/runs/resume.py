@@ -1,0 +1,62 @@
+"""What a run can go on from: its newest sound checkpoint and its records, looked at before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import CheckpointError
+from expo_lite.runs.checkpoint import unsound
+from expo_lite.runs.folder import METRICS, RECORDS, RunDir
+
+
+def take_stock(run: RunDir, config: Config) -> list[str]:
+    """Set the damaged checkpoints after the newest sound one aside; sentences on what is lost, none if nothing is.
+
+    Raises DataError for records that cannot be read, CheckpointError where no checkpoint is left to go on from.
+    """
+    records = {name: run.read(name) for name in RECORDS}
+    recorded = max([0, *(record["step"] for record in records[METRICS])])
+    damaged = []
+    for step, folder in reversed(run.checkpoints()):
+        if fault := unsound(folder):
+            damaged.append((step, folder, fault))
+        else:
+            return [*set_aside(run, damaged, step, recorded)]
+    if damaged:
+        _, folder, fault = damaged[0]
+        raise CheckpointError(
+            f"{run.path}: none of its checkpoints is sound ({folder.name}: {fault}); put one back from a copy, or start "
+            "anew in another --run"
+        )
+    if recorded > config.checkpoint.every:
+        raise CheckpointError(
+            f"{run.path}: {METRICS} has {recorded} steps, but there is no checkpoint to go on from; put one back from a "
+            "copy, or start anew in another --run"
+        )
+    return [f"No checkpoint was saved yet: {again(1, recorded)}."] if recorded else []
+
+
+def set_aside(run: RunDir, damaged: list[tuple[int, Path, str]], sound: int, recorded: int) -> Iterator[str]:
+    """Rename the damaged checkpoints; a sentence on each."""
+    last = max([recorded, *(step for step, _, _ in damaged)])
+    for _, folder, fault in damaged:
+        place = run.set_aside(folder)
+        yield (
+            f"{folder} is damaged ({fault}); it is set aside as {place.name}. The checkpoint of step {sound} is used "
+            f"instead: {again(sound + 1, last)}."
+        )
+
+
+def again(first: int, last: int) -> str:
+    """Which steps are computed once more."""
+    return f"step {first} is trained again" if first == last else f"steps {first} to {last} are trained again"
+
+
+def newest_sound(run: RunDir) -> str:
+    """What to go on from where training went wrong, as a sentence."""
+    for step, folder in reversed(run.checkpoints()):
+        if unsound(folder) is None:
+            return f"The newest sound checkpoint is that of step {step}: {folder}."
+    return "No sound checkpoint was saved before."

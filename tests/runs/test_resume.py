@@ -1,0 +1,123 @@
+"""What a run goes on from where its folder was damaged, and what is said of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.whole_runs import results, resume, start, steps, write_settings
+
+from expo_lite.core.errors import CheckpointError, DivergedError
+from expo_lite.model.non_finite import diverged
+from expo_lite.runs.folder import RunDir
+from expo_lite.runs.manifest import write_manifest
+from expo_lite.training.step import Trainer
+
+pytestmark = pytest.mark.usefixtures("few_tiny_problems")
+KEEP = {"checkpoint": {"every": 2, "keep": 9}}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_settings(tmp_path_factory.mktemp("resume"), **KEEP)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Path) -> Path:
+    folder = config.parent / "undisturbed"
+    assert start(config, folder)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def copy(undisturbed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def last_of(run: Path) -> Path:
+    return RunDir(run).checkpoints()[-1][1]
+
+
+class TestDamagedCheckpoints:
+    @pytest.mark.parametrize("name", ["training.pt", "adapter/adapter_model.safetensors"])
+    def test_the_one_before_is_used_and_what_is_lost_is_said(self, name: str, copy: Path, undisturbed: Path) -> None:
+        damaged = last_of(copy)
+        flip(damaged / name)
+        status, shown = resume(copy)
+        assert status == 0
+        (line,) = [line for line in shown.splitlines() if "damaged" in line]
+        assert line.startswith(f"{damaged} is damaged ({name} is not as it was saved); it is set aside as damaged-step")
+        assert line.endswith("The checkpoint of step 2 is used instead: steps 3 to 4 are trained again.")
+        assert (damaged.with_name("damaged-step_000004") / name).is_file()
+        shutil.rmtree(damaged.with_name("damaged-step_000004"))
+        assert results(copy) == results(undisturbed)
+
+    def test_it_is_no_checkpoint_any_more(self, copy: Path) -> None:
+        run = RunDir(copy)
+        for number in ("", "-2"):
+            place = run.set_aside(run.checkpoint(4))
+            assert place.name == f"damaged-step_000004{number}" and [step for step, _ in run.checkpoints()] == [2]
+            shutil.copytree(place, run.checkpoint(4))
+
+    def test_where_none_is_sound_nothing_is_touched(self, copy: Path) -> None:
+        before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        for _, folder in RunDir(copy).checkpoints():
+            flip(folder / "training.pt")
+            before[folder / "training.pt"] = (folder / "training.pt").read_bytes()
+        with pytest.raises(CheckpointError, match=r"^[^\n]*none of its checkpoints is sound \(step_000004: [^\n]*$"):
+            resume(copy)
+        now = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        assert {path: now[path] for path in before if path.name != ".lock"} == {
+            path: content for path, content in before.items() if path.name not in (".lock", "config.yaml")
+        } | {copy / "config.yaml": now[copy / "config.yaml"]}
+
+    def test_where_all_are_gone_the_records_stay(self, copy: Path) -> None:
+        shutil.rmtree(copy / "checkpoints")
+        with pytest.raises(CheckpointError, match="has 4 steps, but there is no checkpoint"):
+            resume(copy)
+        assert steps(copy) == [1, 2, 3, 4]
+
+    def test_numbers_that_are_not_finite(self, copy: Path) -> None:
+        folder = last_of(copy)
+        weights = folder / "adapter" / "adapter_model.safetensors"
+        save_file({name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(weights).items()}, weights)
+        write_manifest(folder, {})
+        status, shown = resume(copy)
+        assert status == 0 and "(its adapter holds numbers that are not finite)" in shown
+        assert "The checkpoint of step 2 is used instead" in shown
+
+    def test_before_the_first_one(self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("expo_lite.runs.loop.Loop.save", lambda loop: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            start(config, tmp_path / "run")
+        monkeypatch.undo()
+        status, shown = resume(tmp_path / "run")
+        assert status == 0 and "No checkpoint was saved yet: steps 1 to 2 are trained again." in shown
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [(1, r"No sound checkpoint was saved before\.$"), (3, r"that of step 2: .*step_000002\.$")]
+)
+def test_a_training_that_diverges_names_what_is_sound(
+    step: int, said: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: Callable = Trainer.step
+
+    def diverging(self: Trainer, number: int, *rest: object) -> object:
+        if number == step:
+            raise diverged("The gradient is nan")
+        return trained(self, number, *rest)
+
+    monkeypatch.setattr(Trainer, "step", diverging)
+    with pytest.raises(DivergedError, match=said):
+        start(config, tmp_path / "run")
