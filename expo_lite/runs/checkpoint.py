@@ -60,8 +60,8 @@ def load_checkpoint(folder: Path, model: PeftModel, restore: Callable[[dict[str,
         return RunProgress.read(folder)
     except DAMAGED as error:
         raise CheckpointError(
-            f"{folder}: cannot be resumed: {first_line(error)}\nMove this folder elsewhere to resume from the checkpoint "
-            "before it."
+            f"{folder}: cannot be resumed: {first_line(error)}\nMove this folder elsewhere to resume from the "
+            "checkpoint before it."
         ) from error
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
+from expo_lite.runs import files
 from expo_lite.runs.checkpoint import unsound
 from expo_lite.runs.folder import METRICS, RECORDS, RunDir
+from expo_lite.runs.manifest import noted_records
+
+Records = Mapping[str, Sequence[Mapping[str, Any]]]
+"""A run's records by file."""
 
 
 def take_stock(run: RunDir, config: Config) -> list[str]:
@@ -23,17 +29,17 @@ def take_stock(run: RunDir, config: Config) -> list[str]:
         if fault := unsound(folder):
             damaged.append((step, folder, fault))
         else:
-            return [*set_aside(run, damaged, step, recorded)]
+            return [*set_aside(run, damaged, step, recorded), *gaps(run, step, records, noted_records(folder))]
     if damaged:
         _, folder, fault = damaged[0]
         raise CheckpointError(
-            f"{run.path}: none of its checkpoints is sound ({folder.name}: {fault}); put one back from a copy, or start "
-            "anew in another --run"
+            f"{run.path}: none of its checkpoints is sound ({folder.name}: {fault}); put one back from a copy, or "
+            "start anew in another --run"
         )
     if recorded > config.checkpoint.every:
         raise CheckpointError(
-            f"{run.path}: {METRICS} has {recorded} steps, but there is no checkpoint to go on from; put one back from a "
-            "copy, or start anew in another --run"
+            f"{run.path}: {METRICS} has {recorded} steps, but there is no checkpoint to go on from; put one back from "
+            "a copy, or start anew in another --run"
         )
     return [f"No checkpoint was saved yet: {again(1, recorded)}."] if recorded else []
 
@@ -47,6 +53,31 @@ def set_aside(run: RunDir, damaged: list[tuple[int, Path, str]], sound: int, rec
             f"{folder} is damaged ({fault}); it is set aside as {place.name}. The checkpoint of step {sound} is used "
             f"instead: {again(sound + 1, last)}."
         )
+
+
+def gaps(run: RunDir, step: int, records: Records, noted: dict[str, int]) -> Iterator[str]:
+    """A sentence on each file that lacks records of the steps up to that of the checkpoint, `noted` bytes long then."""
+    for name, of_file in records.items():
+        kept = sum(len(line) + 1 for line, record in files.jsonl_lines(run.path / name) if record["step"] <= step)
+        known = {record["step"] for record in of_file}
+        missing = [number for number in range(1, step + 1) if name == METRICS and number not in known]
+        if missing:
+            yield f"{run.path / name} has no record of {in_words(missing)} any more: what is counted is too low."
+        elif kept < noted.get(name, 0):
+            last = max([0, *(number for number in known if number <= step)])
+            yield (
+                f"{run.path / name} lacks {noted[name] - kept} bytes of records from step {last} to {step}, which were "
+                "whole when the checkpoint was saved: what is counted is too low."
+            )
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    """Steps by number; those that follow each other as a range."""
+    first, last = numbers[0], numbers[-1]
+    if first == last:
+        return f"step {first}"
+    whole = len(numbers) == last - first + 1
+    return f"steps {first} to {last}" if whole else f"steps {', '.join(map(str, numbers))}"
 
 
 def again(first: int, last: int) -> str:

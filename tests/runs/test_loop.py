@@ -212,9 +212,7 @@ class TestResuming:
 
     def test_a_damaged_checkpoint_says_what_to_do(self, copy: Path) -> None:
         (copy / "checkpoints" / "step_000004" / "training.pt").write_bytes(b"")
-        with pytest.raises(
-            CheckpointError, match=r"none of its checkpoints is sound .*step_000004: training.pt is not"
-        ):
+        with pytest.raises(CheckpointError, match=r"none of its checkpoints is sound .*training.pt is not"):
             resume(copy)
 
     def test_other_problems_are_refused(self, copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from support.whole_runs import results, resume, start, steps, write_settings
 
 from expo_lite.core.errors import CheckpointError, DivergedError
 from expo_lite.model.non_finite import diverged
-from expo_lite.runs.folder import RunDir
+from expo_lite.runs import files
+from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
 from expo_lite.training.step import Trainer
 
@@ -103,6 +105,46 @@ class TestDamagedCheckpoints:
         monkeypatch.undo()
         status, shown = resume(tmp_path / "run")
         assert status == 0 and "No checkpoint was saved yet: steps 1 to 2 are trained again." in shown
+
+
+class TestRecords:
+    """Torn by a power cut, while the checkpoint after them was already on the disk."""
+
+    def tear(self, copy: Path, name: str, step: int) -> None:
+        """Cut the file within its last record of that step."""
+        lines = (copy / name).read_bytes().splitlines(keepends=True)
+        records = RunDir(copy).read(name)
+        last = max(number for number, record in enumerate(records) if record["step"] <= step)
+        (copy / name).write_bytes(b"".join(lines[:last]) + lines[last][:-20])
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            (METRICS, "has no record of step 4 any more"),
+            (SAMPLES, r"lacks \d+ bytes of records from step 4 to 4"),
+            (EVAL, r"lacks \d+ bytes of records from step 3 to 4"),
+        ],
+    )
+    def test_a_gap_is_said(self, name: str, said: str, copy: Path) -> None:
+        if name == EVAL:  # without the test's scores, which came after the checkpoint
+            self.tear(copy, EVAL, 4)
+            (copy / EVAL).write_bytes((copy / EVAL).read_bytes().rpartition(b"\n")[0] + b"\n")
+        self.tear(copy, name, 4)
+        status, shown = resume(copy)
+        assert status == 0 and [line for line in shown.splitlines() if re.search(said, line)], shown
+        names = [(record["name"], record["step"]) for record in RunDir(copy).read(EVAL)]
+        assert names[-2:] == [("validation", 4), ("test", 4)]  # they are taken again
+
+    def test_a_whole_run_says_nothing(self, copy: Path) -> None:
+        assert not re.search("any more|lacks", resume(copy)[1])
+
+    def test_they_are_on_the_disk_before_the_checkpoint(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        synced: list[str] = []
+        monkeypatch.setattr(files, "sync", lambda path: synced.append(path.name))
+        with RunDir.create(tmp_path / "run", "") as run:
+            run.append(METRICS, {"step": 1})
+            assert run.settle_records() == {METRICS: len('{"step": 1}\n')}
+        assert synced == [METRICS]
 
 
 @pytest.mark.parametrize(
