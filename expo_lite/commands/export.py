@@ -13,7 +13,7 @@ from rich.console import Console
 from expo_lite.config import process_setup
 from expo_lite.config.flags import Parser
 from expo_lite.config.hub import offline_if_unreachable
-from expo_lite.core.errors import CheckpointError, ConfigError, DataError
+from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.runs.folder import RunDir
 
 
@@ -79,10 +79,7 @@ def finished(run: RunDir) -> RunDir:
     """The run, if it has reached its last step. Raises CheckpointError where it has not, with how to get there."""
     if not run.config.is_file():
         raise CheckpointError(f"{run.path} holds no run (no config.yaml); name a run's folder")
-    try:
-        status = run.read_status()
-    except ValueError:
-        raise DataError(f"{run.path}: status.json is no JSON; it was damaged, or edited by hand: delete it") from None
+    status = run.read_status()
     step, state = status.get("step", 0), status.get("state", "not begun")
     if state != "finished":
         again = f"python -m expo_lite.train --resume --run {run.path}"

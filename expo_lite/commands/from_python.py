@@ -15,7 +15,7 @@ from expo_lite.config.process_setup import avoid_fragments, hush_libraries
 from expo_lite.config.read import Request, read_config, resolve
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import Layer, read_yaml
-from expo_lite.core.errors import CheckpointError, ConfigError
+from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import shaped_like
 from expo_lite.model.unsloth import import_early
 from expo_lite.runs import notebook
@@ -218,10 +218,7 @@ class ExPOTrainer:
         return begun.config.is_file()
 
     def _status(self) -> dict[str, Any]:
-        try:
-            return RunDir(self.run).read_status()
-        except ValueError as error:
-            raise CheckpointError(f"{self.run}/status.json is damaged ({error}); remove it to go on") from None
+        return RunDir(self.run).read_status()
 
     def _finished(self) -> bool:
         status = self._status()

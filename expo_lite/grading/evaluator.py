@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -47,15 +47,12 @@ class Evaluation:
 
     @classmethod
     def from_record(cls, levels: Sequence[dict[str, Any]]) -> Evaluation:
-        """The evaluation that `record` wrote."""
+        """The evaluation that `record` wrote; what a later version wrote besides is passed over."""
         return cls(
             [
                 LevelScore(
-                    **{
-                        **score,
-                        "pass_at_1": Estimate(**score["pass_at_1"]),
-                        "pass_at_k": Estimate(**score["pass_at_k"]),
-                    }
+                    **{field.name: score[field.name] for field in fields(LevelScore)}
+                    | {name: Estimate(**score[name]) for name in ("pass_at_1", "pass_at_k")}
                 )
                 for score in levels
             ]

@@ -58,8 +58,10 @@ def set_aside(run: RunDir, damaged: list[tuple[int, Path, str]], sound: int, rec
 def gaps(run: RunDir, step: int, records: Records, noted: dict[str, int]) -> Iterator[str]:
     """A sentence on each file that lacks records of the steps up to that of the checkpoint, `noted` bytes long then."""
     for name, of_file in records.items():
-        kept = sum(len(line) + 1 for line, record in files.jsonl_lines(run.path / name) if record["step"] <= step)
-        known = {record["step"] for record in of_file}
+        kept = sum(
+            len(line) + 1 for line, record in files.jsonl_lines(run.path / name) if record.get("step", 0) <= step
+        )
+        known = {record.get("step", 0) for record in of_file}
         missing = [number for number in range(1, step + 1) if name == METRICS and number not in known]
         if missing:
             yield f"{run.path / name} has no record of {in_words(missing)} any more: what is counted is too low."
