@@ -189,10 +189,12 @@ class Loop:
         return self.parts.evaluator.evaluate(problems, on_progress=in_phase(phase, display.on_progress))
 
     def recorded(self, name: str, step: int) -> Evaluation | None:
-        """Scores that the folder holds already."""
+        """Scores that the folder holds already, taken as they would be now."""
         for record in self.run.read(EVAL):
             if (record["name"], record["step"]) == (name, step):
-                return Evaluation.from_record(record["levels"])
+                found = Evaluation.from_record(record["levels"])
+                if found.levels[0].samples == self.config.evaluation.samples:
+                    return found
         return None
 
     def save(self) -> None:

@@ -12,6 +12,7 @@ from expo_lite.runs import files
 from expo_lite.runs.checkpoint import unsound
 from expo_lite.runs.folder import METRICS, RECORDS, RunDir
 from expo_lite.runs.manifest import noted_records
+from expo_lite.runs.open import settings_of
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """A run's records by file."""
@@ -36,7 +37,7 @@ def take_stock(run: RunDir, config: Config) -> list[str]:
             f"{run.path}: none of its checkpoints is sound ({folder.name}: {fault}); put one back from a copy, or "
             "start anew in another --run"
         )
-    if recorded > config.checkpoint.every:
+    if recorded > max(config.checkpoint.every, settings_of(run).checkpoint.every):
         raise CheckpointError(
             f"{run.path}: {METRICS} has {recorded} steps, but there is no checkpoint to go on from; put one back from "
             "a copy, or start anew in another --run"

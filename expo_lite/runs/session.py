@@ -30,7 +30,7 @@ from expo_lite.runs.environment import environment
 from expo_lite.runs.folder import EVAL, METRICS, RunDir
 from expo_lite.runs.loop import Loop
 from expo_lite.runs.on_card import room_left
-from expo_lite.runs.open import folder_of, start_run
+from expo_lite.runs.open import allowed_changes, folder_of, start_run
 from expo_lite.runs.resume import newest_sound, take_stock
 from expo_lite.training.dry_pass import expected, rehearse
 
@@ -51,8 +51,9 @@ def train(
     console = console or Console(quiet=not ranks.is_first)
     settled = checked(request.config, ranks, function)
     with run_of(request, ranks) as run:
-        for note in take_stock(run, request.config) if request.resume else ():
-            say(console, note, style="yellow")
+        if request.resume:
+            for note in filter(None, (allowed_changes(run, request.config), *take_stock(run, request.config))):
+                say(console, note, style="yellow")
         with cleaned_up(run, request):
             say(console, f"Memory plan: {settled.planned}.", style="dim")
             with assemble(settled, ranks) as parts:

@@ -57,7 +57,7 @@ def undisturbed(config: Path) -> Path:
 class TestFolder:
     def test_holds_what_it_should(self, undisturbed: Path) -> None:
         assert {path.name for path in undisturbed.iterdir()} - {".lock"} == {
-            *WRITTEN, "config.yaml", "learning_curves.png", "adapter", "checkpoints",
+            *WRITTEN, "config.yaml", "started.yaml", "learning_curves.png", "adapter", "checkpoints",
         }  # fmt: skip
         assert (undisturbed / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 

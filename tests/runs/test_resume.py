@@ -6,17 +6,21 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.whole_runs import results, resume, start, steps, write_settings
 
-from expo_lite.core.errors import CheckpointError, DivergedError
+from expo_lite.config.dotted import differing, replaced
+from expo_lite.config.read import dump_yaml, read_config
+from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError
 from expo_lite.model.non_finite import diverged
 from expo_lite.runs import files
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
+from expo_lite.runs.open import settings_of
 from expo_lite.training.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
@@ -145,6 +149,43 @@ class TestRecords:
             run.append(METRICS, {"step": 1})
             assert run.settle_records() == {METRICS: len('{"step": 1}\n')}
         assert synced == [METRICS]
+
+
+class TestSettings:
+    """Edited in config.yaml, which `--resume --run` alone reads."""
+
+    def edit(self, copy: Path, **changes: Any) -> None:
+        file = copy / "config.yaml"
+        dotted = {name.replace("__", "."): value for name, value in changes.items()}
+        file.write_text(dump_yaml(replaced(read_config(file), dotted)))
+
+    @pytest.mark.parametrize(
+        ("name", "was", "now"), [("optimizer.learning_rate", 0.01, 0.02), ("policy.lora_rank", 4, 8), ("seed", 3, 4)]
+    )
+    def test_what_would_compute_something_else_is_refused_by_name(
+        self, name: str, was: Any, now: Any, copy: Path
+    ) -> None:
+        self.edit(copy, **{name.replace(".", "__"): now})
+        before = (copy / "config.yaml").read_bytes()
+        with pytest.raises(
+            ConfigError, match=rf"{name}: was {was} when .* was started \(got {now}\)\n.* may change\.$"
+        ):
+            resume(copy)
+        assert (copy / "config.yaml").read_bytes() == before
+
+    def test_what_may_change_is_used_and_said(self, copy: Path) -> None:
+        changes = {"steps": 5, "evaluation__samples": 3, "evaluation__every": 5, "checkpoint__every": 1, "threads": 1}
+        self.edit(copy, **changes)
+        status, shown = resume(copy)
+        assert status == 0 and "evaluation.samples 2 -> 3" in shown and "steps 4 -> 5" in shown
+        tested = [(r["name"], r["levels"][0]["samples"]) for r in RunDir(copy).read(EVAL) if r["step"] in (0, 5)]
+        assert tested[-4:] == [(name, 3) for name in ("base_validation", "base_test", "validation", "test")]
+        assert "3 samples each" in (copy / "README.md").read_text()
+
+    def test_an_older_run_takes_its_configuration(self, copy: Path) -> None:
+        (copy / "started.yaml").unlink()
+        assert resume(copy)[0] == 0
+        assert differing(settings_of(RunDir(copy)), read_config(copy / "config.yaml"), {"run"}) == []
 
 
 @pytest.mark.parametrize(
