@@ -84,6 +84,11 @@ def sha256(path: Path) -> str:
     return state.hexdigest()
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are there, with the same content."""
+    return one.is_file() and other.is_file() and sha256(one) == sha256(other)
+
+
 def digest(path: Path) -> str:
     """A short name of a file's content: 16 hexadecimal digits of its sha256."""
     return sha256(path)[:16]

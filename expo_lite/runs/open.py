@@ -16,10 +16,7 @@ from expo_lite.runs.folder import RunDir
 # What may change between a run and its resumption: how long it goes on, how it fits and is watched.
 MAY_CHANGE = ("run", "steps", "threads", "memory", "checkpoint", "evaluation")
 STARTED = "started.yaml"
-"""In a run's folder, the settings that it was started with: config.yaml is for users to edit, and says what is asked for.
-
-Older runs have none.
-"""
+"""In a run's folder, the settings that it was started with; config.yaml is for users to edit. Older runs have none."""
 NOTE = "# The settings that this run was started with. Resuming compares with them; to change one, edit config.yaml.\n"
 MAY = "Only run, steps, threads and what is in memory, checkpoint and evaluation may change."
 SHOWN = 3  # settings that a message names

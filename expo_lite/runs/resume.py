@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
+from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
 from expo_lite.runs import files
-from expo_lite.runs.checkpoint import unsound
-from expo_lite.runs.folder import METRICS, RECORDS, RunDir
+from expo_lite.runs.checkpoint import RunProgress, best_adapter, copy_adapter, unsound
+from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, RECORDS, RunDir
 from expo_lite.runs.manifest import noted_records
 from expo_lite.runs.open import settings_of
 
@@ -94,3 +96,29 @@ def newest_sound(run: RunDir) -> str:
         if unsound(folder) is None:
             return f"The newest sound checkpoint is that of step {step}: {folder}."
     return "No sound checkpoint was saved before."
+
+
+def roll_back_adapter(run: RunDir, checkpoint: Path, progress: RunProgress) -> RunProgress:
+    """Let adapter/ hold the best one as of a checkpoint: a validation after that may have replaced it.
+
+    The progress that is returned knows of no best one where adapter/ is another and the checkpoint, an older one, has
+    no copy.
+    """
+    if not progress.best_step:
+        files.remove(run.adapter)
+        return progress
+    source = best_adapter(checkpoint, progress)
+    if source is None:
+        return progress if is_of_step(run, progress.best_step) else replace(progress, best_step=0, best_score=-1.0)
+    if not all(files.same_file(source / name, run.adapter / name) for name in (SETTINGS, WEIGHTS)):
+        with run.staged(run.adapter) as folder:
+            copy_adapter(source, folder)
+    return progress
+
+
+def is_of_step(run: RunDir, step: int) -> bool:
+    """Whether adapter/ is what was saved after the validation of a step, as far as that was noted."""
+    weights = run.adapter / WEIGHTS
+    found = [record for record in run.read(EVAL) if (record["name"], record["step"]) == ("validation", step)]
+    noted = found[-1].get(ADAPTER_DIGEST) if found else None
+    return weights.is_file() and noted in (None, files.sha256(weights))

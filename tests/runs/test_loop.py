@@ -32,7 +32,7 @@ from expo_lite.model.sampler import Sampler
 from expo_lite.problems import load_problems
 from expo_lite.runs.folder import RunDir
 from expo_lite.runs.loop import Loop
-from expo_lite.runs.manifest import MANIFEST
+from expo_lite.runs.manifest import MANIFEST, write_manifest
 from expo_lite.training.step import StepReport, Trainer
 from expo_lite.training.updater import Updater
 
@@ -331,8 +331,10 @@ class TestOutOfMemoryForGood:
         folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
         records = (folder / "eval.jsonl").read_text().splitlines(keepends=True)
         (folder / "eval.jsonl").write_text("".join(records[:-1]))
-        best = folder / "adapter" / "adapter_model.safetensors"
+        checkpoint = folder / "checkpoints" / "step_000004"
+        best = Path(shutil.copytree(checkpoint / "adapter", checkpoint / "best")) / "adapter_model.safetensors"
         save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(best).items()}, best)
+        write_manifest(checkpoint, {})
         with full_device(0, "evaluation"), pytest.raises(MemoryBudgetError, match="saved after step 4"):
             resume(folder)
         assert results(folder)["last"] == results(undisturbed)["last"]
@@ -433,14 +435,20 @@ def test_where_nothing_can_be_learned_it_says_why(config: Path, tmp_path: Path) 
     assert all(tensor.abs().max() == 0 for name, tensor in adapter.items() if "lora_B" in name)
 
 
-def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.4, 0.3, 0.1, 0.5, 0.2, 0.45])  # base on validation and test, steps 1 to 3, then the test
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> Iterator[float]:
+    """Let evaluations come to these scores, one after the other."""
+    scores = iter(values)
 
     def evaluate(self: Evaluator, problems: Sequence[Problem], on_progress: OnProgress) -> Evaluation:
         estimate = Estimate(next(scores), 0.0, 1.0)
         return Evaluation([LevelScore(1, len(problems), 2, 2, estimate, estimate, 0.0)])
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    return scores
+
+
+def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = scripted(monkeypatch, [0.4, 0.3, 0.1, 0.5, 0.2, 0.45])  # base on both sets, steps 1 to 3, then the test
     flags = ["--steps", "3", "--evaluation.every", "1", "--checkpoint.every", "1", "--checkpoint.keep", "9"]
     status, shown = start(config, tmp_path / "run", *flags)
     assert (status, list(scores)) == (0, [])
@@ -453,6 +461,16 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
     assert "Adapter of step 2 (best on validation)" in shown
     assert "step 2 was best" in (tmp_path / "run" / "README.md").read_text()
     assert shown.count("Level 1 has fallen from ") == 2  # at steps 1 and 3
+
+
+def test_where_none_is_as_good_as_the_base_none_is_called_best(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [0.9, 0.8, 0.3, 0.45, 0.4])  # base on validation and test, steps 1 and 2, then the test
+    status, shown = start(config, tmp_path / "run", "--steps", "2", "--evaluation.every", "1")
+    assert status == 0
+    assert "Adapter of step 2 (none was as good as the base on validation, 45 % against 90 %)" in shown
+    assert "best on validation" not in shown + (tmp_path / "run" / "README.md").read_text()
 
 
 def test_a_log_hears_of_every_phase_from_the_base_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from support.whole_runs import results, resume, start, steps, write_settings
 from expo_lite.config.dotted import differing, replaced
 from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError
+from expo_lite.model.adapter_files import WEIGHTS
 from expo_lite.model.non_finite import diverged
 from expo_lite.runs import files
-from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
+from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
 from expo_lite.runs.open import settings_of
 from expo_lite.training.step import Trainer
@@ -149,6 +151,62 @@ class TestRecords:
             run.append(METRICS, {"step": 1})
             assert run.settle_records() == {METRICS: len('{"step": 1}\n')}
         assert synced == [METRICS]
+
+
+class TestBestAdapter:
+    """adapter/ belongs to the checkpoint that is gone on from."""
+
+    def test_one_of_a_later_step_is_taken_back(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As after a kill: validated and saved after step 3, with the checkpoint of step 2 as the newest."""
+        shutil.rmtree(last_of(copy))
+        monkeypatch.setattr(Trainer, "step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            resume(copy)
+        assert not (copy / "adapter").exists() and not any(ADAPTER_DIGEST in r for r in RunDir(copy).read(EVAL))
+
+    @pytest.fixture
+    def best_at_3(self, copy: Path) -> Path:
+        """The run as if step 4 had been worse than step 3."""
+        folder = last_of(copy)
+        progress = json.loads((folder / "progress.json").read_text()) | {"best_step": 3}
+        (folder / "progress.json").write_text(json.dumps(progress))
+        other = {name: tensor + 1 for name, tensor in load_file(copy / "adapter" / WEIGHTS).items()}
+        save_file(other, copy / "adapter" / WEIGHTS)
+        shutil.copytree(copy / "adapter", folder / "best")
+        write_manifest(folder, {})
+        return copy
+
+    @pytest.mark.parametrize("damage", ["missing", "damaged", "a later one"])
+    def test_what_became_of_it_is_put_back(self, damage: str, best_at_3: Path) -> None:
+        adapter, best = best_at_3 / "adapter", last_of(best_at_3) / "best" / WEIGHTS
+        if damage == "missing":
+            shutil.rmtree(adapter)
+        elif damage == "damaged":
+            flip(adapter / WEIGHTS)
+        else:
+            shutil.copyfile(last_of(best_at_3) / "adapter" / WEIGHTS, adapter / WEIGHTS)
+        status, shown = resume(best_at_3)
+        assert status == 0 and "Adapter of step 3 (best on validation)" in shown
+        assert (adapter / WEIGHTS).read_bytes() == best.read_bytes()
+
+    def test_it_is_kept_in_later_checkpoints(self, best_at_3: Path) -> None:
+        progress = {"best_step": 3, "best_score": 2.0}
+        folder = last_of(best_at_3)
+        (folder / "progress.json").write_text(json.dumps(json.loads((folder / "progress.json").read_text()) | progress))
+        write_manifest(folder, {})
+        best = (folder / "best" / WEIGHTS).read_bytes()
+        assert resume(best_at_3, "--steps", "6")[0] == 0
+        assert (last_of(best_at_3) / "best" / WEIGHTS).read_bytes() == best
+
+    def test_an_older_run_without_a_copy_chooses_anew(self, best_at_3: Path) -> None:
+        folder = last_of(best_at_3)
+        shutil.rmtree(folder / "best")
+        (folder / "manifest.json").unlink()
+        shutil.rmtree(best_at_3 / "adapter")
+        status, shown = resume(best_at_3)
+        assert status == 0 and "is not the adapter of step 3 any more" in shown
+        assert "Adapter of step 4 (best on validation)" in shown
+        assert (best_at_3 / "adapter" / WEIGHTS).read_bytes() == (folder / "adapter" / WEIGHTS).read_bytes()
 
 
 class TestSettings:
