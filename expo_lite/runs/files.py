@@ -94,6 +94,14 @@ def digest(path: Path) -> str:
     return sha256(path)[:16]
 
 
+def size_in_words(size: int) -> str:
+    """A number of bytes in the largest unit of which there is at least one."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON that every reader takes: numbers that are not finite become null.
 

@@ -67,7 +67,7 @@ def gaps(run: RunDir, step: int, records: Records, noted: dict[str, int]) -> Ite
         known = {record.get("step", 0) for record in of_file}
         missing = [number for number in range(1, step + 1) if name == METRICS and number not in known]
         if missing:
-            yield f"{run.path / name} has no record of {in_words(missing)} any more: what is counted is too low."
+            yield f"{run.path / name} has no record of {numbered(missing)} any more: what is counted is too low."
         elif kept < noted.get(name, 0):
             last = max([0, *(number for number in known if number <= step)])
             yield (
@@ -76,7 +76,7 @@ def gaps(run: RunDir, step: int, records: Records, noted: dict[str, int]) -> Ite
             )
 
 
-def in_words(numbers: Sequence[int]) -> str:
+def numbered(numbers: Sequence[int]) -> str:
     """Steps by number; those that follow each other as a range."""
     first, last = numbers[0], numbers[-1]
     if first == last:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.whole_runs import results, resume, start, steps, write_settings
+from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, write_settings
 
 from expo_lite.commands.train import main
 from expo_lite.config.read import read_config, read_request
@@ -84,29 +84,6 @@ class TestFolder:
     def test_the_adapter_has_learned(self, undisturbed: Path) -> None:
         adapter = load_file(undisturbed / "adapter" / "adapter_model.safetensors")
         assert all(tensor.abs().max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
-
-
-# Runs a command line, and sends itself a signal once a step is recorded.
-INTERRUPTED_RUN = """
-import os, signal, sys
-from expo_lite.commands import train
-from expo_lite.problems import load
-from expo_lite.runs import loop
-
-load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
-
-def main(number, step, argv):
-    record = loop.Loop.record
-    def record_and_signal(self, report):
-        record(self, report)
-        if report.step == int(step):
-            os.killpg(0, int(number)) if int(number) == signal.SIGINT else os.kill(os.getpid(), int(number))
-    loop.Loop.record = record_and_signal
-    sys.exit(train.main(argv))
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
-"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -68,3 +68,26 @@ def results(folder: Path) -> dict[str, Any]:
 
 def steps(folder: Path) -> list[int]:
     return [record["step"] for record in RunDir(folder).read("metrics.jsonl")]
+
+
+# Runs a command line, and sends itself a signal once a step is recorded.
+INTERRUPTED_RUN = """
+import os, signal, sys
+from expo_lite.commands import train
+from expo_lite.problems import load
+from expo_lite.runs import loop
+
+load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
+
+def main(number, step, argv):
+    record = loop.Loop.record
+    def record_and_signal(self, report):
+        record(self, report)
+        if report.step == int(step):
+            os.killpg(0, int(number)) if int(number) == signal.SIGINT else os.kill(os.getpid(), int(number))
+    loop.Loop.record = record_and_signal
+    sys.exit(train.main(argv))
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+"""
