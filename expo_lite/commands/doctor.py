@@ -13,7 +13,7 @@ from typing import Any
 from expo_lite.config import process_setup
 from expo_lite.config.flags import Parser
 from expo_lite.config.read import read_config
-from expo_lite.core.errors import CheckpointError, DataError
+from expo_lite.core.errors import CheckpointError
 from expo_lite.runs.diagnosis import Finding
 from expo_lite.runs.diagnosis.advice import diagnose
 from expo_lite.runs.files import to_json
@@ -33,8 +33,6 @@ def main(argv: list[str]) -> int:
     config = read_config(run.config)
     try:
         findings, status = diagnose(run, config), run.read_status()
-    except ValueError:
-        raise DataError(f"{run.path}: status.json is no JSON; it was damaged, or edited by hand: delete it") from None
     except OSError as error:
         raise CheckpointError(f"{run.path} cannot be read ({error.strerror or error}); mend its permissions") from None
     about = {name: status.get(name) for name in ("state", "step")} | {"steps": config.steps}

@@ -13,7 +13,8 @@ from rich.console import Console
 from expo_lite.config import process_setup
 from expo_lite.config.flags import Parser
 from expo_lite.config.hub import offline_if_unreachable
-from expo_lite.core.errors import CheckpointError, ConfigError, DataError
+from expo_lite.core.errors import CheckpointError, ConfigError
+from expo_lite.runs.files import size_in_words
 from expo_lite.runs.folder import RunDir
 
 
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
     if given.merged:
         with console.status("Merging ...") as status:
             folders.export_merged(
-                read, to, lambda done, total: status.update(f"Merging: {in_words(done)} of {in_words(total)}")
+                read, to, lambda done, total: status.update(f"Merging: {size_in_words(done)} of {size_in_words(total)}")
             )
     else:
         folders.export_adapter(read, to)
@@ -79,10 +80,7 @@ def finished(run: RunDir) -> RunDir:
     """The run, if it has reached its last step. Raises CheckpointError where it has not, with how to get there."""
     if not run.config.is_file():
         raise CheckpointError(f"{run.path} holds no run (no config.yaml); name a run's folder")
-    try:
-        status = run.read_status()
-    except ValueError:
-        raise DataError(f"{run.path}: status.json is no JSON; it was damaged, or edited by hand: delete it") from None
+    status = run.read_status()
     step, state = status.get("step", 0), status.get("state", "not begun")
     if state != "finished":
         again = f"python -m expo_lite.train --resume --run {run.path}"
@@ -97,13 +95,5 @@ def finished(run: RunDir) -> RunDir:
 def listing(folder: Path) -> list[str]:
     """What was written, with sizes."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{in_words(path.stat().st_size):>10}  {path.relative_to(folder)}" for path in paths]
-    return [f"Written to {folder}:", *lines, f"{in_words(sum(path.stat().st_size for path in paths)):>10}  in all"]
-
-
-def in_words(size: int) -> str:
-    """A number of bytes in the largest unit of which there is at least one."""
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} B"
+    lines = [f"{size_in_words(path.stat().st_size):>10}  {path.relative_to(folder)}" for path in paths]
+    return [f"Written to {folder}:", *lines, f"{size_in_words(sum(path.stat().st_size for path in paths)):>10}  in all"]

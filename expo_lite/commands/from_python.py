@@ -12,16 +12,16 @@ from expo_lite.config.dotted import replaced
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.presets import preset_path
 from expo_lite.config.process_setup import avoid_fragments, hush_libraries
-from expo_lite.config.read import Request, read_config, resolve
+from expo_lite.config.read import Request, resolve
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import Layer, read_yaml
-from expo_lite.core.errors import CheckpointError, ConfigError
+from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import shaped_like
 from expo_lite.model.unsloth import import_early
 from expo_lite.runs import notebook
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.history import validation_curves
-from expo_lite.runs.open import default_folder, refuse_changes
+from expo_lite.runs.open import default_folder, refuse_changes, settings_of
 
 if TYPE_CHECKING:
     from expo_lite.grading.reward_function import Function
@@ -214,14 +214,11 @@ class ExPOTrainer:
         """Whether the folder holds a run already. Raises ConfigError where its settings are others."""
         begun = RunDir(self.run)
         if begun.config.is_file():
-            refuse_changes(read_config(begun.config), self.config, begun)
+            refuse_changes(settings_of(begun), self.config, begun)
         return begun.config.is_file()
 
     def _status(self) -> dict[str, Any]:
-        try:
-            return RunDir(self.run).read_status()
-        except ValueError as error:
-            raise CheckpointError(f"{self.run}/status.json is damaged ({error}); remove it to go on") from None
+        return RunDir(self.run).read_status()
 
     def _finished(self) -> bool:
         status = self._status()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,13 @@ class LevelScore:
     pass_at_k: Estimate
     truncated_share: float
 
+    @classmethod
+    def from_record(cls, score: Mapping[str, Any]) -> LevelScore:
+        """One level of `Evaluation.record`; what a later version wrote besides is passed over."""
+        values: dict[str, Any] = {field.name: score[field.name] for field in fields(cls)}
+        values |= {name: Estimate(**values[name]) for name in ("pass_at_1", "pass_at_k")}
+        return cls(**values)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -51,18 +58,7 @@ class Evaluation:
     @classmethod
     def from_record(cls, levels: Sequence[dict[str, Any]]) -> Evaluation:
         """The evaluation that `record` wrote."""
-        return cls(
-            [
-                LevelScore(
-                    **{
-                        **score,
-                        "pass_at_1": Estimate(**score["pass_at_1"]),
-                        "pass_at_k": Estimate(**score["pass_at_k"]),
-                    }
-                )
-                for score in levels
-            ]
-        )
+        return cls([LevelScore.from_record(score) for score in levels])
 
 
 def comparison_table(before: Evaluation, after: Evaluation) -> TextTable:

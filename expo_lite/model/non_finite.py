@@ -37,8 +37,7 @@ def require_finite(
 def diverged(what: str) -> DivergedError:
     """The error where training is to blame; `what` was found."""
     return DivergedError(
-        f"{what}: training has diverged. Start again, in another --run, with a lower optimizer.learning_rate; the "
-        "adapter saved last is sound."
+        f"{what}: training has diverged. Start again, in another --run, with a lower optimizer.learning_rate."
     )
 
 

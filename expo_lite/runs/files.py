@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from expo_lite.core.errors import DataError
+from expo_lite.runs.records import Fault
 
 PARTIAL = ".partial-"
 """How the names of unfinished files and folders begin."""
@@ -83,9 +84,22 @@ def sha256(path: Path) -> str:
     return state.hexdigest()
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are there, with the same content."""
+    return one.is_file() and other.is_file() and sha256(one) == sha256(other)
+
+
 def digest(path: Path) -> str:
     """A short name of a file's content: 16 hexadecimal digits of its sha256."""
     return sha256(path)[:16]
+
+
+def size_in_words(size: int) -> str:
+    """A number of bytes in the largest unit of which there is at least one."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -106,36 +120,59 @@ def append_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
             file.write(lines)
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path, fault: Fault | None = None) -> list[dict[str, Any]]:
     """The records of a file that is being written, or was when its writer died: a torn last line is left out.
 
     Raises:
-        DataError: a line before the last is damaged; the message names file and line.
+        DataError: a line before the last is damaged, or `fault` finds something amiss in a record; the message names
+            file and line.
     """
-    return [record for _, record in jsonl_lines(path)]
+    return [record for _, record in jsonl_lines(path, fault)]
 
 
-def jsonl_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+def jsonl_lines(path: Path, fault: Fault | None = None) -> list[tuple[bytes, dict[str, Any]]]:
     """The lines of a file as they stand (without line ends) with their records; else like `read_jsonl`.
 
     Raises:
-        DataError: a line before the last is damaged.
+        DataError: as `read_jsonl`, and where the file cannot be read.
     """
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    try:
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
     found: list[tuple[bytes, dict[str, Any]]] = []
     last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
     for number, line in enumerate(lines[:last], 1):
         record = record_in(line)
         if record is not None:
+            if fault is not None and (amiss := fault(record)):
+                raise damaged(path, number, amiss)
             found.append((line, record))
         elif line.strip() and number != last:
             raise damaged(path, number)
     return found
 
 
-def damaged(path: Path, number: int) -> DataError:
-    """The error that names a line that holds no record."""
-    return DataError(f"{path}:{number}: is no JSON record; the file was damaged, or edited by hand")
+def damaged(path: Path, number: int, amiss: str = "is no JSON record") -> DataError:
+    """The error that names a line and what is amiss there."""
+    return DataError(f"{path}:{number}: {amiss}; the file was damaged, or edited by hand")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no file.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes()) if path.exists() else {}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: is no JSON object; it was damaged, or edited by hand: delete it")
+    return value
 
 
 def record_in(line: bytes) -> dict[str, Any] | None:

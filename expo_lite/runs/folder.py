@@ -6,7 +6,6 @@ The trainer writes a run through this, and the app reads one through this; impor
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -16,11 +15,13 @@ from types import TracebackType
 from typing import Any
 
 from expo_lite.config.read import CONFIG_FILE
-from expo_lite.core.errors import CheckpointError
+from expo_lite.core.errors import CheckpointError, DataError
 from expo_lite.runs import files
 from expo_lite.runs.lock import RunLock, is_held
+from expo_lite.runs.records import eval_fault, metrics_fault, samples_fault
 
-METRICS, SAMPLES, EVAL = "metrics.jsonl", "samples.jsonl", "eval.jsonl"
+METRICS, SAMPLES, EVAL = RECORDS = "metrics.jsonl", "samples.jsonl", "eval.jsonl"
+FAULTS = {METRICS: metrics_fault, SAMPLES: samples_fault, EVAL: eval_fault}
 ADAPTER_DIGEST = "adapter_sha256"
 """In the records of validations after which the adapter was saved: the digest of its weights."""
 _LOCK = ".lock"
@@ -69,6 +70,9 @@ class RunDir:
         run = cls(path, clock)
         if not run.config.is_file():
             raise CheckpointError(f"{run.path} holds no run to resume; leave --resume out to start one there")
+        for folder in (run._checkpoints, run.adapter):
+            if folder.exists() and not folder.is_dir():
+                raise CheckpointError(f"{folder} is a file, but should be a folder; move it elsewhere to resume")
         with _reported(f"{run.path} cannot be resumed"):
             run._lock = RunLock(run.path / _LOCK)
             for folder in (run.path, run._checkpoints):
@@ -141,6 +145,15 @@ class RunDir:
         found = ((_STEP.fullmatch(entry.name), entry) for entry in entries)
         return sorted((int(match[1]), entry) for match, entry in found if match and entry.is_dir())
 
+    def set_aside(self, checkpoint: Path) -> Path:
+        """Rename a damaged checkpoint, so that it is none any more but nothing of it is lost; its new place."""
+        place, number = checkpoint.with_name(f"damaged-{checkpoint.name}"), 1
+        while place.exists():
+            number += 1
+            place = checkpoint.with_name(f"damaged-{checkpoint.name}-{number}")
+        checkpoint.rename(place)
+        return place
+
     # Writing
 
     def _inside(self, path: str | Path) -> Path:
@@ -167,6 +180,13 @@ class RunDir:
         """A folder to fill, such as a checkpoint or the adapter; it becomes `target` once it is complete."""
         return files.staged(target)
 
+    def settle_records(self) -> dict[str, int]:
+        """Wait until all records are on the disk, before a checkpoint says that they are; their bytes by file."""
+        paths = [path for name in RECORDS if (path := self.path / name).is_file()]
+        for path in paths:
+            files.sync(path)
+        return {path.name: path.stat().st_size for path in paths}
+
     def status(self, step: int, **fields: Any) -> None:
         """Say where the run is: its step, the time (seconds since 1970) and `fields`; replaces what was said before."""
         record = {"step": step, "heartbeat": self._clock(), "pid": os.getpid(), **fields}
@@ -179,7 +199,7 @@ class RunDir:
         Raises:
             DataError: a line before the last is damaged.
         """
-        for path in (self.path / name for name in (METRICS, SAMPLES, EVAL)):
+        for path in (self.path / name for name in RECORDS):
             kept = b"".join(line + b"\n" for line, record in files.jsonl_lines(path) if record.get("step", 0) <= step)
             if path.is_file() and kept != path.read_bytes():
                 files.write_text(path, kept.decode("utf-8"))
@@ -190,18 +210,22 @@ class RunDir:
         """The records of metrics.jsonl, samples.jsonl or eval.jsonl, also while they are being written.
 
         Raises:
-            DataError: a line before the last is damaged.
+            DataError: a line before the last is damaged, or a record is none of that file; it names file and line.
         """
-        return files.read_jsonl(self.path / name)
+        return files.read_jsonl(self.path / name, FAULTS.get(name))
 
     def in_use(self) -> bool:
         """Whether a process has the folder locked."""
         return is_held(self.path / _LOCK)
 
     def read_status(self) -> dict[str, Any]:
-        """What `status` said last; empty before the first time."""
+        """What `status` said last; empty before the first time. Raises DataError where the file says something else."""
         path = self.path / "status.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        status = files.read_object(path)
+        for name, kinds in (("step", int), ("steps", int), ("heartbeat", (int, float)), ("state", str)):
+            if name in status and not isinstance(status[name], kinds):
+                raise DataError(f"{path}: {name} is damaged, or edited by hand: delete the file")
+        return status
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from expo_lite.runs.files import damaged, record_in
+from expo_lite.runs.folder import FAULTS
 
 ENDING = 64
 """Bytes by which a file is known again."""
@@ -20,7 +21,7 @@ class Tail:
     """
 
     def __init__(self, path: Path, skips_damaged: bool = False) -> None:
-        self.path, self._skips_damaged = path, skips_damaged
+        self.path, self._skips_damaged, self._fault = path, skips_damaged, FAULTS.get(path.name)
         self._read_bytes = self._read_lines = self._inode = 0
         self._ending = b""
 
@@ -35,7 +36,8 @@ class Tail:
         """The records added since the last time, one by one; a last line that is not whole is left for the next time.
 
         Raises:
-            DataError: a line before the last is damaged, unless those are skipped; the message names file and line.
+            DataError: a line before the last is damaged, or a record is none of the file, unless those are skipped; the
+                message names file and line.
         """
         if not self.path.is_file():
             return
@@ -52,9 +54,12 @@ class Tail:
                     if any(later.strip() for later in file):
                         raise damaged(self.path, self._read_lines + 1)
                     return
+                amiss = record is not None and self._fault is not None and self._fault(record)
+                if amiss and not self._skips_damaged:
+                    raise damaged(self.path, self._read_lines + 1, amiss)
                 self._read_bytes, self._read_lines = self._read_bytes + len(line), self._read_lines + 1
                 self._ending = (self._ending + line)[-ENDING:]
-                if record is not None:
+                if record is not None and not amiss:
                     yield record
 
     def _knows(self, file: BinaryIO) -> bool:

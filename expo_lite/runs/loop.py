@@ -21,15 +21,17 @@ from expo_lite.model.adapter_files import WEIGHTS
 from expo_lite.model.adapter_weights import load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
-from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
+from expo_lite.runs.checkpoint import BEST, RunProgress, copy_adapter, load_checkpoint, save_checkpoint
 from expo_lite.runs.diagnosis.advice import advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
 from expo_lite.runs.display import Display, say
-from expo_lite.runs.files import sha256
+from expo_lite.runs.files import remove, sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
-from expo_lite.runs.model_card import model_card
+from expo_lite.runs.manifest import write_manifest
+from expo_lite.runs.model_card import model_card, place_of
 from expo_lite.runs.plots import plot_learning_curves
+from expo_lite.runs.resume import roll_back_adapter
 from expo_lite.runs.stop import StopRequest
 from expo_lite.training.samples import sample_records
 from expo_lite.training.step import StepReport
@@ -86,14 +88,15 @@ class Loop:
             after = self.test_scores(display) if done else None
         if after is None:
             return self.stopped(self.progress.step)
-        self.finish(before, after)
+        self.finish(base, before, after)
         return 0
 
     def steps(self, base: Evaluation, display: Display) -> None:
         """The steps that remain, or those until the run is asked to stop, with validations and checkpoints."""
         display.validation(0, base, 0.0)
-        if self.validation_due(self.progress.step) and not self.recorded("validation", self.progress.step):
-            self.validate(self.progress.step, base, display)  # that is where memory ran out before
+        at = self.progress.step
+        if self.validation_due(at) and not (self.progress.best_step and self.recorded("validation", at)):
+            self.validate(at, base, display)  # that is where memory ran out before
             self.save()
         problems = self.remaining_problems()
         display.begin_steps()
@@ -123,6 +126,13 @@ class Loop:
                     "as it was, or start anew in another --run"
                 )
             self.console.print(f"Resuming {self.run.path} after step {self.progress.step}.", highlight=False)
+            best = self.progress.best_step
+            self.progress = roll_back_adapter(self.run, checkpoints[-1][1], self.progress)
+            if best and not self.progress.best_step:
+                lost = f"{self.run.adapter} is not the adapter of step {best} any more, and no checkpoint has a copy"
+                say(self.console, f"{lost}: the best is chosen anew from this step on.", style="yellow")
+        else:
+            remove(self.run.adapter)
         self.run.truncate_after(self.progress.step)
 
     def remaining_problems(self) -> Iterator:
@@ -188,10 +198,12 @@ class Loop:
         return self.parts.evaluator.evaluate(problems, on_progress=in_phase(phase, display.on_progress))
 
     def recorded(self, name: str, step: int) -> Evaluation | None:
-        """Scores that the folder holds already."""
+        """Scores that the folder holds already, taken as they would be now."""
         for record in self.run.read(EVAL):
             if (record["name"], record["step"]) == (name, step):
-                return Evaluation.from_record(record["levels"])
+                found = Evaluation.from_record(record["levels"])
+                if found.levels[0].samples == self.config.evaluation.samples:
+                    return found
         return None
 
     def save(self) -> None:
@@ -199,6 +211,9 @@ class Loop:
         training = self.parts.trainer.updater.state_dict()
         with self.run.staged(self.run.checkpoint(self.progress.step)) as folder:
             save_checkpoint(folder, self.parts.policy.model, training, self.progress)
+            if self.progress.best_step not in (0, self.progress.step):
+                copy_adapter(self.run.adapter, folder / BEST)
+            write_manifest(folder, self.run.settle_records())
         for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
             shutil.rmtree(old)
 
@@ -219,9 +234,9 @@ class Loop:
         )
         return 130
 
-    def finish(self, before: Evaluation, after: Evaluation) -> None:
+    def finish(self, base: Evaluation, before: Evaluation, after: Evaluation) -> None:
         """Write the model card, and say what came of the run: scores on the test problems, advice, where it lies."""
-        card = model_card(self.config, self.progress, before, after)
+        card = model_card(self.config, self.progress, base, before, after)
         for path in (self.run.readme, self.run.adapter / "README.md"):  # the adapter may travel alone
             self.run.write_text(path.relative_to(self.run.path), card)
         self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)
@@ -232,8 +247,8 @@ class Loop:
         if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)
         self.console.print(
-            f"Adapter of step {self.progress.best_step} (best on "
-            f"validation): {self.run.adapter}\nLearning curves: {self.run.curves}\n"
+            f"Adapter of step {self.progress.best_step} ({place_of(self.progress, base)}): {self.run.adapter}\n"
+            f"Learning curves: {self.run.curves}\n"
             f"More problems and samples: expo-lite evaluate {self.run.path}",
             highlight=False,
             soft_wrap=True,

@@ -38,13 +38,18 @@ MERGED = Form("transformers", True, "training.yaml")
 def model_card(
     config: Config,
     progress: RunProgress,
+    base: Evaluation,
     before: Evaluation,
     after: Evaluation,
     form: Form = RUN,
     packages: Mapping[str, str] | None = None,
     more: str = "",
 ) -> str:
-    """Markdown with a front matter for the Hub. `more` is the table of another evaluation of the same adapter."""
+    """Markdown with a front matter for the Hub; `base` was scored on validation problems, the others on the test's.
+
+    `more` is the table of another evaluation of the same adapter.
+    """
+    won = has_won(progress, base)
     kind = "merged with its LoRA adapter" if form.merged else "LoRA adapter"
     return f"""---
 {front_matter(config, form)}---
@@ -54,7 +59,7 @@ def model_card(
 {METHODS[method_of(config)].title} (`{method_of(config)}`) for {progress.step} steps on `{config.data.source}` \
 (explanations: {config.explanation.source}, seed {config.seed}),
 with ExPO-Lite, after [ExPO](https://arxiv.org/abs/2507.02834).
-The adapter of step {progress.best_step} was best on validation.{start_of(config)}
+The adapter of step {progress.best_step} {"was" if won else "is kept:"} {place_of(progress, base)}.{start_of(config)}
 
 ## Scores
 
@@ -77,6 +82,19 @@ All settings are in `{form.settings}`. {versions(packages)}
 
 {limits(config)}
 """
+
+
+def has_won(progress: RunProgress, base: Evaluation) -> bool:
+    """Whether the adapter that is kept was at least as good as the base on validation."""
+    return progress.best_score >= base.mean_pass_at_1
+
+
+def place_of(progress: RunProgress, base: Evaluation) -> str:
+    """How the adapter that is kept did on validation, among the others and the base."""
+    if has_won(progress, base):
+        return "best on validation"
+    shares = f"{100 * progress.best_score:.0f} % against {100 * base.mean_pass_at_1:.0f} %"
+    return f"none was as good as the base on validation, {shares}"
 
 
 def front_matter(config: Config, form: Form) -> str:

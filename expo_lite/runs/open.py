@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.runs.folder import RunDir
 
-# What may change between a run and its resumption: how long it goes on and how it fits, not what it computes.
-MAY_CHANGE = ("run", "steps", "memory", "checkpoint")
+# What may change between a run and its resumption: how long it goes on, how it fits and is watched.
+MAY_CHANGE = ("run", "steps", "threads", "memory", "checkpoint", "evaluation")
+STARTED = "started.yaml"
+"""In a run's folder, the settings that it was started with; config.yaml is for users to edit. Older runs have none."""
+NOTE = "# The settings that this run was started with. Resuming compares with them; to change one, edit config.yaml.\n"
+MAY = "Only run, steps, threads and what is in memory, checkpoint and evaluation may change."
 SHOWN = 3  # settings that a message names
 
 
@@ -26,15 +31,33 @@ def start_run(request: Request) -> RunDir:
     path = folder_of(request)
     if not request.resume:
         refuse_another_run(RunDir(path), request.config)
-        return RunDir.create(path, dump_yaml(request.config))
+        run = RunDir.create(path, dump_yaml(request.config))
+        run.write_text(STARTED, NOTE + dump_yaml(request.config))
+        return run
     run = RunDir.open(path)
     try:
-        refuse_changes(read_config(run.config), request.config, run)
+        started = settings_of(run)
+        refuse_changes(started, request.config, run)
     except ConfigError:
         run.close()
         raise
+    if not (run.path / STARTED).is_file():
+        run.write_text(STARTED, NOTE + dump_yaml(started))
     run.write_text(CONFIG_FILE, dump_yaml(request.config))
     return run
+
+
+def settings_of(run: RunDir) -> Config:
+    """What a run was started with. Raises ConfigError."""
+    started = run.path / STARTED
+    return read_config(started if started.is_file() else run.config)
+
+
+def allowed_changes(run: RunDir, asked: Config) -> str:
+    """The settings that are others than at the start and may be, as a sentence; empty where there are none."""
+    changed = differing(settings_of(run), asked, {"run"})
+    named = ", ".join(f"{name} {short(was)} -> {short(now)}" for name, was, now in changed)
+    return f"Changed since the start: {named}." if named else ""
 
 
 def folder_of(request: Request) -> Path:
@@ -50,7 +73,7 @@ def default_folder(request: Request) -> str:
 def refuse_another_run(run: RunDir, asked: Config) -> None:
     """Raises CheckpointError where the folder holds a run with other settings, which --resume would not take either."""
     try:
-        changed = changes(read_config(run.config), asked)
+        changed = changes(settings_of(run), asked)
     except ConfigError:  # no run's folder, or another version's: `RunDir.create` has the words for it
         return
     if changed:
@@ -63,15 +86,17 @@ def refuse_another_run(run: RunDir, asked: Config) -> None:
 
 
 def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
-    """Raises ConfigError that lists every setting in which a resumed run would differ from its start."""
+    """Raises ConfigError that lists every setting in which a resumed run would differ from its start, and may not."""
     lines = [f"{name}: was {was} when {run.path} was started (got {now})" for name, was, now in changes(saved, asked)]
     if lines:
-        raise ConfigError("\n".join([*lines, "Resume with the settings it was started with, or choose another --run."]))
+        raise ConfigError(
+            "\n".join([*lines, f"Resume with the settings it was started with, or choose another --run. {MAY}"])
+        )
 
 
-def changes(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
-    """Settings that a resumed run may not change, where they differ: name, what it was and what it is now."""
-    return differing(saved, asked, MAY_CHANGE)
+def changes(saved: Config, asked: Config, may: Collection[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
+    """Settings that may not change, all but `may`, where they differ: name, what it was and what it is now."""
+    return differing(saved, asked, may)
 
 
 def short(value: Any) -> str:

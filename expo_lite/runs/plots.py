@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from expo_lite.training.metrics import SOUND
 
 def plot_learning_curves(run: Evidence, path: Path) -> None:
     """Validation pass@1 by level, failed and rescued groups, and what became of explanations, against steps."""
-    explained = [record for record in run.metrics if record["explanations_written"]]
+    explained = [record for record in run.metrics if record.get("explanations_written")]
     figure = Figure(figsize=(15 if explained else 11, 4), layout="constrained")
     panels = figure.subplots(1, 3 if explained else 2)
     plot_levels(panels[0], validations(run.evaluations))
@@ -51,7 +52,7 @@ def plot_groups(axes: Axes, records: Sequence[Step]) -> None:
         ("rescued_groups", "tab:green", 1.5),
         ("mixed_groups", "tab:blue", 1),
     ):
-        values = [record[name] for record in records]
+        values = [record.get(name, math.nan) for record in records]
         axes.plot(steps, values, color=color, linewidth=width, label=name.replace("_", " "))
     axes.set(title="Prompts per step", xlabel="step")
     axes.legend(frameon=False)
@@ -59,9 +60,9 @@ def plot_groups(axes: Axes, records: Sequence[Step]) -> None:
 
 def plot_explanations(axes: Axes, records: Sequence[Step]) -> None:
     """The share that passes the filters and, where steps can be checked, the share of sound ones among the right."""
-    accepted = [100 * record["explanations_accepted"] / record["explanations_written"] for record in records]
+    accepted = [100 * (record.get("explanations_accepted") or 0) / record["explanations_written"] for record in records]
     axes.plot([record["step"] for record in records], accepted, color="tab:green", label="accepted, of those written")
-    checked = [record for record in records if SOUND in record]
+    checked = [record for record in records if record.get(SOUND) is not None]
     if checked:
         sound = [100 * record[SOUND] for record in checked]
         label = "every step right, of those with a right answer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.methods import require_an_initial_policy
 from expo_lite.config.read import Request
 from expo_lite.config.settings import Config
-from expo_lite.core.errors import CheckpointError, ConfigError, MemoryBudgetError
+from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError, MemoryBudgetError
 from expo_lite.grading.reward_function import Function
 from expo_lite.memory.budget import lowered
 from expo_lite.memory.cap import gib_of
@@ -30,7 +30,9 @@ from expo_lite.runs.environment import environment
 from expo_lite.runs.folder import EVAL, METRICS, RunDir
 from expo_lite.runs.loop import Loop
 from expo_lite.runs.on_card import room_left
-from expo_lite.runs.open import folder_of, start_run
+from expo_lite.runs.open import allowed_changes, folder_of, start_run
+from expo_lite.runs.resume import newest_sound, take_stock
+from expo_lite.runs.space import said_if_refused, short_of, two_checkpoints
 from expo_lite.training.dry_pass import expected, rehearse
 
 
@@ -49,11 +51,17 @@ def train(
     ranks = Ranks.launched()
     console = console or Console(quiet=not ranks.is_first)
     settled = checked(request.config, ranks, function)
-    with run_of(request, ranks) as run, cleaned_up(run, request):
-        say(console, f"Memory plan: {settled.planned}.", style="dim")
-        with assemble(settled, ranks) as parts:
-            say_what_is_here(settled, run, parts, console)
-            return Loop(request.config, run, parts, console, show).to_the_end()
+    with said_if_refused(folder_of(request)), run_of(request, ranks) as run:
+        if request.resume:
+            for note in filter(None, (allowed_changes(run, request.config), *take_stock(run, request.config))):
+                say(console, note, style="yellow")
+        with cleaned_up(run, request):
+            say(console, f"Memory plan: {settled.planned}.", style="dim")
+            with assemble(settled, ranks) as parts:
+                needed = two_checkpoints(request.config, parts.policy)
+                say_what_is_here(settled, run, parts, console, short_of(run.path, needed))
+                with said_if_refused(run.path, needed):
+                    return Loop(request.config, run, parts, console, show).to_the_end()
 
 
 def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
@@ -65,11 +73,11 @@ def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
     return settle(config, function)
 
 
-def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Console) -> None:
-    """Note the environment; say what is special, and after a pass at the longest shapes how long all will take."""
+def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Console, more: str) -> None:
+    """Note the environment; say what is special (`more`), and after a pass at the longest shapes how long all takes."""
     config, on_gpu = settled.config, settled.device.type == "cuda"
     spare = room_left(config, settled.planned, gib_of(settled.device)) if on_gpu else ""
-    for note in filter(None, (lowered(config, settled.planned), spare, *parts.problems.notes)):
+    for note in filter(None, (lowered(config, settled.planned), spare, more, *parts.problems.notes)):
         say(console, note, style="yellow")
     gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
     run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
@@ -82,7 +90,7 @@ def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Co
 def cleaned_up(run: RunDir, request: Request) -> Iterator[None]:
     """Where the session ends early, the folder says so if anything of worth is in it; a new one without goes.
 
-    Raises MemoryBudgetError for an out-of-memory of the device.
+    Raises MemoryBudgetError for an out-of-memory of the device; a DivergedError names the newest sound checkpoint.
     """
     try:
         yield
@@ -90,11 +98,14 @@ def cleaned_up(run: RunDir, request: Request) -> Iterator[None]:
         scored = isinstance(error, (MemoryBudgetError, KeyboardInterrupt)) and run.read(EVAL)  # takes minutes
         if run.checkpoints() or run.read(METRICS) or scored:
             step = max([0, *(record["step"] for record in run.read(METRICS))])
-            run.status(step=step, state="failed", steps=request.config.steps)
+            with suppress(OSError):  # the disk may be full
+                run.status(step=step, state="failed", steps=request.config.steps)
         elif not request.resume:
             run.discard()  # nothing is in it yet, and the mended command should find the place free
         if is_out_of_memory(error):  # the loop's own are MemoryBudgetErrors
             raise MemoryBudgetError(how_to_begin(error)) from None
+        if isinstance(error, DivergedError):
+            raise DivergedError(f"{error} {newest_sound(run)}") from None
         raise
 
 

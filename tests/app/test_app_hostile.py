@@ -88,7 +88,7 @@ def refused(client: Any, api_name: str, **asked: Any) -> str:
 
 
 class TestPlaces:
-    @pytest.mark.parametrize(("name", "sentence"), [("torn", "is no JSON record"), ("other", "edited by hand: 'step'")])
+    @pytest.mark.parametrize(("name", "sentence"), [("torn", "is no JSON record"), ("other", "step is missing")])
     def test_a_damaged_file_is_named_without_its_place(self, root: Path, client: Any, name: str, sentence: str) -> None:
         said = [refused(client, "/metrics", run=name)]
         with pytest.raises(DataError) as error:

@@ -199,7 +199,7 @@ class TestKeeping:
         assert len(load_metrics(run)) == 2
         run.append(METRICS, {"reward_mean": 0.5})
         for _ in range(2):
-            with pytest.raises(DataError, match="edited by hand: 'step'"):
+            with pytest.raises(DataError, match="step is missing"):
                 load_metrics(run)
         run.truncate_after(-1)
         run.append(METRICS, metrics_record(1))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.run_folders import scores
 
 from expo_lite.app.chart import Axes, Curve, chart_html, per_cent, spread, thinned
 from expo_lite.app.train import live
@@ -367,11 +368,6 @@ def metric(step: int, **more: float) -> dict[str, float]:
     return {"step": step, "reward_mean": step / 10, "failed_groups": 2, "rescued_groups": 1, **seconds, **more}
 
 
-def score(step: int, name: str, *shares: float) -> dict[str, Any]:
-    levels = [{"level": n, "pass_at_1": {"mean": share}} for n, share in enumerate(shares, 1)]
-    return {"step": step, "name": name, "levels": levels}
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     """Two steps: level 5 fails twice, and then one of two problems is solved by half of the attempts."""
@@ -379,8 +375,8 @@ def run(tmp_path: Path) -> RunDir:
     folder.path.mkdir()
     folder.config.write_text(dump_yaml(TINY))
     folder.append_many(METRICS, [metric(1), metric(2)])
-    folder.append_many(EVAL, [score(0, "base_validation", 1.0, 0.0), score(0, "base_test", 0.9, 0.1)])
-    folder.append(EVAL, score(2, "validation", 0.9, 0.25))
+    folder.append_many(EVAL, [scores("base_validation", 0, 1.0, 0.0), scores("base_test", 0, 0.9, 0.1)])
+    folder.append(EVAL, scores("validation", 2, 0.9, 0.25))
     records = [rollout(1, 1, 1, "solved"), rollout(1, 2, 5, "failed"), rollout(1, 3, 5, "failed", HOSTILE)]
     records += [explanation(1, 2, "first way", True), explanation(1, 3, "no way", False, "leak")]
     records += [rollout(2, 4, 5, "mixed"), rollout(2, 5, 5, "failed", "wrong way")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from support.tiny_models import live_units, nf4_policy, save_base, tiny_config
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -17,7 +18,8 @@ from expo_lite.core.errors import CheckpointError
 from expo_lite.model.adapter_weights import load_adapter
 from expo_lite.model.policy import Policy
 from expo_lite.runs.assemble import build_optimizer
-from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint
+from expo_lite.runs.checkpoint import RunProgress, load_checkpoint, save_checkpoint, unsound
+from expo_lite.runs.manifest import MANIFEST, write_manifest
 from expo_lite.training.updater import Updater
 
 IDS = torch.tensor([[3, 7, 9, 12, 4, 8, 20, 2]])
@@ -109,7 +111,38 @@ def test_a_damaged_one_says_so_and_what_to_do(base: Path, saved: Path, damage: C
     with pytest.raises(CheckpointError) as caught:
         Training(base).load(saved)
     assert str(caught.value).startswith(f"{saved}: cannot be resumed: ")
-    assert "Delete this folder" in str(caught.value)
+    assert "Move this folder elsewhere" in str(caught.value)
+    assert unsound(saved) or damage is DAMAGES["optimizer lacks a part"]
+
+
+@pytest.mark.parametrize("name", ["adapter/adapter_model.safetensors", "training.pt", "progress.json", MANIFEST])
+def test_a_flipped_bit_is_seen(saved: Path, name: str) -> None:
+    write_manifest(saved, {})
+    assert unsound(saved) is None
+    content = bytearray((saved / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (saved / name).write_bytes(content)
+    assert unsound(saved)
+
+
+def test_a_missing_file_is_seen(saved: Path) -> None:
+    write_manifest(saved, {})
+    (saved / "adapter" / "adapter_config.json").unlink()
+    assert unsound(saved) == "adapter/adapter_config.json is missing"
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+def test_numbers_that_are_not_finite_are_not_gone_on_from(saved: Path, with_manifest: bool) -> None:
+    weights = saved / "adapter" / "adapter_model.safetensors"
+    save_file({name: tensor * float("nan") for name, tensor in load_file(weights).items()}, weights)
+    if with_manifest:
+        write_manifest(saved, {})
+    assert unsound(saved) == "its adapter holds numbers that are not finite"
+
+
+def test_an_older_one_without_a_manifest_is_sound(saved: Path) -> None:
+    assert unsound(saved) is None
+    assert unsound(saved.rename(saved.with_name("step_000005"))) == "it is of step 3"
 
 
 def test_another_models_adapter_is_refused(saved: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -18,10 +17,8 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from rich.console import Console
 from safetensors.torch import load_file, save_file
-from support.tiny_models import save_base
+from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, write_settings
 
 from expo_lite.commands.train import main
 from expo_lite.config.read import read_config, read_request
@@ -35,35 +32,19 @@ from expo_lite.model.sampler import Sampler
 from expo_lite.problems import load_problems
 from expo_lite.runs.folder import RunDir
 from expo_lite.runs.loop import Loop
-from expo_lite.runs.session import train
+from expo_lite.runs.manifest import MANIFEST, write_manifest
 from expo_lite.training.step import StepReport, Trainer
 from expo_lite.training.updater import Updater
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
 
-SETTINGS = {
-    "steps": 4,
-    "seed": 3,
-    "policy": {"lora_rank": 4},
-    "rollout": {"prompts_per_step": 3, "group_size": 2, "max_new_tokens": 17},
-    "data": {"validation_problems": 2, "test_problems": 2, "levels": {1: 1}},  # with solutions of 17 tokens
-    "evaluation": {"every": 3, "samples": 2},
-    "checkpoint": {"every": 2, "keep": 1},
-    "explanation": {"source": "expert"},  # a random model explains nothing
-    "kl": {"coef": 0.1},  # so that its rollouts are trained on although all are wrong
-    "optimizer": {"learning_rate": 0.01, "schedule": "linear", "warmup_steps": 1},
-}
 WRITTEN = ("metrics.jsonl", "samples.jsonl", "eval.jsonl", "status.json", "environment.json", "README.md")
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of settings that name a saved random base."""
-    folder = tmp_path_factory.mktemp("loop")
-    model = str(save_base(folder / "base"))
-    settings = {**SETTINGS, "policy": {**SETTINGS["policy"], "model": model}}  # type: ignore[dict-item]
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "settings.yaml"
+    return write_settings(tmp_path_factory.mktemp("loop"))
 
 
 @pytest.fixture(scope="module")
@@ -73,42 +54,10 @@ def undisturbed(config: Path) -> Path:
     return folder
 
 
-def start(config: Path, folder: Path, *flags: str) -> tuple[int, str]:
-    return run(["--preset", "tiny", "--config", str(config), "--run", str(folder), *flags])
-
-
-def resume(folder: Path, *flags: str) -> tuple[int, str]:
-    return run(["--resume", "--run", str(folder), *flags])
-
-
-def run(argv: Sequence[str]) -> tuple[int, str]:
-    """Exit status and what was shown."""
-    shown = io.StringIO()
-    return train(read_request(list(argv)), Console(file=shown, width=200)), shown.getvalue()
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """All that two runs with the same settings share, to the bit."""
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {
-        "metrics": [{k: v for k, v in step.items() if not k.endswith("_seconds")} for step in metrics],
-        "samples": (folder / "samples.jsonl").read_bytes(),
-        "eval": (folder / "eval.jsonl").read_bytes(),
-        "adapter": (folder / "adapter" / "adapter_model.safetensors").read_bytes(),
-        "last": (folder / "checkpoints" / "step_000004" / "adapter" / "adapter_model.safetensors").read_bytes(),
-        "progress": (folder / "checkpoints" / "step_000004" / "progress.json").read_bytes(),
-        "checkpoints": sorted(path.name for path in (folder / "checkpoints").iterdir()),
-    }
-
-
-def steps(folder: Path) -> list[int]:
-    return [record["step"] for record in RunDir(folder).read("metrics.jsonl")]
-
-
 class TestFolder:
     def test_holds_what_it_should(self, undisturbed: Path) -> None:
         assert {path.name for path in undisturbed.iterdir()} - {".lock"} == {
-            *WRITTEN, "config.yaml", "learning_curves.png", "adapter", "checkpoints",
+            *WRITTEN, "config.yaml", "started.yaml", "learning_curves.png", "adapter", "checkpoints",
         }  # fmt: skip
         assert (undisturbed / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -135,29 +84,6 @@ class TestFolder:
     def test_the_adapter_has_learned(self, undisturbed: Path) -> None:
         adapter = load_file(undisturbed / "adapter" / "adapter_model.safetensors")
         assert all(tensor.abs().max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
-
-
-# Runs a command line, and sends itself a signal once a step is recorded.
-INTERRUPTED_RUN = """
-import os, signal, sys
-from expo_lite.commands import train
-from expo_lite.problems import load
-from expo_lite.runs import loop
-
-load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
-
-def main(number, step, argv):
-    record = loop.Loop.record
-    def record_and_signal(self, report):
-        record(self, report)
-        if report.step == int(step):
-            os.killpg(0, int(number)) if int(number) == signal.SIGINT else os.kill(os.getpid(), int(number))
-    loop.Loop.record = record_and_signal
-    sys.exit(train.main(argv))
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
-"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -263,7 +189,7 @@ class TestResuming:
 
     def test_a_damaged_checkpoint_says_what_to_do(self, copy: Path) -> None:
         (copy / "checkpoints" / "step_000004" / "training.pt").write_bytes(b"")
-        with pytest.raises(CheckpointError, match="step_000004: cannot be resumed"):
+        with pytest.raises(CheckpointError, match=r"none of its checkpoints is sound .*training.pt is not"):
             resume(copy)
 
     def test_other_problems_are_refused(self, copy: Path) -> None:
@@ -271,6 +197,7 @@ class TestResuming:
         progress = copy / "checkpoints" / "step_000004" / "progress.json"
         values = json.loads(progress.read_text())
         progress.write_text(json.dumps(values | {"data": "another"}))
+        (progress.parent / MANIFEST).unlink()
         with pytest.raises(CheckpointError, match=r"the problems are not those .* put data\.source back"):
             resume(copy)
 
@@ -381,8 +308,10 @@ class TestOutOfMemoryForGood:
         folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
         records = (folder / "eval.jsonl").read_text().splitlines(keepends=True)
         (folder / "eval.jsonl").write_text("".join(records[:-1]))
-        best = folder / "adapter" / "adapter_model.safetensors"
+        checkpoint = folder / "checkpoints" / "step_000004"
+        best = Path(shutil.copytree(checkpoint / "adapter", checkpoint / "best")) / "adapter_model.safetensors"
         save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(best).items()}, best)
+        write_manifest(checkpoint, {})
         with full_device(0, "evaluation"), pytest.raises(MemoryBudgetError, match="saved after step 4"):
             resume(folder)
         assert results(folder)["last"] == results(undisturbed)["last"]
@@ -483,14 +412,20 @@ def test_where_nothing_can_be_learned_it_says_why(config: Path, tmp_path: Path) 
     assert all(tensor.abs().max() == 0 for name, tensor in adapter.items() if "lora_B" in name)
 
 
-def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.4, 0.3, 0.1, 0.5, 0.2, 0.45])  # base on validation and test, steps 1 to 3, then the test
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> Iterator[float]:
+    """Let evaluations come to these scores, one after the other."""
+    scores = iter(values)
 
     def evaluate(self: Evaluator, problems: Sequence[Problem], on_progress: OnProgress) -> Evaluation:
         estimate = Estimate(next(scores), 0.0, 1.0)
         return Evaluation([LevelScore(1, len(problems), 2, 2, estimate, estimate, 0.0)])
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    return scores
+
+
+def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = scripted(monkeypatch, [0.4, 0.3, 0.1, 0.5, 0.2, 0.45])  # base on both sets, steps 1 to 3, then the test
     flags = ["--steps", "3", "--evaluation.every", "1", "--checkpoint.every", "1", "--checkpoint.keep", "9"]
     status, shown = start(config, tmp_path / "run", *flags)
     assert (status, list(scores)) == (0, [])
@@ -503,6 +438,16 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
     assert "Adapter of step 2 (best on validation)" in shown
     assert "step 2 was best" in (tmp_path / "run" / "README.md").read_text()
     assert shown.count("Level 1 has fallen from ") == 2  # at steps 1 and 3
+
+
+def test_where_none_is_as_good_as_the_base_none_is_called_best(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [0.9, 0.8, 0.3, 0.45, 0.4])  # base on validation and test, steps 1 and 2, then the test
+    status, shown = start(config, tmp_path / "run", "--steps", "2", "--evaluation.every", "1")
+    assert status == 0
+    assert "Adapter of step 2 (none was as good as the base on validation, 45 % against 90 %)" in shown
+    assert "best on validation" not in shown + (tmp_path / "run" / "README.md").read_text()
 
 
 def test_a_log_hears_of_every_phase_from_the_base_on(

@@ -45,7 +45,11 @@ def write_run(
 def scores(name: str, step: int, *pass_at_1: float) -> dict[str, Any]:
     """A line of eval.jsonl, levels from 1."""
     estimates = [{"mean": mean, "low": mean, "high": mean} for mean in pass_at_1]
-    levels = [{"level": level, "pass_at_1": estimate} for level, estimate in enumerate(estimates, 1)]
+    asked = {"problems": 8, "samples": 4, "k": 4, "truncated_share": 0.0}
+    levels = [
+        {"level": level, **asked, "pass_at_1": estimate, "pass_at_k": estimate}
+        for level, estimate in enumerate(estimates, 1)
+    ]
     return {"step": step, "name": name, "levels": levels}
 
 

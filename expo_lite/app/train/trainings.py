@@ -235,6 +235,6 @@ class Trainings:
         """Whether that process itself has said so: its number may be another's by now."""
         try:
             status = RunDir(self.root / name).read_status()
-        except (OSError, ValueError):
+        except DataError:
             return False
         return status.get("pid") == pid and status.get("state") in ENDED

@@ -12,6 +12,7 @@ from expo_lite.app.train.charts import charts_html, numbers_html
 from expo_lite.app.train.live import Follower, Story
 from expo_lite.app.train.trainings import ENDED, Trainings
 from expo_lite.app.train.view import Standing, feed_html, progress_html
+from expo_lite.core.errors import DataError
 from expo_lite.runs.folder import RunDir
 
 FOLLOWED = 8
@@ -95,5 +96,5 @@ def _shown(name: str, standing: Standing | None, story: Story, seen: str) -> Run
 def _status(folder: RunDir) -> dict[str, object]:
     try:
         return folder.read_status()
-    except (OSError, ValueError):
+    except DataError:
         return {}

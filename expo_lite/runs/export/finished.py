@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from expo_lite.config.read import read_config
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
@@ -22,11 +20,15 @@ from expo_lite.runs.target import RESULTS
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run came to. `more` is the table of a later `expo-lite evaluate`, empty without one."""
+    """What a run came to; `base` is scored on validation problems.
+
+    `more` is the table of a later `expo-lite evaluate`, empty without one.
+    """
 
     config: Config
     adapter: Adapter
     progress: RunProgress
+    base: Evaluation
     before: Evaluation
     after: Evaluation
     packages: dict[str, str]
@@ -49,9 +51,10 @@ def read_finished(run: RunDir, unchecked: bool) -> FinishedRun:
             "tell whether adapter/ is still what it saved. If you know that it is, add --unchecked."
         )
     adapter = read_adapter(run.adapter, config.policy, noted)
-    progress = RunProgress(step=tested["step"], best_step=chosen["step"])
-    before, after = (Evaluation.from_record(record["levels"]) for record in (last(run, records, "base_test"), tested))
-    return FinishedRun(config, adapter, progress, before, after, packages(run), later_evaluation(run))
+    progress = RunProgress(step=tested["step"], best_step=chosen["step"], best_score=mean_of(chosen))
+    scores = (last(run, records, "base_validation"), last(run, records, "base_test"), tested)
+    base, before, after = (Evaluation.from_record(record["levels"]) for record in scores)
+    return FinishedRun(config, adapter, progress, base, before, after, packages(run), later_evaluation(run))
 
 
 def last(run: RunDir, records: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -69,10 +72,12 @@ def best_validation(run: RunDir, records: list[dict[str, Any]]) -> dict[str, Any
     """The validation after which the adapter was saved: the best, and the newest of several that are equal."""
     last(run, records, "validation")
     validations = [record for record in records if record["name"] == "validation"]
-    return max(
-        validations,
-        key=lambda record: (np.mean([level["pass_at_1"]["mean"] for level in record["levels"]]), record["step"]),
-    )
+    return max(validations, key=lambda record: (mean_of(record), record["step"]))
+
+
+def mean_of(record: dict[str, Any]) -> float:
+    """What adapters are chosen by: pass@1 averaged over levels."""
+    return Evaluation.from_record(record["levels"]).mean_pass_at_1
 
 
 def packages(run: RunDir) -> dict[str, str]:

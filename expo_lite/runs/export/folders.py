@@ -113,7 +113,7 @@ def describe(run: FinishedRun, folder: Path, form: Form) -> None:
     """Write the settings and the model card."""
     elsewhere = replaced(run.config, {"run": None})  # where the run was means nothing there
     files.write_text(folder / form.settings, dump_yaml(elsewhere))
-    card = model_card(run.config, run.progress, run.before, run.after, form, run.packages, run.more)
+    card = model_card(run.config, run.progress, run.base, run.before, run.after, form, run.packages, run.more)
     files.write_text(folder / "README.md", card)
 
 

@@ -23,12 +23,15 @@ from expo_lite.runs import files
 from expo_lite.runs.files import digest
 from expo_lite.runs.folder import EVAL, METRICS, RunDir
 from expo_lite.runs.history import validation_curves
-from expo_lite.runs.open import changes, short
+from expo_lite.runs.open import MAY_CHANGE, changes, short
 from expo_lite.studies.evaluate.answer_sheet import SETTINGS
 from expo_lite.studies.methods.jobs import Job
 from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.variants import Variant
 from expo_lite.training.metrics import PHASES, SOUND
+
+PLACE_AND_FIT = {*MAY_CHANGE} - {"evaluation"}
+"""What trainings that are compared may differ in: all are scored alike."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Trial:
         if not self.run.config.is_file():
             return
         was, now = read_config(self.run.config), replaced(self.asked.config, self._settings)
-        differing = changes(was, now)
+        differing = changes(was, now, PLACE_AND_FIT)
         if was.steps > self.steps or (was.steps < self.steps and not _goes_on(was)):
             differing.append(("steps", was.steps, self.steps))
         if differing:
