@@ -82,7 +82,7 @@ def step(policy: Policy, optimizer: torch.optim.Optimizer, problems: Sequence[Pr
     #    Take one a problem, and hide the answer: it is trained on as if it had been written after the problem alone.
     explanations = []
     for problem, candidates in zip(failed, written, strict=True):
-        fit = [c for c in candidates if is_right(problem, c) and leaked_phrase(c.text) is None]
+        fit = [c for c in candidates if is_right(problem, c) and leaked_phrase(c.text, problem) is None]
         if fit:
             chosen = random.Random(f"{SEED}/{number}/{problem.id}").choice(fit)  # any, but the same in a repeated run
             explanations.append(replace(chosen, prompt_ids=prompts.task(problem)))

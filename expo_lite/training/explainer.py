@@ -75,7 +75,7 @@ class Explainer:
         return self.prompts.hinted(near_miss(problem) if self.config.hint == "wrong" else problem)
 
     def _filtered(self, problem: Problem, completion: Completion, verdict: Verdict) -> Explanation:
-        rejected = rejection(completion, verdict, self.config.filters)
+        rejected = rejection(problem, completion, verdict, self.config.filters)
         span = None if rejected else self._answer_span(completion)
         return Explanation(problem, self.prompts.task(problem), completion, verdict, rejected, span)
 
@@ -103,13 +103,13 @@ class Explainer:
         return [accepted[self.sampler.ranks.of_first(likeliest)]]
 
 
-def rejection(completion: Completion, verdict: Verdict, filters: frozenset[str]) -> Rejection | None:
-    """The first filter that turns an explanation down, or None."""
+def rejection(problem: Problem, completion: Completion, verdict: Verdict, filters: frozenset[str]) -> Rejection | None:
+    """The first filter that turns an explanation of a problem's answer down, or None."""
     if "complete" in filters and not completion.finished:
         return "incomplete"
     if "verified" in filters and verdict is not Verdict.CORRECT:
         return "unverified"
-    if "no_leak" in filters and leaked_phrase(completion.text) is not None:
+    if "no_leak" in filters and leaked_phrase(completion.text, problem) is not None:
         return "leak"
     return None
 

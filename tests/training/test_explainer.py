@@ -68,13 +68,13 @@ def test_without_filters_everything_is_trained_on(policy: Policy) -> None:
 def test_the_first_failing_filter_names_the_reason(policy: Policy) -> None:
     everything_wrong = written(policy.tokenizer, [5], "As we were told, the answer is 68.\n" + CUT)
     filters = ["complete", "verified", "no_leak"]
-    reasons = [rejection(everything_wrong, Verdict.NO_ANSWER, frozenset(filters[i:])) for i in range(4)]
+    reasons = [rejection(PROBLEM, everything_wrong, Verdict.NO_ANSWER, frozenset(filters[i:])) for i in range(4)]
     assert reasons == ["incomplete", "unverified", "leak", None]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.WRONG, Verdict.NO_ANSWER, Verdict.TIMEOUT])
 def test_only_a_correct_verdict_verifies(policy: Policy, verdict: Verdict) -> None:
-    assert rejection(written(policy.tokenizer, [5], GOOD), verdict, frozenset({"verified"})) == "unverified"
+    assert rejection(PROBLEM, written(policy.tokenizer, [5], GOOD), verdict, frozenset({"verified"})) == "unverified"
 
 
 def test_explanations_are_sampled_with_the_hint_and_paired_with_the_prompt_without(policy: Policy) -> None:

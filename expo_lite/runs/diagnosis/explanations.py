@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+from expo_lite.core.records import Problem
 from expo_lite.runs.diagnosis.attempts import longer
 from expo_lite.runs.diagnosis.evidence import MOSTLY, Evidence, Finding, has_signal, mean, sample_case, total
 from expo_lite.training.hint_leaks import leaked_phrase
@@ -69,15 +71,21 @@ def trained_leaks(run: Evidence) -> Finding | None:
     if run.config.explanation.source != "self" or "no_leak" in run.config.explanation.filters:
         return None
     chosen = [sample for sample in run.explanations() if sample.get("trained")]
-    leaking = [sample for sample in chosen if leaked_phrase(str(sample.get("text", "")))]
+    leaking = [(sample, phrase) for sample in chosen if (phrase := leak_of(sample))]
     if not leaking:
         return None
-    phrase = leaked_phrase(leaking[-1]["text"])
+    last, phrase = leaking[-1]
     sentence = (
         f"{len(leaking)} of {len(chosen)} explanations trained on betray that the answer was told "
         f'("{phrase}"): put no_leak back into explanation.filters.'
     )
-    return Finding("trained_leaks", "serious", sentence, ALL_FILTERS, (sample_case(leaking[-1]),))
+    return Finding("trained_leaks", "serious", sentence, ALL_FILTERS, (sample_case(last),))
+
+
+def leak_of(sample: Mapping[str, Any]) -> str | None:
+    """The words of a recorded explanation that betray the hint, or None."""
+    problem, question, answer, text = (str(sample.get(name, "")) for name in ("problem", "question", "answer", "text"))
+    return leaked_phrase(text, Problem(problem, question, answer))
 
 
 def trained_wrong(run: Evidence) -> Finding | None:
