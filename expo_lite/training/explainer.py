@@ -1,7 +1,7 @@
 """Failed groups -> explanations of the known answer that are fit to be trained on.
 
 The policy is told the answer and explains it; what it writes must end by itself, arrive at the right
-answer and not betray the hint (the filters: `rejection`). It is then paired with the unhinted prompt.
+answer, not betray the hint and hold steps (the filters: `rejection`). It is then paired with the unhinted prompt.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from expo_lite.model.policy import Policy
 from expo_lite.model.prompts import Prompts, near_miss
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.training.answer_span import answer_span
+from expo_lite.training.derivation import derives
 from expo_lite.training.hint_leaks import leaked_phrase
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
@@ -111,6 +112,8 @@ def rejection(problem: Problem, completion: Completion, verdict: Verdict, filter
         return "unverified"
     if "no_leak" in filters and leaked_phrase(completion.text, problem) is not None:
         return "leak"
+    if "explains" in filters and not derives(completion.text, problem):
+        return "no_steps"
     return None
 
 

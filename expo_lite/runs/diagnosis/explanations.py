@@ -15,10 +15,11 @@ REASONS = {
     "incomplete": "cut off before they ended: raise rollout.max_new_tokens",
     "unverified": "wrong even though the answer was told: start from easier problems (data.levels)",
     "leak": "betraying that the answer was told: reword prompt.hinted",
+    "no_steps": "naming the answer without a step towards it: ask for steps in prompt.hinted",
 }
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5
-ALL_FILTERS = "--explanation.filters complete,no_leak,verified"
+ALL_FILTERS = "--explanation.filters complete,explains,no_leak,verified"
 
 
 def none_accepted(run: Evidence) -> Finding:
@@ -48,7 +49,8 @@ def worst_reason(run: Evidence) -> tuple[str, str]:
 
 def remedy(run: Evidence, reason: str) -> str:
     """The setting that works against a reason."""
-    return {"incomplete": longer(run.config), "unverified": "--data.levels", "leak": "--prompt.hinted"}[reason]
+    remedies = {"incomplete": longer(run.config), "unverified": "--data.levels"}
+    return remedies.get(reason, "--prompt.hinted")
 
 
 def example(run: Evidence, reason: str) -> tuple[dict[str, Any], ...]:
