@@ -113,7 +113,7 @@ def rejection(problem: Problem, completion: Completion, verdict: Verdict, filter
     if "no_leak" in filters and leaked_phrase(completion.text, problem) is not None:
         return "leak"
     if "explains" in filters and not derives(completion.text, problem):
-        return "no_steps"
+        return "bare_answer"
     return None
 
 

@@ -28,7 +28,7 @@ def has_steps(row: dict[str, Any]) -> bool:
 
 def test_what_only_names_the_answer_is_found() -> None:
     """Two of 34 pass: they repeat an equation of the question, or are the whole solution in one equation."""
-    passed = [row["text"] for row in rows("no_steps.jsonl") if has_steps(row)]
+    passed = [row["text"] for row in rows("bare_answers.jsonl") if has_steps(row)]
     assert len(passed) <= 2, passed
 
 

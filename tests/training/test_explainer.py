@@ -24,7 +24,7 @@ INCOMPLETE = "23+45=68\n23+45=68\n" + ANSWER + CUT
 UNVERIFIED = "23+45=69\nThe answer is $\\boxed{69}$."
 LEAK = "As we were told, the answer is 68.\n" + GOOD
 FILTERS = {"complete": INCOMPLETE, "verified": UNVERIFIED, "no_leak": LEAK, "explains": ANSWER}
-REASONS = {GOOD: None, INCOMPLETE: "incomplete", UNVERIFIED: "unverified", LEAK: "leak", ANSWER: "no_steps"}
+REASONS = {GOOD: None, INCOMPLETE: "incomplete", UNVERIFIED: "unverified", LEAK: "leak", ANSWER: "bare_answer"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_first_failing_filter_names_the_reason(policy: Policy) -> None:
     everything_wrong = written(policy.tokenizer, [5], "As the answer is given: 68.\n" + CUT)
     filters = ["complete", "verified", "no_leak", "explains"]
     reasons = [rejection(PROBLEM, everything_wrong, Verdict.NO_ANSWER, frozenset(filters[i:])) for i in range(5)]
-    assert reasons == ["incomplete", "unverified", "leak", "no_steps", None]
+    assert reasons == ["incomplete", "unverified", "leak", "bare_answer", None]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.WRONG, Verdict.NO_ANSWER, Verdict.TIMEOUT])

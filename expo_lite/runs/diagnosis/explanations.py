@@ -15,7 +15,7 @@ REASONS = {
     "incomplete": "cut off before they ended: raise rollout.max_new_tokens",
     "unverified": "wrong even though the answer was told: start from easier problems (data.levels)",
     "leak": "betraying that the answer was told: reword prompt.hinted",
-    "no_steps": "naming the answer without a step towards it: ask for steps in prompt.hinted",
+    "bare_answer": "naming the answer without a step towards it: ask for steps in prompt.hinted",
 }
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5
