@@ -31,6 +31,7 @@ from expo_lite.grading.equivalence import settle
 from expo_lite.model.policy import Policy, load_policy
 from expo_lite.model.prompts import Prompts
 from expo_lite.problems import tiny_world
+from expo_lite.training.derivation import derives
 from expo_lite.training.hint_leaks import leaked_phrase
 
 P = 8  # problems per step
@@ -78,11 +79,12 @@ def step(policy: Policy, optimizer: torch.optim.Optimizer, problems: Sequence[Pr
     failed = [problem for problem, own in zip(problems, rewards, strict=True) if not own.any()]
     written = [sample(policy, prompts.hinted(problem), K) for problem in failed]
 
-    # 5. Keep an explanation that is complete, arrives at the answer and does not betray that it was told.
+    # 5. Keep an explanation that is complete, arrives at the answer by steps and does not betray that it was told.
     #    Take one a problem, and hide the answer: it is trained on as if it had been written after the problem alone.
     explanations = []
     for problem, candidates in zip(failed, written, strict=True):
-        fit = [c for c in candidates if is_right(problem, c) and leaked_phrase(c.text) is None]
+        right = [c for c in candidates if is_right(problem, c) and derives(c.text, problem)]
+        fit = [c for c in right if leaked_phrase(c.text, problem) is None]
         if fit:
             chosen = random.Random(f"{SEED}/{number}/{problem.id}").choice(fit)  # any, but the same in a repeated run
             explanations.append(replace(chosen, prompt_ids=prompts.task(problem)))

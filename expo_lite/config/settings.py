@@ -168,8 +168,10 @@ class ExplanationConfig(Section):
     """K, self-explanations sampled per gated prompt."""
     selection: Literal["likeliest", "random", "all"] = "random"
     """Which of the accepted ones are trained on; likeliest under the unhinted prompt."""
-    filters: frozenset[Literal["complete", "verified", "no_leak"]] = frozenset({"complete", "verified", "no_leak"})
-    """What an explanation must pass: it ended by itself, its answer is right, it does not betray the hint."""
+    filters: frozenset[Literal["complete", "verified", "no_leak", "explains"]] = frozenset(
+        {"complete", "verified", "no_leak", "explains"}
+    )
+    """What an explanation must pass: it ended by itself, is right, does not betray the hint, and has steps."""
 
 
 class ObjectiveConfig(Section):

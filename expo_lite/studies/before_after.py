@@ -123,7 +123,7 @@ class Comparer:
         """With training's verdict on the explanation, and its likelihood without the hint."""
         attempt = attempts[EXPLANATION]
         assert attempt.verdict is not None
-        rejected = rejection(attempt.completion, attempt.verdict, self.config.explanation.filters)
+        rejected = rejection(problem, attempt.completion, attempt.verdict, self.config.explanation.filters)
         unhinted = TrainingSequence(self.prompts.task(problem), attempt.completion.completion_ids)
         with self.policy.generating():
             with self.policy.reference():

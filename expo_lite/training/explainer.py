@@ -1,7 +1,7 @@
 """Failed groups -> explanations of the known answer that are fit to be trained on.
 
 The policy is told the answer and explains it; what it writes must end by itself, arrive at the right
-answer and not betray the hint (the filters: `rejection`). It is then paired with the unhinted prompt.
+answer, not betray the hint and hold steps (the filters: `rejection`). It is then paired with the unhinted prompt.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from expo_lite.model.policy import Policy
 from expo_lite.model.prompts import Prompts, near_miss
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.training.answer_span import answer_span
+from expo_lite.training.derivation import derives
 from expo_lite.training.hint_leaks import leaked_phrase
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
@@ -75,7 +76,7 @@ class Explainer:
         return self.prompts.hinted(near_miss(problem) if self.config.hint == "wrong" else problem)
 
     def _filtered(self, problem: Problem, completion: Completion, verdict: Verdict) -> Explanation:
-        rejected = rejection(completion, verdict, self.config.filters)
+        rejected = rejection(problem, completion, verdict, self.config.filters)
         span = None if rejected else self._answer_span(completion)
         return Explanation(problem, self.prompts.task(problem), completion, verdict, rejected, span)
 
@@ -103,14 +104,16 @@ class Explainer:
         return [accepted[self.sampler.ranks.of_first(likeliest)]]
 
 
-def rejection(completion: Completion, verdict: Verdict, filters: frozenset[str]) -> Rejection | None:
-    """The first filter that turns an explanation down, or None."""
+def rejection(problem: Problem, completion: Completion, verdict: Verdict, filters: frozenset[str]) -> Rejection | None:
+    """The first filter that turns an explanation of a problem's answer down, or None."""
     if "complete" in filters and not completion.finished:
         return "incomplete"
     if "verified" in filters and verdict is not Verdict.CORRECT:
         return "unverified"
-    if "no_leak" in filters and leaked_phrase(completion.text) is not None:
+    if "no_leak" in filters and leaked_phrase(completion.text, problem) is not None:
         return "leak"
+    if "explains" in filters and not derives(completion.text, problem):
+        return "bare_answer"
     return None
 
 

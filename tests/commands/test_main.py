@@ -126,7 +126,14 @@ class TestTrain:
         }  # fmt: skip
         (text,) = shown
         text = " ".join(text.split())
-        for default in ("complete,no_leak,verified", "0.9,0.99", "1=1,2=1,3=1,4=2,5=3", "null", "false", "1e-06"):
+        for default in (
+            "complete,explains,no_leak,verified",
+            "0.9,0.99",
+            "1=1,2=1,3=1,4=2,5=3",
+            "null",
+            "false",
+            "1e-06",
+        ):
             assert f"(default: {default})" in text
 
     def test_all_errors_status_2_no_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,14 +155,14 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         {"metrics": steps(), "samples": [explanation(), explanation(LEAK)], **UNFILTERED},
         {"metrics": steps(), "samples": [explanation(), explanation(LEAK, trained=False)], **UNFILTERED},
         ["1 of 2", "As we were told, the answer", "no_leak"],
-        "--explanation.filters complete,no_leak,verified",
+        "--explanation.filters complete,explains,no_leak,verified",
     ),
     (
         "trained_wrong",
         {"metrics": steps(), "samples": [explanation(), WRONG], **UNVERIFIED},
         {"metrics": steps(), "samples": [explanation(), {**WRONG, "trained": False}], **UNVERIFIED},
         ["1 of 2", "do not arrive"],
-        "--explanation.filters complete,no_leak,verified",
+        "--explanation.filters complete,explains,no_leak,verified",
     ),
     (
         "unlikely_explanations",

@@ -23,8 +23,8 @@ GOOD = "23+45=68\n" + ANSWER
 INCOMPLETE = "23+45=68\n23+45=68\n" + ANSWER + CUT
 UNVERIFIED = "23+45=69\nThe answer is $\\boxed{69}$."
 LEAK = "As we were told, the answer is 68.\n" + GOOD
-FILTERS = {"complete": INCOMPLETE, "verified": UNVERIFIED, "no_leak": LEAK}
-REASONS = {GOOD: None, INCOMPLETE: "incomplete", UNVERIFIED: "unverified", LEAK: "leak"}
+FILTERS = {"complete": INCOMPLETE, "verified": UNVERIFIED, "no_leak": LEAK, "explains": ANSWER}
+REASONS = {GOOD: None, INCOMPLETE: "incomplete", UNVERIFIED: "unverified", LEAK: "leak", ANSWER: "bare_answer"}
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +66,15 @@ def test_without_filters_everything_is_trained_on(policy: Policy) -> None:
 
 
 def test_the_first_failing_filter_names_the_reason(policy: Policy) -> None:
-    everything_wrong = written(policy.tokenizer, [5], "As we were told, the answer is 68.\n" + CUT)
-    filters = ["complete", "verified", "no_leak"]
-    reasons = [rejection(everything_wrong, Verdict.NO_ANSWER, frozenset(filters[i:])) for i in range(4)]
-    assert reasons == ["incomplete", "unverified", "leak", None]
+    everything_wrong = written(policy.tokenizer, [5], "As the answer is given: 68.\n" + CUT)
+    filters = ["complete", "verified", "no_leak", "explains"]
+    reasons = [rejection(PROBLEM, everything_wrong, Verdict.NO_ANSWER, frozenset(filters[i:])) for i in range(5)]
+    assert reasons == ["incomplete", "unverified", "leak", "bare_answer", None]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.WRONG, Verdict.NO_ANSWER, Verdict.TIMEOUT])
 def test_only_a_correct_verdict_verifies(policy: Policy, verdict: Verdict) -> None:
-    assert rejection(written(policy.tokenizer, [5], GOOD), verdict, frozenset({"verified"})) == "unverified"
+    assert rejection(PROBLEM, written(policy.tokenizer, [5], GOOD), verdict, frozenset({"verified"})) == "unverified"
 
 
 def test_explanations_are_sampled_with_the_hint_and_paired_with_the_prompt_without(policy: Policy) -> None:
@@ -88,7 +88,7 @@ def test_explanations_are_sampled_with_the_hint_and_paired_with_the_prompt_witho
     assert all(e.completion.prompt_ids == request.prompt_ids for e in explanations)
 
 
-TEXTS = [GOOD, "1+1=2\n23+45=68\n" + ANSWER, ANSWER]
+TEXTS = [GOOD, "1+1=2\n23+45=68\n" + ANSWER, "23+45=68. $\\boxed{68}$."]
 
 
 @pytest.mark.parametrize("order", list(permutations(TEXTS)))
@@ -162,7 +162,7 @@ def test_no_source_no_explanations(policy: Policy) -> None:
 def test_what_is_told_is_a_setting_and_the_verdict_is_by_the_true_answer(
     policy: Policy, hint: str, told: str | None
 ) -> None:
-    explainer = explainer_of(policy, [ANSWER, ANSWER.replace("68", "78")], explanation__hint=hint)
+    explainer = explainer_of(policy, [GOOD, GOOD.replace("68", "78")], explanation__hint=hint)
     (written,) = explainer.explain([PROBLEM], 1)
     (request,) = explainer.sampler.requests  # type: ignore[attr-defined]
     prompt = policy.tokenizer.decode(request.prompt_ids)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+from expo_lite.core.records import Problem
 from expo_lite.runs.diagnosis.attempts import longer
 from expo_lite.runs.diagnosis.evidence import MOSTLY, Evidence, Finding, has_signal, mean, sample_case, total
 from expo_lite.training.hint_leaks import leaked_phrase
@@ -13,10 +15,11 @@ REASONS = {
     "incomplete": "cut off before they ended: raise rollout.max_new_tokens",
     "unverified": "wrong even though the answer was told: start from easier problems (data.levels)",
     "leak": "betraying that the answer was told: reword prompt.hinted",
+    "bare_answer": "naming the answer without a step towards it: ask for steps in prompt.hinted",
 }
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5
-ALL_FILTERS = "--explanation.filters complete,no_leak,verified"
+ALL_FILTERS = "--explanation.filters complete,explains,no_leak,verified"
 
 
 def none_accepted(run: Evidence) -> Finding:
@@ -46,7 +49,8 @@ def worst_reason(run: Evidence) -> tuple[str, str]:
 
 def remedy(run: Evidence, reason: str) -> str:
     """The setting that works against a reason."""
-    return {"incomplete": longer(run.config), "unverified": "--data.levels", "leak": "--prompt.hinted"}[reason]
+    remedies = {"incomplete": longer(run.config), "unverified": "--data.levels"}
+    return remedies.get(reason, "--prompt.hinted")
 
 
 def example(run: Evidence, reason: str) -> tuple[dict[str, Any], ...]:
@@ -69,15 +73,21 @@ def trained_leaks(run: Evidence) -> Finding | None:
     if run.config.explanation.source != "self" or "no_leak" in run.config.explanation.filters:
         return None
     chosen = [sample for sample in run.explanations() if sample.get("trained")]
-    leaking = [sample for sample in chosen if leaked_phrase(str(sample.get("text", "")))]
+    leaking = [(sample, phrase) for sample in chosen if (phrase := leak_of(sample))]
     if not leaking:
         return None
-    phrase = leaked_phrase(leaking[-1]["text"])
+    last, phrase = leaking[-1]
     sentence = (
         f"{len(leaking)} of {len(chosen)} explanations trained on betray that the answer was told "
         f'("{phrase}"): put no_leak back into explanation.filters.'
     )
-    return Finding("trained_leaks", "serious", sentence, ALL_FILTERS, (sample_case(leaking[-1]),))
+    return Finding("trained_leaks", "serious", sentence, ALL_FILTERS, (sample_case(last),))
+
+
+def leak_of(sample: Mapping[str, Any]) -> str | None:
+    """The words of a recorded explanation that betray the hint, or None."""
+    problem, question, answer, text = (str(sample.get(name, "")) for name in ("problem", "question", "answer", "text"))
+    return leaked_phrase(text, Problem(problem, question, answer))
 
 
 def trained_wrong(run: Evidence) -> Finding | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expo_lite.config.methods import METHODS
+from expo_lite.config.settings import ExplanationConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Variant:
 STANDARD = "expo"
 """The method that ablations change."""
 
+EVERY_FILTER = ExplanationConfig().filters
+
 _ABLATIONS = {
     "weight-0.004": ("weight 0.004", "explanation.weight", 0.004),
     "weight-0.4": ("weight 0.4", "explanation.weight", 0.4),
@@ -30,9 +33,9 @@ _ABLATIONS = {
     "samples-8": ("K = 8", "explanation.samples", 8),
     "likeliest": ("the likeliest is chosen", "explanation.selection", "likeliest"),
     "all": ("all are chosen", "explanation.selection", "all"),
-    "not-complete": ("cut off: not filtered", "explanation.filters", frozenset({"verified", "no_leak"})),
-    "not-verified": ("wrong answers: not filtered", "explanation.filters", frozenset({"complete", "no_leak"})),
-    "leaks": ("leaks: not filtered", "explanation.filters", frozenset({"complete", "verified"})),
+    "not-complete": ("cut off: not filtered", "explanation.filters", EVERY_FILTER - {"complete"}),
+    "not-verified": ("wrong answers: not filtered", "explanation.filters", EVERY_FILTER - {"verified"}),
+    "leaks": ("leaks: not filtered", "explanation.filters", EVERY_FILTER - {"no_leak"}),
     "every": ("for every prompt, as in the paper", "explanation.gate", "every"),
     "hint-wrong": ("told a wrong answer", "explanation.hint", "wrong"),
     "hint-none": ("told nothing", "explanation.hint", "none"),
