@@ -37,8 +37,8 @@ def short_of(folder: Path, needed: int) -> str:
     if free >= needed:
         return ""
     return (
-        f"{folder}: its disk has {size_in_words(free)} left, and two checkpoints take about {size_in_words(needed)}; free "
-        "some space, or choose a --run elsewhere."
+        f"{folder}: its disk has {size_in_words(free)} left, and two checkpoints take about {size_in_words(needed)}; "
+        "free some space, or choose a --run elsewhere."
     )
 
 
