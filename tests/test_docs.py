@@ -446,3 +446,14 @@ def test_every_metric_of_the_code_is_explained() -> None:
     named = {name for name in re.findall(r"\"([a-z]+(?:_[a-z0-9]+)+)\"", code) if UNIT.search(name)}
     page = (ROOT / "docs/reading-a-run.md").read_text(encoding="utf-8")
     assert len(named) > 10 and [name for name in sorted(named) if f"`{name}`" not in page] == []
+
+
+def test_every_promise_has_a_test() -> None:
+    """docs/reliability.md names tests as pytest does: FILE, FILE::CLASS or FILE::CLASS::NAME."""
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)((?:::\w+)*)`", page)
+    assert len(named) >= 10
+    for file, inside in named:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for name in inside.split("::")[1:]:
+            assert re.search(rf"^ *(def|class) {name}\b", source, re.MULTILINE), f"{file}{inside}"

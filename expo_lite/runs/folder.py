@@ -143,7 +143,7 @@ class RunDir:
         """The complete checkpoints with their steps, oldest first."""
         entries = self._checkpoints.iterdir() if self._checkpoints.is_dir() else ()
         found = ((_STEP.fullmatch(entry.name), entry) for entry in entries)
-        return sorted((int(match[1]), entry) for match, entry in found if match and entry.is_dir())
+        return sorted((int(match[1]), entry) for match, entry in found if match)
 
     def set_aside(self, checkpoint: Path) -> Path:
         """Rename a damaged checkpoint, so that it is none any more but nothing of it is lost; its new place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -215,7 +214,7 @@ class Loop:
                 copy_adapter(self.run.adapter, folder / BEST)
             write_manifest(folder, self.run.settle_records())
         for _, old in self.run.checkpoints()[: -self.config.checkpoint.keep]:
-            shutil.rmtree(old)
+            remove(old)
 
     def save_complete_steps(self) -> None:
         """Save the state after the last complete step, unless part of a later update is already in the adapter."""

@@ -90,7 +90,9 @@ def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
     lines = [f"{name}: was {was} when {run.path} was started (got {now})" for name, was, now in changes(saved, asked)]
     if lines:
         raise ConfigError(
-            "\n".join([*lines, f"Resume with the settings it was started with, or choose another --run. {MAY}"])
+            "\n".join(
+                [*lines, f"Resume with the settings it was started with ({STARTED}), or choose another --run. {MAY}"]
+            )
         )
 
 
