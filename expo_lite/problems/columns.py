@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -61,7 +61,7 @@ def problems_of(
     faults: list[str] = []
     for row in rows:
         try:
-            problem = _problem(row, columns, as_text)
+            problem = replace(_problem(row, columns, as_text), where=row.where)
             found.setdefault(problem.id, problem)
         except _Unusable as error:
             faults.append(f"{row.where}: {error}")
