@@ -45,7 +45,7 @@ class Problem:
     """One question with its known answer.
 
     `solution` is the data set's own worked solution (the expert's), where there is one; `columns` are the row's, where
-    a reward function is to see them.
+    a reward function is to see them; `where` is the row's place, such as a file and a line.
     """
 
     id: str
@@ -54,6 +54,7 @@ class Problem:
     level: int = 1
     solution: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    where: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from expo_lite.core.errors import DataError
@@ -70,7 +70,7 @@ def problems_of(
     found = _Found()
     for row in rows:
         try:
-            found.add(row.where, _problem(row, columns, as_text), as_text)
+            found.add(row.where, replace(_problem(row, columns, as_text), where=row.where), as_text)
         except Unusable as error:
             found.faults.append(f"{row.where}: {error}")
         except _Contradiction as error:

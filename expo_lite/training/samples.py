@@ -34,4 +34,5 @@ def sample_record(step: int, problem: Problem, completion: Completion, verdict: 
         "verdict": verdict.value,
         "tokens": len(completion.completion_ids),
         "text": completion.text,
+        **({"where": problem.where} if problem.where else {}),
     }

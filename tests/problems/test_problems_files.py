@@ -6,6 +6,7 @@ import csv
 import datetime
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import pytest
 
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
-from expo_lite.core.records import Problem
+from expo_lite.core.records import Completion, Problem, Verdict
 from expo_lite.problems import load_problems
 from expo_lite.problems.columns import problems_of
 from expo_lite.problems.files import read_file
+from expo_lite.training.samples import sample_record
 
 GOOD = {"question": "1+1?", "answer": "2"}
 
@@ -45,6 +47,16 @@ def numbered(count: int, start: int = 0, **more: Any) -> list[dict[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------- JSON lines
+
+
+def test_a_problem_knows_its_line_and_so_do_its_samples(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "data.jsonl", GOOD, b"", {"question": "1+2?", "answer": "3"})
+    one, two = read(path)
+    assert (one.where, two.where) == (f"{path}:1", f"{path}:3")
+    completion = Completion([1], [2], [0.0], True, "so 3")
+    assert sample_record(1, two, completion, Verdict.CORRECT)["where"] == two.where
+    assert "where" not in sample_record(1, replace(two, where=None), completion, Verdict.CORRECT)
+    assert replace(two, where=None) == two
 
 
 def test_rows_are_read(tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ def disagreeing(right: int, others: list[str], **fields: Any) -> list[dict[str, 
     return [{**sample, "step": 1 + number % 2} for number, sample in enumerate([*told, *away])]
 
 
+def attempts(*pass_rates: float, question: str = "What is 1+1?") -> list[dict[str, Any]]:
+    """Attempts at as many other problems whose questions look alike."""
+    shared = {"kind": "rollout", "step": 1, "question": question, "verdict": "wrong", "text": ""}
+    return [{**shared, "problem": f"{question} {n}", "pass_rate": rate} for n, rate in enumerate(pass_rates)]
+
+
 UNFILTERED = {"explanation__filters": ["complete", "verified"]}
 UNVERIFIED = {"explanation__filters": ["complete", "no_leak"]}
 WRONG = explanation(verdict="wrong")
@@ -264,17 +270,24 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ),
     (
         "wrong_answers",
-        {"metrics": steps(), "samples": disagreeing(1, ["5", "5", " 5", "6"])},
-        {"metrics": steps(), "samples": disagreeing(2, ["5", "5", "5", "5"])},
+        {"metrics": steps(), "samples": disagreeing(1, ["5", "5", " 5", "6"]) + attempts(1, 0.5, 0)},
+        {"metrics": steps(), "samples": disagreeing(2, ["5", "5", "5", "5"]) + attempts(1, 0.5, 0)},
         ["1 of 1 explained problems"],
         "--data.source",
     ),
     (
         "wrong_answers",
-        {"metrics": steps(), "samples": disagreeing(0, ["5", "5", "5", "6"])},
-        {"metrics": steps(), "samples": disagreeing(0, ["5", "5", "6", "7"])},
+        {"metrics": steps(), "samples": disagreeing(0, ["5", "5", "5", "6"]) + attempts(1, 0.5, 0)},
+        {"metrics": steps(), "samples": disagreeing(0, ["5", "5", "6", "7"]) + attempts(1, 0.5, 0)},
         ["1 of 1"],
         "--data.source",
+    ),
+    (
+        "disagreements",
+        {"metrics": steps(), "samples": disagreeing(0, ["5", "5", "5", "6"]) + attempts(1, 0, 0)},
+        {"metrics": steps(), "samples": disagreeing(0, ["5", "5", "5", "6"]) + attempts(1, 0.5, 0)},
+        ["1 of 1", "Either the model cannot do problems like these", "or their known answers are wrong"],
+        "--data.levels",
     ),
     (
         "died",
@@ -346,15 +359,45 @@ def test_rejections_come_with_the_newest_example(tmp_path: Path) -> None:
 
 
 def test_wrong_answers_name_problem_known_and_other(tmp_path: Path) -> None:
-    samples = [*disagreeing(0, ["5"] * 4, problem="a"), *disagreeing(4, [], problem="b")]
+    place = {"where": "sums.jsonl:7", "question": "What is\n 2+2?"}
+    samples = [*disagreeing(0, ["5"] * 4, problem="a", **place), *disagreeing(4, [], problem="b")]
     found = findings(tmp_path / "run", metrics=steps(), samples=samples)["wrong_answers"]
     assert "1 of 2" in found.sentence
-    assert found.cases == ({"problem": "a", "known": "4", "other": "5", "arrived_there": "4 of 4"},)
+    (case,) = found.cases
+    assert list(case.items()) == [
+        ("row", "sums.jsonl:7"),
+        ("question", "What is 2+2?"),
+        ("known", "4"),
+        ("other", "5"),
+        ("arrived_there", "4 of 4"),
+    ]
+
+
+def test_the_problems_most_alike_tell_a_wrong_answer_from_a_weak_model(tmp_path: Path) -> None:
+    """Sums of one-digit numbers, which the model cannot add, in a file of sums that it solves."""
+    hard = attempts(0, 0, 0, question="What is 3+4?")
+    easy = attempts(1, 1, 1, 1, 1, question="What is 31+42?")
+    for question, name in (("What is 2+5?", "disagreements"), ("What is 22+35?", "wrong_answers")):
+        told = disagreeing(0, ["5"] * 4, question=question)
+        found = findings(tmp_path / name, metrics=steps(), samples=[*hard, *easy, *told])
+        assert {"disagreements", "wrong_answers"} & set(found) == {name}
+
+
+def test_problems_of_other_levels_are_no_neighbours(tmp_path: Path) -> None:
+    told = disagreeing(0, ["5"] * 4, question="What is 2+5?", level=2)
+    samples = [*told, *({**sample, "level": 1} for sample in attempts(1, 1, 1, question="What is 3+4?"))]
+    assert "wrong_answers" not in findings(tmp_path / "run", metrics=steps(), samples=samples)
+
+
+def test_neighbours_that_are_explained_count_as_those_that_are_solved(tmp_path: Path) -> None:
+    told = disagreeing(0, ["5"] * 4, problem="a")
+    explained = [sample for name in "bcd" for sample in disagreeing(3, ["5"], problem=name)]
+    assert "wrong_answers" in findings(tmp_path / "run", metrics=steps(), samples=[*told, *explained])
 
 
 def test_one_visit_proves_nothing(tmp_path: Path) -> None:
     """Explanations of one step share a slip of one policy."""
-    samples = [{**sample, "step": 7} for sample in disagreeing(0, ["5"] * 4)]
+    samples = [{**sample, "step": 7} for sample in disagreeing(0, ["5"] * 4)] + attempts(1)
     assert "wrong_answers" not in findings(tmp_path / "run", metrics=steps(), samples=samples)
 
 
@@ -407,7 +450,7 @@ def test_dpo_is_told_what_holds_it_to_the_base(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hint", ["wrong", "none"])
 def test_golds_are_not_accused_where_they_were_not_told(hint: str, tmp_path: Path) -> None:
-    samples = disagreeing(0, ["5"] * 4)
+    samples = disagreeing(0, ["5"] * 4) + attempts(1)
     assert "wrong_answers" in findings(tmp_path / "told", metrics=steps(), samples=samples)
     assert "wrong_answers" not in findings(tmp_path / hint, metrics=steps(), samples=samples, explanation__hint=hint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -79,13 +80,41 @@ def test_wrong_golds_are_named(tmp_path: Path) -> None:
     held_out = ["--data.validation-problems", "1", "--data.test-problems", "1"]
     run = trained(tmp_path / "run", "--data.source", str(data), *visits, *held_out)
     (found,) = (finding for finding in findings(run) if finding.name == "wrong_answers")
-    question = {sample["problem"]: sample["question"] for sample in run.read("samples.jsonl")}
-    explained = {question[s["problem"]] for s in run.read("samples.jsonl") if s["kind"] == "explanation"}
-    flagged = {question[case["problem"]] for case in found.cases}
+    explained = {s["question"] for s in run.read("samples.jsonl") if s["kind"] == "explanation"}
+    flagged = {case["question"] for case in found.cases}
     assert flagged <= wrong
     assert len(flagged) >= 0.6 * len(wrong & explained) > 0
     true = {p.question: p.answer for p in problems}
-    assert all(case["other"] == true[question[case["problem"]]] for case in found.cases)
+    assert all(case["other"] == true[case["question"]] for case in found.cases)
+    line = {row["question"]: number for number, row in enumerate(rows, 1)}
+    assert all(case["row"] == f"{data}:{line[case['question']]}" for case in found.cases)
+
+
+@pytest.mark.slow
+def test_right_golds_of_hard_problems_are_not_accused(tmp_path: Path) -> None:
+    """Sums with one-digit numbers, which the base was never shown: some known answers wrong among easy and hard."""
+    draw, rows, wrong, hard = random.Random(6), list[dict[str, object]](), set[str](), set[str]()
+    for number in range(120):
+        operands = [draw.randint(10, 99) for _ in range(3 + number % 3)]
+        if number % 4 == 0:
+            operands[draw.randrange(len(operands))] = draw.randint(1, 9)
+        question = f"What is {'+'.join(map(str, operands))}?"
+        if number % 4 == 0:
+            hard.add(question)
+        if number % 7 == 0:
+            wrong.add(question)
+        rows.append({"question": question, "answer": str(sum(operands) + 10 * (question in wrong))})
+    data = tmp_path / "problems.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    visits = ["--steps", "24", "--rollout.prompts-per-step", "15", "--data.levels", "1=1"]
+    held_out = ["--data.validation-problems", "1", "--data.test-problems", "1"]
+    run = trained(tmp_path / "run", "--data.source", str(data), *visits, *held_out)
+    found = {finding.name: {case.get("question") for case in finding.cases} for finding in findings(run)}
+    explained = {s["question"] for s in run.read("samples.jsonl") if s["kind"] == "explanation"}
+    accused, unsettled = found["wrong_answers"], found["disagreements"]
+    assert len(accused & wrong) >= 0.9 * len(accused)
+    assert len(accused & wrong) >= 0.6 * len((wrong - hard) & explained) > 0
+    assert len(unsettled & hard) >= 0.9 * len(unsettled) > 0
 
 
 def test_every_metric_and_finding_is_in_the_page(healthy: RunDir) -> None:

@@ -50,6 +50,7 @@ def test_it_is_examined(earlier: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_app_opens_it(earlier: Path) -> None:
     opened = opening.open_run(earlier, earlier.parent)
+    assert opened.config.explanation.filters == {"complete", "no_leak", "verified"}  # those that there were
     assert opened.config.policy.model == "tiny" and opened.starts_with() == "earlier"
     (listed,) = list_runs(earlier.parent)
     assert listed.name == "earlier"
