@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
+from expo_lite.model.adapter_weights import DAMAGED
 from expo_lite.runs import files
 from expo_lite.runs.checkpoint import RunProgress, best_adapter, copy_adapter, unsound
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, RECORDS, RunDir
@@ -71,8 +74,8 @@ def gaps(run: RunDir, step: int, records: Records, noted: dict[str, int]) -> Ite
         elif kept < noted.get(name, 0):
             last = max([0, *(number for number in known if number <= step)])
             yield (
-                f"{run.path / name} lacks {noted[name] - kept} bytes of records from step {last} to {step}, which were "
-                "whole when the checkpoint was saved: what is counted is too low."
+                f"{run.path / name} lacks {noted[name] - kept} bytes of {numbered(range(last, step + 1))}, which were "
+                "there when the checkpoint was saved: what is counted is too low."
             )
 
 
@@ -117,8 +120,12 @@ def roll_back_adapter(run: RunDir, checkpoint: Path, progress: RunProgress) -> R
 
 
 def is_of_step(run: RunDir, step: int) -> bool:
-    """Whether adapter/ is what was saved after the validation of a step, as far as that was noted."""
+    """Whether adapter/ can be read and is what was saved after the validation of a step, as far as that was noted."""
     weights = run.adapter / WEIGHTS
     found = [record for record in run.read(EVAL) if (record["name"], record["step"]) == ("validation", step)]
     noted = found[-1].get(ADAPTER_DIGEST) if found else None
-    return weights.is_file() and noted in (None, files.sha256(weights))
+    try:
+        load_file(weights)
+    except DAMAGED:
+        return False
+    return noted in (None, files.sha256(weights))

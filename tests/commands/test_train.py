@@ -94,7 +94,7 @@ def test_all_mistakes_of_file_and_flags_are_shown_at_once(tmp_path: Path) -> Non
 def test_an_existing_run_folder(tmp_path: Path, refused_here: Callable[..., list[str]]) -> None:
     RunDir.create(tmp_path / "runs" / "tiny-expo-seed0", "steps: 1\n").close()
     (line,) = refused_here("--preset", "tiny")
-    assert line.startswith("runs/tiny-expo-seed0 already exists and was started with policy.device ")
+    assert line.startswith("runs/tiny-expo-seed0 already exists and was started with policy.device auto (now cpu), ")
     assert line.endswith(" more settings; choose another --run, or continue that run by --resume --run "
                          "runs/tiny-expo-seed0 alone")  # fmt: skip
 

@@ -55,6 +55,7 @@ def killed(script: Path, argv: list[str], seconds: float) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60 * KILLS)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.usefixtures("few_tiny_problems")
 def test_random_kills_change_nothing(tmp_path: Path) -> None:

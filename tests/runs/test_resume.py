@@ -127,8 +127,8 @@ class TestRecords:
         ("name", "said"),
         [
             (METRICS, "has no record of step 4 any more"),
-            (SAMPLES, r"lacks \d+ bytes of records from step 4 to 4"),
-            (EVAL, r"lacks \d+ bytes of records from step 3 to 4"),
+            (SAMPLES, r"lacks \d+ bytes of step 4"),
+            (EVAL, r"lacks \d+ bytes of steps 3 to 4"),
         ],
     )
     def test_a_gap_is_said(self, name: str, said: str, copy: Path) -> None:
@@ -198,11 +198,18 @@ class TestBestAdapter:
         assert resume(best_at_3, "--steps", "6")[0] == 0
         assert (last_of(best_at_3) / "best" / WEIGHTS).read_bytes() == best
 
-    def test_an_older_run_without_a_copy_chooses_anew(self, best_at_3: Path) -> None:
+    @pytest.mark.parametrize("damage", ["missing", "damaged", "damaged, and nobody noted what it was"])
+    def test_an_older_run_without_a_copy_chooses_anew(self, damage: str, best_at_3: Path) -> None:
         folder = last_of(best_at_3)
         shutil.rmtree(folder / "best")
         (folder / "manifest.json").unlink()
-        shutil.rmtree(best_at_3 / "adapter")
+        if damage == "missing":
+            shutil.rmtree(best_at_3 / "adapter")
+        else:
+            (best_at_3 / "adapter" / WEIGHTS).write_bytes(b"")
+        if "nobody" in damage:
+            evaluations = (best_at_3 / EVAL).read_text().replace(ADAPTER_DIGEST, "another")
+            (best_at_3 / EVAL).write_text(evaluations)
         status, shown = resume(best_at_3)
         assert status == 0 and "is not the adapter of step 3 any more" in shown
         assert "Adapter of step 4 (best on validation)" in shown
