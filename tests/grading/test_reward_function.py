@@ -181,7 +181,7 @@ class TestStep:
     def test_a_failed_group_with_shaped_rewards_is_trained_on_and_explained(self, policy: Policy) -> None:
         """0.2 and 0.8 are both below `solved`: the second attempt is reinforced, and the answer is explained."""
         problem = Problem("p", "What is 10+20?", "30")
-        script = {("rollout", "p"): ["1", "2."], ("explanation", "p"): ["no", "The answer is $\\boxed{30}$."]}
+        script = {("rollout", "p"): ["1", "2."], ("explanation", "p"): ["no", "10+20=30\nThe answer is $\\boxed{30}$."]}
 
         def shaped(completions: list[str], **columns: Any) -> list[float]:
             return [{"1": 0.2, "2.": 0.8}.get(text, float("30" in text)) for text in completions]
