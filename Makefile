@@ -11,10 +11,10 @@ install:  ## install for development, at the tested versions
 	$(PYTHON) -m pip install -c constraints.txt -e '.[dev,app]'
 
 test:  ## the fast tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n logical --dist loadfile
 
 slow:  ## the slow tests: packages, whole runs
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow -n 2 --dist loadfile
 
 lint:  ## style and format
 	$(PYTHON) -m ruff check .

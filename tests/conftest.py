@@ -17,6 +17,12 @@ from benchmarks.browsing import chromium_path, serving
 from expo_lite.problems import load
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where tests run side by side (-n), torch, which is imported later, takes one thread in each process."""
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
