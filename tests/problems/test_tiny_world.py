@@ -119,7 +119,7 @@ def texts() -> list[str]:
         tiny_world.expert_solution(NUMBERS),
         tiny_world.careless_solution(NUMBERS, rng),
         tiny_world.skipping_explanation(NUMBERS, rng),
-        *{tiny_world.leaking_explanation(NUMBERS, rng) for _ in range(30)},
+        *sorted({tiny_world.leaking_explanation(NUMBERS, rng) for _ in range(30)}),
         "<|user|>What is 1+2?<|assistant|>1+2=3\n<|end|>",
     ]
 
