@@ -6,10 +6,11 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -207,6 +208,13 @@ def refusal(model: str, own: Collection[str] = ()) -> str:
     return str(refused.value)
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose paths a message shows whole; those below pytest's may be too long for that."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 class TestModels:
     @pytest.mark.parametrize(
         "model", ["some/unknown-model", "no", "", "../..", "//evil.example/share", "\\\\evil\\share", "x\0y", "x" * 999]
@@ -243,16 +251,16 @@ class TestModels:
         ],
     )
     def test_a_users_folder_is_not_looked_at(
-        self, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, written: str, short_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whether something lies there or not: the answer is the same, and comes without a look."""
-        (link := tmp_path / "runs").mkdir()
-        (link / "model").symlink_to(tmp_path / "model")
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("HOME", str(tmp_path))
-        model = written.format(folder=tmp_path / "model", name=tmp_path.name)
+        (link := short_path / "runs").mkdir()
+        (link / "model").symlink_to(short_path / "model")
+        monkeypatch.chdir(short_path)
+        monkeypatch.setenv("HOME", str(short_path))
+        model = written.format(folder=short_path / "model", name=short_path.name)
         without = refusal(model)
-        describe(tmp_path / "model", KNOWN["Qwen/Qwen3-4B"])
+        describe(short_path / "model", KNOWN["Qwen/Qwen3-4B"])
         monkeypatch.setattr(Path, "is_file", lambda path: pytest.fail(f"{path} was looked at"))
         assert refusal(model) == without == refusal(str(link / "model")).replace(str(link / "model"), model)
 
