@@ -38,6 +38,7 @@ def start_run(request: Request) -> RunDir:
     try:
         started = settings_of(run)
         refuse_changes(started, request.config, run)
+        refuse_edits(read_config(run.config), request.config, run)
     except ConfigError:
         run.close()
         raise
@@ -94,6 +95,12 @@ def refuse_changes(saved: Config, asked: Config, run: RunDir) -> None:
                 [*lines, f"Resume with the settings it was started with ({STARTED}), or choose another --run. {MAY}"]
             )
         )
+
+
+def refuse_edits(written: Config, asked: Config, run: RunDir) -> None:
+    """Raises ConfigError where the run's config.yaml was edited, and the command that would write over it differs."""
+    if lines := [f"{name}: {run.config} says {was} (got {now})" for name, was, now in changes(written, asked)]:
+        raise ConfigError("\n".join([*lines, f"It was edited, and may not be changed: put it back as in {STARTED}."]))
 
 
 def changes(saved: Config, asked: Config, may: Collection[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:

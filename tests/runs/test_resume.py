@@ -238,6 +238,16 @@ class TestSettings:
             resume(copy)
         assert (copy / "config.yaml").read_bytes() == before
 
+    def test_an_edit_is_not_written_over_by_the_first_command(self, config: Path, copy: Path) -> None:
+        """It names the settings that the run was started with, and would put the file back without a word."""
+        self.edit(copy, optimizer__learning_rate=0.02)
+        before = (copy / "config.yaml").read_bytes()
+        with pytest.raises(
+            ConfigError, match=r"optimizer.learning_rate: .*config\.yaml says 0\.02 \(got 0\.01\)\nIt was edited"
+        ):
+            start(config, copy, "--resume")
+        assert (copy / "config.yaml").read_bytes() == before
+
     def test_what_may_change_is_used_and_said(self, copy: Path) -> None:
         changes = {"steps": 5, "evaluation__samples": 3, "evaluation__every": 5, "checkpoint__every": 1, "threads": 1}
         self.edit(copy, **changes)
