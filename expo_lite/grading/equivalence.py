@@ -29,6 +29,7 @@ Equal = Callable[[str, str], bool]
 """Whether two single expressions in normal form are mathematically equal."""
 
 _UNION = re.compile(r"\\(?:cup|cap|setminus|mathbb)(?![a-zA-Z])")
+_TIME = re.compile(r"([0-9]{1,2}(?::[0-9]{2})?) ?([ap])\.?m\.?", re.IGNORECASE)
 _SET = re.compile(r"[(\[]|\\\{|\\(?:cup|emptyset|mathbb)")
 _CHOICE = re.compile(r"\(?([A-E])[).:] ?(?:(?=[-0-9\\$])(.+))?|([A-E])")
 
@@ -63,7 +64,7 @@ def _same(gold: str, answer: str, equal: Equal) -> bool:
     """`agree` for answers in normal form: the first rule that speaks of their kind decides."""
     if gold == answer:
         return bool(gold)
-    rules = (_numbers, _choices, _equations, _ratios, _lists, _tuples, _quantities)
+    rules = (_numbers, _choices, _times, _equations, _ratios, _lists, _tuples, _quantities)
     for rule in rules:
         decided = rule(gold, answer, equal)
         if decided is not None:
@@ -138,6 +139,15 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
     if len(gold) == len(answer) == 2 and not is_text("=".join(answer)):
         return equal("=".join(gold), "=".join(answer))
     return False
+
+
+def _times(gold: str, answer: str, _equal: Equal) -> bool | None:
+    """Times of day: 3:00 PM is not 3:00 AM; without either word the time alone will do."""
+    found = [_TIME.fullmatch(gold), _TIME.fullmatch(answer)]
+    if not any(found):
+        return None
+    of_gold, of_answer = ((m[1], m[2].lower()) if m else (t, "") for m, t in zip(found, (gold, answer), strict=True))
+    return of_gold[0] == of_answer[0] and (of_gold[1] == of_answer[1] or "" in (of_gold[1], of_answer[1]))
 
 
 def _ratios(gold: str, answer: str, equal: Equal) -> bool | None:

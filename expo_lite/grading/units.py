@@ -30,7 +30,7 @@ _COUNTED = (
     "integer invitation item jar jewel key kid kite kitten knife knives ladder lamp lap leaf leaves leg lemon lesson "
     "letter light lily line lion loaf loaves lollipop lunch machine magazine man mango marble mark marker match meal "
     "member men mice monkey mouse movie muffin mug nail necklace necktie neighbor neighbour note notebook number nut "
-    "oak onion orange outcome outfit owl oyster page pair panda paper paperclip parent parrot part passenger path "
+    "oak onion orange outcome outfit owl oyster page panda paper paperclip parent parrot part passenger path "
     "peach peanut pear pearl pebble pen pencil penguin people person pet phone photo photograph piano picture pie "
     "piece pig pillow pineapple pizza plant plate player plum point potato present problem pumpkin pupil puppy "
     "question quiz rabbit race rectangle ribbon ring robot rock room root rope rose round row sack salad sandwich "
@@ -41,7 +41,7 @@ _COUNTED = (
     "window wolf wolves woman women word worker zebra"
 )
 _DESCRIBING = (
-    "adult average big black blue different extra full green large left long more new of old pink red small total "
+    "adult average big black blue different extra full green large left long new of old pink red small total "
     "white yellow"
 )
 _ALIASES = {name: names.split()[0] for names in _UNIT_NAMES.split("|") for name in names.split()}
@@ -83,8 +83,9 @@ _SPELT = {word: value for value, word in enumerate(_TO_NINETEEN.split())} | {
 }
 _PREFIXES = {"€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee", "₩": "won", "EUR": "euro", "GBP": "gbp", "JPY": "yen"}
 _PREFIXES |= {"Rs": "rupee", "INR": "rupee", "USD": "dollar", "US": "dollar", "CNY": "yuan", "RMB": "yuan"}
-_NAMES = "|".join(_PREFIXES)
-_CURRENCY = re.compile(rf"(-?)({_NAMES})\.? ?(-?[0-9][0-9.,]*)|(-?[0-9][0-9.,]*) ?({_NAMES})")
+_PREFIXES[r"\$"] = "dollar"
+_NAMES = "|".join(map(re.escape, _PREFIXES))
+_CURRENCY = re.compile(rf"\$?(?:(-?)({_NAMES})\.? ?(-?[0-9][0-9.,]*)|(-?[0-9][0-9.,]*) ?({_NAMES}))\$?")
 
 
 def without_number_words(text: str) -> str:

@@ -82,7 +82,7 @@ SPELLINGS = [
     (r"\text{Tuesday}", "Tuesday"),
     (r"3\text{ cm}", "3 cm"),
     (r"\left( \dfrac12, \tfrac{3}4 \right)", r"(\frac{1}{2}, \frac{3}{4})"),
-    (r"\$18", "18"),
+    (r"\$18", "18 dollar"),
     (r"$50\%$", "50%"),
     ("x^{2}", "x^2"),
     ("x^{2}3", "x^{2}3"),
