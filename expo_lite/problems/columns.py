@@ -46,6 +46,12 @@ class DataRow:
     fault: str | None = None
 
 
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Raises DataError for a file that has two columns of one name."""
+    if repeated := sorted({name for name in names if list(names).count(name) > 1}):
+        raise DataError(f"{where} names the column {', '.join(map(repr, repeated))} more than once.")
+
+
 def problems_of(
     rows: Iterable[DataRow],
     given: Mapping[str, str],

@@ -132,8 +132,15 @@ def show(value: Any) -> str:
 
 
 def _encodable(text: str, column: str) -> str:
+    if not is_whole_text(text):
+        raise Unusable(f"{column}: holds half a surrogate pair, which is no character")
+    return text
+
+
+def is_whole_text(text: str) -> bool:
+    """Whether a text can be written: half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unusable(f"{column}: holds half a surrogate pair, which is no character") from None
-    return text
+        return False
+    return True

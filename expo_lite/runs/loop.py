@@ -28,9 +28,9 @@ from expo_lite.runs.display import Display, say
 from expo_lite.runs.files import remove, sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
-from expo_lite.runs.model_card import model_card, place_of
+from expo_lite.runs.model_card import model_card, standing_of
 from expo_lite.runs.plots import plot_learning_curves
-from expo_lite.runs.resume import roll_back_adapter
+from expo_lite.runs.resume import recorded_scores, roll_back_adapter
 from expo_lite.runs.stop import StopRequest
 from expo_lite.training.samples import sample_records
 from expo_lite.training.step import StepReport
@@ -198,12 +198,7 @@ class Loop:
 
     def recorded(self, name: str, step: int) -> Evaluation | None:
         """Scores that the folder holds already, taken as they would be now."""
-        for record in self.run.read(EVAL):
-            if (record["name"], record["step"]) == (name, step):
-                found = Evaluation.from_record(record["levels"])
-                if found.levels[0].samples == self.config.evaluation.samples:
-                    return found
-        return None
+        return recorded_scores(self.run, name, step, self.config.evaluation.samples)
 
     def save(self) -> None:
         """Write a checkpoint, whole or not at all, and delete the oldest beyond `checkpoint.keep`."""
@@ -246,7 +241,7 @@ class Loop:
         if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)
         self.console.print(
-            f"Adapter of step {self.progress.best_step} ({place_of(self.progress, base)}): {self.run.adapter}\n"
+            f"Adapter of step {self.progress.best_step} ({standing_of(self.progress, base)}): {self.run.adapter}\n"
             f"Learning curves: {self.run.curves}\n"
             f"More problems and samples: expo-lite evaluate {self.run.path}",
             highlight=False,

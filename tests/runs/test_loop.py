@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, write_settings
+from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, undisturbed_run, write_settings
 
 from expo_lite.commands.train import main
 from expo_lite.config.read import read_config, read_request
@@ -49,9 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(config: Path) -> Path:
-    folder = config.parent / "undisturbed"
-    assert start(config, folder)[0] == 0
-    return folder
+    return undisturbed_run(config)
 
 
 class TestFolder:

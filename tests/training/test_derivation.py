@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,6 @@ def test_every_text_of_the_tiny_world_but_the_answer_alone() -> None:
 
 
 @pytest.mark.parametrize("part", ["19 ", "1+", "= ", "\\boxed{19} ", "从", "x", "\\frac"])
+@pytest.mark.timeout(60)  # of a search in square time
 def test_it_takes_linear_time(part: str) -> None:
-    started = time.perf_counter()
     derives(part * 20_000, SUM)
-    assert time.perf_counter() - started < 5
