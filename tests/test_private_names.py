@@ -21,6 +21,12 @@ USED = {
     ("transformers.integrations.sdpa_attention", "sdpa_attention_forward", ()): "grouped_attention.py, 5.17",
     ("transformers.cache_utils", "DynamicLayer", ()): "model/kv_cache.py, 5.17",
     ("transformers.configuration_utils", "PreTrainedConfig._attn_implementation", ()): "masks, attention, 5.17",
+    ("transformers.modeling_gguf_pytorch_utils", "tqdm", ()): "model/smollm2.py, 5.17",
+    (
+        "transformers.modeling_gguf_pytorch_utils",
+        "load_gguf_checkpoint",
+        ("return_tensors", "model_to_load", "torch_dtype"),
+    ): "model/smollm2.py, 5.17",
     ("huggingface_hub.constants", "HF_HUB_OFFLINE", ()): "config/hub.py, huggingface_hub 1",
 }
 

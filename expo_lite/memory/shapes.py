@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expo_lite.config.model_files import model_source
+from expo_lite.config.model_files import SMOL, model_source
 from expo_lite.core.errors import ConfigError
 
 
@@ -78,6 +78,7 @@ KNOWN = {
         _shape("Qwen/Qwen3-8B", 36, 4096, 32, 8, 128, 12288, 151936, tied=False, qk_norm=True),
         _shape("meta-llama/Llama-3.2-1B-Instruct", 16, 2048, 32, 8, 64, 8192, 128256),
         _shape("meta-llama/Llama-3.2-3B-Instruct", 28, 3072, 24, 8, 128, 8192, 128256),
+        _shape(SMOL, 30, 576, 9, 3, 64, 1536, 49152),
     )
 }
 

@@ -25,6 +25,7 @@ from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_
 from expo_lite.model.masks import one_sequence_per_row
 from expo_lite.model.merged_copies import dense_linears
 from expo_lite.model.prompts import turn_end
+from expo_lite.model.smollm2 import prepare
 from expo_lite.model.token_logprobs import token_logprobs
 
 
@@ -125,6 +126,7 @@ def load_policy(
     dtype = resolve_dtype(config.dtype, device)
     source = model_source(config.model)
     saved = find_adapter(config)
+    prepare(config.model)
     try:
         model_config = AutoConfig.from_pretrained(source)
         refuse_changed_logits(model_config, config.model)

@@ -25,6 +25,7 @@ from expo_lite.model.prompts import Prompts
 from expo_lite.model.ranks import ALONE, Ranks
 from expo_lite.model.sampler import Sampler
 from expo_lite.problems import ProblemSet, load_problems
+from expo_lite.runs.prepared import prepared
 from expo_lite.training.explainer import Explainer
 from expo_lite.training.schedules import factor
 from expo_lite.training.step import Trainer
@@ -110,6 +111,9 @@ def open_model(settled: Settled, ranks: Ranks = ALONE) -> OpenModel:
     if config.threads:
         torch.set_num_threads(config.threads)
     cap_memory(settled.device, planned.budget_gib)
+    if ranks.is_first:
+        prepared(config.policy.model)
+    ranks.wait()
     policy = load_policy(config.policy, config.seed, config.sequence_tokens, settled.device)
     sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense, ranks)
     return OpenModel(policy, sampler, Prompts(policy.tokenizer, config.prompt, policy.vocabulary))

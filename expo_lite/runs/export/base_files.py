@@ -9,9 +9,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from expo_lite.config.model_files import model_source
 from expo_lite.core.errors import CheckpointError, ConfigError, first_line
 from expo_lite.model.adapter_files import from_hub
+from expo_lite.runs.prepared import prepared
 
 CONFIG = "config.json"
 TOKENIZER = (
@@ -32,7 +32,7 @@ class Stored:
 
 def base_folder(model: str, with_weights: bool) -> Path:
     """The folder with a base's files, downloaded where it is on the Hub. Raises ConfigError where it is nowhere."""
-    folder = Path(model_source(model))
+    folder = prepared(model)
     if folder.is_dir():
         return folder
     return from_hub(model, (*TOKENIZER, *MODEL, *(WEIGHTS if with_weights else ())), "policy.model")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from expo_lite.config.dotted import replaced
-from expo_lite.config.model_files import TINY, tiny_base
+from expo_lite.config.model_files import TINY, public_name, tiny_base
 from expo_lite.config.read import dump_yaml
 from expo_lite.core.errors import CheckpointError, ConfigError, first_line
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
@@ -43,7 +43,7 @@ def export_adapter(run: FinishedRun, to: Path) -> None:
     base = base_folder(run.config.policy.model, with_weights=False)
     refuse_other_model(run.adapter, base, run.config.policy.model)
     with written(to, (run.adapter.folder / WEIGHTS).stat().st_size) as folder:
-        settings = run.adapter.settings | {"base_model_name_or_path": run.config.policy.model}
+        settings = run.adapter.settings | {"base_model_name_or_path": public_name(run.config.policy.model)}
         if run.config.policy.model == TINY:
             shutil.copytree(tiny_base(), folder / TINY_IN_EXPORT)
             settings["base_model_name_or_path"] = TINY_IN_EXPORT

