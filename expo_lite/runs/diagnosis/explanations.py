@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from expo_lite.core.records import Problem
+from expo_lite.core.records import Problem, Turn
 from expo_lite.runs.diagnosis.attempts import longer
 from expo_lite.runs.diagnosis.evidence import MOSTLY, Evidence, Finding, has_signal, mean, sample_case, total
 from expo_lite.training.hint_leaks import leaked_phrase
@@ -87,7 +87,8 @@ def trained_leaks(run: Evidence) -> Finding | None:
 def leak_of(sample: Mapping[str, Any]) -> str | None:
     """The words of a recorded explanation that betray the hint, or None."""
     problem, question, answer, text = (str(sample.get(name, "")) for name in ("problem", "question", "answer", "text"))
-    return leaked_phrase(text, Problem(problem, question, answer))
+    turns = tuple(Turn(turn["role"], turn["content"]) for turn in sample.get("turns", ()))
+    return leaked_phrase(text, Problem(problem, question, answer, turns=turns))
 
 
 def trained_wrong(run: Evidence) -> Finding | None:
