@@ -44,7 +44,8 @@ def value_at(values: Mapping[str, Any], column: str) -> Any:
 def question_in(value: Any, column: str) -> str:
     """A question as text."""
     if not isinstance(value, str) or not value.strip():
-        raise Unusable(f"{column}: should be non-empty text or a list of turns, got {show(value)}")
+        wanted = "text or a list of turns" if isinstance(value, (list, Mapping)) else "non-empty text"
+        raise Unusable(f"{column}: should be {wanted}, got {show(value)}")
     if _CHAT_AS_TEXT.match(value.lstrip()):
         raise Unusable(f"{column}: is a chat written as text; save it as Parquet or JSON lines, got {show(value)}")
     return encodable(value, column)
