@@ -15,6 +15,7 @@ from expo_lite.runs.diagnosis.advice import diagnose
 from expo_lite.runs.folder import RunDir
 
 NONE, EXPERT = {"explanation__source": "none"}, {"explanation__source": "expert"}
+EARLY, FOUR = "First I show that 4 are more. 4-2=2", {"role": "user", "content": "There are 4 apples and 2 pears."}
 LEAK = "2+2=4. As we were told, the answer is $\\boxed{4}$."
 
 
@@ -155,6 +156,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         {"metrics": [written(8, leak=2)]},
         ["2 of 9", "betraying"],
         "--prompt.hinted",
+    ),
+    (  # the same text is no leak where an earlier turn, as the filter reads it, has the number
+        "trained_leaks",
+        {"metrics": steps(), "samples": [explanation(EARLY)], **UNFILTERED},
+        {"metrics": steps(), "samples": [explanation(EARLY, turns=[FOUR])], **UNFILTERED},
+        ["1 of 1", "First I show that 4"],
+        "--explanation.filters complete,explains,no_leak,verified",
     ),
     (
         "trained_leaks",
