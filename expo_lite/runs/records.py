@@ -32,7 +32,8 @@ def samples_fault(record: Mapping[str, Any]) -> str | None:
 def turns_fault(turns: Any) -> str | None:
     """Of the turns before a question."""
     sound = isinstance(turns, list) and all(
-        isinstance(turn, Mapping) and all(isinstance(turn.get(name), str) for name in Turn._fields) for turn in turns
+        isinstance(turn, Mapping) and set(turn) == set(Turn._fields) and set(map(type, turn.values())) == {str}
+        for turn in turns
     )
     return None if sound else "turns is no list of turns"
 

@@ -391,6 +391,22 @@ def test_the_problems_most_alike_tell_a_wrong_answer_from_a_weak_model(tmp_path:
         assert {"disagreements", "wrong_answers"} & set(found) == {name}
 
 
+def test_problems_are_alike_by_all_their_turns(tmp_path: Path) -> None:
+    """The last turn may be the same in every chat; a row shows what was said before it."""
+
+    def chats(samples: list[dict[str, Any]], said: str) -> list[dict[str, Any]]:
+        return [{**sample, "turns": [{"role": "user", "content": said}]} for sample in samples]
+
+    hard = chats(attempts(0, 0, 0, question="Their sum?"), "Take 3 and 4.")
+    easy = chats([{**s, "problem": f"easy {s['problem']}"} for s in attempts(1, 1, 1, 1)], "Take 31 and 42.")
+    for said, name in (("Take 2 and 5.", "disagreements"), ("Take 22 and 35.", "wrong_answers")):
+        told = chats(disagreeing(0, ["5"] * 4, question="Their sum?"), said)
+        samples = [{**sample, "question": "Their sum?"} for sample in (*hard, *easy, *told)]
+        found = findings(tmp_path / name, metrics=steps(), samples=samples)
+        assert {"disagreements", "wrong_answers"} & set(found) == {name}
+        assert found[name].cases[0]["question"] == f"{said} Their sum?"
+
+
 def test_problems_of_other_levels_are_no_neighbours(tmp_path: Path) -> None:
     told = disagreeing(0, ["5"] * 4, question="What is 2+5?", level=2)
     samples = [*told, *({**sample, "level": 1} for sample in attempts(1, 1, 1, question="What is 3+4?"))]

@@ -75,7 +75,9 @@ def test_a_run_on_chats(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
             turns = row(number, "Be brief." if number % 2 else SYSTEM)["messages"]
             chat = [*turns[:-1], {"role": "user", "content": said}]
             texts.add(words.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
-    found = {text for ids in asked if (text := words.decode(ids)).startswith("<|im_start|>")}  # others: the dry pass
+    found = {
+        text for ids in asked if (text := str(words.decode(ids))).startswith("<|im_start|>")
+    }  # others: the dry pass
     assert found <= texts and any("It is" in text for text in found) and any(SYSTEM in text for text in found)
 
     samples = list(RunDir(folder).read(SAMPLES))
