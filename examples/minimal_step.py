@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from expo_lite.config.settings import PolicyConfig, PromptConfig
+from expo_lite.core.boxes import boxed_answer
 from expo_lite.core.records import Completion, Problem
-from expo_lite.grading.answer_text import boxed_answer
 from expo_lite.grading.equivalence import settle
 from expo_lite.model.policy import Policy, load_policy
 from expo_lite.model.prompts import Prompts

@@ -1,6 +1,6 @@
 """A stricter judge of the tiny world's sums: a right answer with a wrong step on the way is worth half."""
 
-from expo_lite.grading.answer_text import boxed_answer
+from expo_lite.core.boxes import boxed_answer
 from expo_lite.problems.tiny_world import steps_right
 
 

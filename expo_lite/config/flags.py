@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -114,11 +115,22 @@ def _leftovers(tokens: list[str]) -> list[str]:
     return problems
 
 
+def _objects(path: KeyPath, value: Any) -> dict[str, Any]:
+    """A JSON list of objects by its place; empty for all else. pydantic-settings would escape its texts once more."""
+    text = value[-1] if isinstance(value, list) and value else value
+    if not isinstance(text, str) or not text.startswith("[{"):
+        return {}
+    found: Any = json.loads(text)
+    for key in reversed(path):
+        found = {key: found}
+    return found
+
+
 def _add_setting(layer: Layer, source: CliSettingsSource[Any], name: str, value: Any) -> None:
     """Decode one flag at a time: pydantic-settings stops at the first that it cannot decode."""
     path: KeyPath = tuple(name.split("."))
     try:
-        decoded = source(parsed_args={name: value})()
+        decoded = _objects(path, value) or source(parsed_args={name: value})()
     except (SettingsError, ValueError):
         shown = value[-1] if isinstance(value, list) else value
         layer.problems.append(f"{name}: should be like 1=1,5=3 or a,b or JSON (got {shown!r})")

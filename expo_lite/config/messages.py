@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, get_origin
@@ -119,8 +120,10 @@ def as_text(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict):
         return ",".join(f"{key}={inner}" for key, inner in value.items()) or "none"
+    if isinstance(value, tuple) and any(isinstance(item, BaseModel | dict) for item in value):
+        return json.dumps([item.model_dump() if isinstance(item, BaseModel) else item for item in value])
     if isinstance(value, (tuple, frozenset)):
-        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value)))
+        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value))) or "none"
     return str(value)
 
 

@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from expo_lite.config.examples import Example, examples_in
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Level = Annotated[int, Field(ge=1)]
@@ -79,6 +81,15 @@ class PromptConfig(Section):
         "Put the final answer in \\boxed{}."
     )
     """The prompt for self-explanations; {question} and {answer} are filled in."""
+
+    examples: tuple[Example, ...] = ()
+    """Solved examples, as earlier turns of the chat: a list of question, solution and answer (else the solution's box),
+    or a .yaml, .json or .jsonl file of them. In the hinted prompt each is told its answer, too."""
+
+    @field_validator("examples", mode="before")
+    @classmethod
+    def _of_a_list_or_file(cls, value: Any) -> Any:
+        return examples_in(value)
 
     @field_validator("task", "hinted")
     @classmethod

@@ -1,4 +1,4 @@
-"""Finding the final answer in a text and writing it in one canonical spelling.
+"""Writing a final answer in one canonical spelling.
 
 Pure string work, shared by the data sets and the verifier. `normalise` changes spelling only:
 two answers with equal normal forms are the same answer. Whether different ones agree is decided in `equivalence`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import deque
 from fractions import Fraction
 from functools import lru_cache
 
@@ -18,34 +17,7 @@ MAX_LENGTH = 1000
 """Characters; longer answers are left as they are, so that hostile ones cost nothing."""
 _MAX_DIGITS = 400  # of a repeating decimal
 
-_BARE_BOX = re.compile(r"\\boxed\s{1,9}([^\s{}$][^$\n]{0,99})\$|\\boxed\s{0,9}([0-9a-zA-Z])(?![0-9a-zA-Z])")
-_BRACES = re.compile(r"\\{1,4}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _PLAIN = re.compile(r"0|-?[1-9][0-9]{0,30}")
-
-
-def boxed_answer(text: str) -> str | None:
-    r"""Return the stripped content of the last balanced `\boxed{...}` or `\fbox{...}`; None without one or if empty."""
-    start, end = boxed_place(text)
-    return text[start:end].strip() or None
-
-
-def boxed_place(text: str) -> tuple[int, int]:
-    r"""Return where the content of the last balanced box starts and ends, (0, 0) without one; linear, by a stack.
-
-    Without any box in braces, the last `\boxed 5` counts: what goes on to a dollar sign, or else one character.
-    """
-    stack: list[tuple[bool, int]] = []  # (is a box, where its content starts) of each open brace
-    last = (0, 0)
-    for token in _BRACES.finditer(text):
-        word = token.group()
-        if word.endswith("{") and word != r"\{":
-            stack.append((len(word) > 1, token.end()))
-        elif word == "}" and stack:
-            is_box, start = stack.pop()
-            if is_box and start > last[0]:
-                last = (start, token.start())
-    bare = None if last[1] else deque(_BARE_BOX.finditer(text), maxlen=1)
-    return bare[0].span(bare[0].lastindex or 0) if bare else last
 
 
 # ------------------------------------------------------------------------------------------- normalisation

@@ -19,9 +19,9 @@ from multiprocessing import resource_tracker
 
 from pebble import ProcessExpired, ProcessPool
 
+from expo_lite.core.boxes import boxed_answer
 from expo_lite.core.errors import ExpoLiteError
 from expo_lite.core.records import Completion, Problem, Verdict
-from expo_lite.grading.answer_text import boxed_answer
 from expo_lite.grading.equivalence import settle
 from expo_lite.grading.judge import Judgement, attempt_verdict
 from expo_lite.grading.worker import judged, start_worker

@@ -24,6 +24,7 @@ from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_logits, refuse_replacement
 from expo_lite.model.masks import one_sequence_per_row
 from expo_lite.model.merged_copies import dense_linears
+from expo_lite.model.plain_chat import give_plain_chat, has_plain_chat
 from expo_lite.model.prompts import turn_end
 from expo_lite.model.smollm2 import prepare
 from expo_lite.model.token_logprobs import token_logprobs
@@ -37,6 +38,7 @@ class Policy:
         self.tokenizer = tokenizer
         self.causal_lm: PreTrainedModel = model.get_base_model()  # type: ignore[assignment]
         self.device = next(model.parameters()).device
+        self.stops_at_questions = has_plain_chat(tokenizer)
         self.end_ids = end_token_ids(self.causal_lm, tokenizer)
         if tokenizer.eos_token_id is None:
             raise ConfigError("policy.model: its tokenizer has no end token (eos_token), so nothing could be finished")
@@ -146,6 +148,7 @@ def load_policy(
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    give_plain_chat(tokenizer)
     return add_adapter(base, tokenizer, config, seed, saved)
 
 

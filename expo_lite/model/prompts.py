@@ -15,9 +15,11 @@ from functools import cached_property
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from expo_lite.config.examples import Example
 from expo_lite.config.settings import PromptConfig
 from expo_lite.core.errors import ConfigError, DataError, first_line
 from expo_lite.core.records import Problem
+from expo_lite.model.plain_chat import TURN_END, plain_chat_of
 
 MEASURED_AT_ONCE = 128
 SHOWN_CHATS = 5  # refused ones that a message repeats
@@ -30,7 +32,8 @@ Messages = list[dict[str, str]]
 class Prompts:
     """Renders problems through the tokenizer's chat template. ConfigError if it has none, or it refuses the prompt.
 
-    The turns before a problem's question stand as they are, a system turn of its own in place of `prompt.system`.
+    The turns before a problem's question stand as they are, a system turn of its own in place of `prompt.system`, and
+    solved examples before them.
     DataError names the problems whose turns the template refuses. `vocabulary` is how many tokens the model's embedding
     has: ids beyond it are a ConfigError, too.
     """
@@ -40,6 +43,7 @@ class Prompts:
         self.config = config
         self.vocabulary = vocabulary
         self.ending = turn_end(tokenizer)
+        self.plain = plain_chat_of(tokenizer)
         try:
             self._chats([self.messages(Problem("", "?", ""))])
         except (ValueError, TemplateError) as error:  # no template, or one that refuses a system message
@@ -74,21 +78,30 @@ class Prompts:
 
     def text(self, problem: Problem) -> str:
         """What the user says last in the task prompt."""
-        return fill(self.config.task, question=problem.question)
+        return self._asked(problem, hinted=False)
 
     def messages(self, problem: Problem) -> Messages:
         """The task prompt as chat messages."""
-        return self._messages(problem, self.text(problem))
+        return self._messages(problem, hinted=False)
 
     def hinted_messages(self, problem: Problem) -> Messages:
         """The hinted prompt as chat messages."""
-        return self._messages(problem, fill(self.config.hinted, question=problem.question, answer=problem.answer))
+        return self._messages(problem, hinted=True)
 
-    def _messages(self, problem: Problem, content: str) -> Messages:
+    def _messages(self, problem: Problem, hinted: bool) -> Messages:
         if has_system(problem) and self._drops_system:
             raise TemplateError(DROPPED)
-        system = [] if self.config.system is None or has_system(problem) else [_said("system", self.config.system)]
-        return [*system, *(_said(*turn) for turn in problem.turns), _said("user", content)]
+        own = has_system(problem)
+        system = [] if self.config.system is None or own else [_said("system", self.config.system)]
+        turns = [_said(*turn) for turn in problem.turns]
+        solved = ((self._asked(example, hinted), example.solution) for example in self.config.examples)
+        examples = [_said(*turn) for pair in solved for turn in zip(("user", "assistant"), pair, strict=True)]
+        return [*system, *turns[:own], *examples, *turns[own:], _said("user", self._asked(problem, hinted))]
+
+    def _asked(self, problem: Problem | Example, hinted: bool) -> str:
+        if hinted:
+            return fill(self.config.hinted, question=problem.question, answer=problem.answer)
+        return fill(self.config.task, question=problem.question)
 
     @contextmanager
     def _naming(self, problems: Sequence[Problem]) -> Iterator[None]:
@@ -133,6 +146,9 @@ class Prompts:
 
     def completion(self, text: str) -> list[int]:
         """Token ids of `text` as a finished answer: it ends as the chat template ends a turn."""
+        if self.plain:
+            text = f" {text}{TURN_END}"
+            return self._known(list(self.tokenizer(text, add_special_tokens=False)["input_ids"]))  # type: ignore[arg-type]
         return self._known([*self.tokenizer(text, add_special_tokens=False)["input_ids"], *self.ending])  # type: ignore[misc]
 
     def _known(self, ids: list[int]) -> list[int]:

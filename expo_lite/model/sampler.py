@@ -28,11 +28,13 @@ from expo_lite.memory.plan import PREFILL_TOKENS
 from expo_lite.model.kv_cache import WaveCache
 from expo_lite.model.masks import LeftPadded, ModelMask
 from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_finite
+from expo_lite.model.plain_chat import STOP, has_stopped, tokens_to_stop
 from expo_lite.model.policy import Policy
 from expo_lite.model.ranks import ALONE, Ranks
 from expo_lite.model.token_sampling import choose, uniform_stream
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
+TAIL = CHECK_EVERY + len(STOP)  # tokens that are looked at for a next question: a token is a character at least
 DROP_BELOW = 0.75  # rows are dropped when no more than this share is still being written
 
 Watch = Callable[[tuple[object, ...], int, int], None]
@@ -164,6 +166,8 @@ class Sampler:
             if t + 1 == max_new_tokens:
                 break
             if t % CHECK_EVERY == 0:
+                if self.policy.stops_at_questions:
+                    finished |= self._stopped(tokens[alive, max(0, t + 1 - TAIL) : t + 1])
                 keep = [row for row, done in enumerate(self.read(finished)) if not done]
                 progress.seen(len(slots), t, len(keep))
                 if not keep:
@@ -218,17 +222,27 @@ class Sampler:
         last = output.last_hidden_state[:, -1].contiguous()  # else 16-bit kernels may copy the head once per row
         return self.policy.head(last).float()
 
+    def _stopped(self, tails: Tensor) -> Tensor:
+        """Which rows have gone on with a next question within their last tokens (B, TAIL)."""
+        found = [has_stopped(tail, self.policy.tokenizer) for tail in self.read(tails)]
+        return torch.tensor(found, device=self.policy.device)
+
     def _completions(
         self, slots: Sequence[Slot], tokens: list[list[int]], logprobs: list[list[float]]
     ) -> list[Completion]:
-        """Cut each row after its end token (rows run on for a few tokens until they are dropped)."""
-        end_ids = set(self.policy.end_ids)
+        """Cut each row after its end token, or the tokens that begin a next question (it runs on until it is dropped).
+
+        The text of a next question is left out.
+        """
+        end_ids, tokenizer = set(self.policy.end_ids), self.policy.tokenizer
         completions = []
         for slot, row, row_logprobs in zip(slots, tokens, logprobs, strict=True):
             end = next((t for t, token in enumerate(row) if token in end_ids), None)
-            length = len(row) if end is None else end + 1
-            text = str(self.policy.tokenizer.decode(row[:length], skip_special_tokens=True))
-            completions.append(
-                Completion(slot.request.prompt_ids, row[:length], row_logprobs[:length], end is not None, text)
-            )
+            length = sum(token >= 0 for token in row) if end is None else end + 1
+            stop = tokens_to_stop(row[:length], tokenizer) if self.policy.stops_at_questions else None
+            length = stop or length
+            text = str(tokenizer.decode(row[:length], skip_special_tokens=True))
+            text = text if stop is None else text[: text.index(STOP)].rstrip()
+            finished = end is not None or stop is not None
+            completions.append(Completion(slot.request.prompt_ids, row[:length], row_logprobs[:length], finished, text))
         return completions

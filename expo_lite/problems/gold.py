@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from expo_lite.grading.answer_text import boxed_answer
+from expo_lite.core.boxes import boxed_answer
 
 
 class Unmarked(Exception):

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from expo_lite.grading.answer_text import MAX_LENGTH, boxed_answer
+from expo_lite.core.boxes import boxed_answer
+from expo_lite.grading.answer_text import MAX_LENGTH
 from expo_lite.problems.gold import Unmarked, gold_answer
 
 _LEVEL = re.compile(r"(?:level\s*)?([0-9]{1,9})", re.IGNORECASE)

@@ -31,6 +31,11 @@ from expo_lite.training.schedules import factor
 from expo_lite.training.step import Trainer
 from expo_lite.training.updater import Updater
 
+PLAIN = (
+    'policy.model has no chat template: it is asked in plain text, "Question: ... Answer:", and stops before a next '
+    '"Question:".'
+)
+
 
 @dataclass(frozen=True)
 class Settled:
@@ -88,7 +93,10 @@ def assemble(settled: Settled, ranks: Ranks = ALONE) -> Assembly:
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     if config.explanation.source == "expert":
         problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
-    problems = replace(problems, notes=(*problems.notes, *chat_notes(problems, config, settled.function is not None)))
+    notes = [PLAIN] if prompts.plain else []
+    problems = replace(
+        problems, notes=(*problems.notes, *notes, *chat_notes(problems, config, settled.function is not None))
+    )
     judge = judge_of(config, prompts, settled.function, ranks)
     explainer = Explainer(config, sampler, prompts, judge)
     evaluator = evaluator_of(config, sampler, prompts, judge)

@@ -230,7 +230,7 @@ class Loop:
 
     def finish(self, base: Evaluation, before: Evaluation, after: Evaluation) -> None:
         """Write the model card, and say what came of the run: scores on the test problems, advice, where it lies."""
-        card = model_card(self.config, self.progress, base, before, after)
+        card = model_card(self.config, self.progress, base, before, after, plain=self.parts.prompts.plain)
         for path in (self.run.readme, self.run.adapter / "README.md"):  # the adapter may travel alone
             self.run.write_text(path.relative_to(self.run.path), card)
         self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)

@@ -14,6 +14,8 @@ from expo_lite.config.methods import METHODS, method_of
 from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, TINY, model_source, public_name
 from expo_lite.config.settings import Config
 from expo_lite.grading.evaluator import Evaluation, comparison_table
+from expo_lite.model.plain_chat import STOP
+from expo_lite.model.prompts import fill
 from expo_lite.problems.files import kind_of
 from expo_lite.runs.checkpoint import RunProgress
 
@@ -44,10 +46,11 @@ def model_card(
     form: Form = RUN,
     packages: Mapping[str, str] | None = None,
     more: str = "",
+    plain: str | None = None,
 ) -> str:
     """Markdown with a front matter for the Hub; `base` was scored on validation problems, the others on the test's.
 
-    `more` is the table of another evaluation of the same adapter.
+    `more` is the table of another evaluation of the same adapter, `plain` the chat template where the base has none.
     """
     won = has_won(progress, base)
     kind = "merged with its LoRA adapter" if form.merged else "LoRA adapter"
@@ -67,7 +70,7 @@ The adapter of step {progress.best_step} {"was" if won else "is kept:"} {standin
 ## Use
 
 ```python
-{how_to_load(config, form)}
+{how_to_load(config, form, plain)}
 ```
 
 ## Again
@@ -131,8 +134,8 @@ def later(more: str) -> str:
     return f"\nBy `expo-lite evaluate`, on the same or other problems: {more}" if more else ""
 
 
-def how_to_load(config: Config, form: Form) -> str:
-    """A program that answers one question."""
+def how_to_load(config: Config, form: Form, plain: str | None = None) -> str:
+    """A program that answers one question, below the solved examples that the run had in its prompt."""
     base = model_source(config.policy.model) if form is RUN else public_name(config.policy.model)
     where, folder = "this folder, or put its name on the Hub here", "."
     if form is RUN:
@@ -144,16 +147,29 @@ def how_to_load(config: Config, form: Form) -> str:
     else:
         imported = "from peft import PeftModel\n"
         load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), folder)'
+    template = f"tokenizer.chat_template = {plain!r}\n" if plain and form is RUN else ""
+    until = f", stop_strings=[{STOP!r}], tokenizer=tokenizer" if plain else ""
     return f"""{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "{folder}"  # in {where}
 tokenizer = AutoTokenizer.from_pretrained({f'"{base}"' if form is RUN else "folder"})
-model = {load}
+{template}model = {load}
 task = {config.prompt.task!r}
-messages = [{{"role": "user", "content": task.replace("{{question}}", "What is 12+34?")}}]
+messages = {messages_of(config)}
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
-output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens}, do_sample=False)
+output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens}, do_sample=False{until})
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+
+
+def messages_of(config: Config) -> str:
+    """The list of messages, as code: what the run has before each question, and a question."""
+    before = [{"role": "system", "content": config.prompt.system}] if config.prompt.system else []
+    for example in config.prompt.examples:
+        asked = fill(config.prompt.task, question=example.question)
+        before += [{"role": "user", "content": asked}, {"role": "assistant", "content": example.solution}]
+    question = '{"role": "user", "content": task.replace("{question}", "What is 12+34?")}'
+    lines = "".join(f"    {message!r},\n" for message in before)
+    return f"[\n{lines}    {question},\n]" if before else f"[{question}]"
 
 
 def versions(packages: Mapping[str, str] | None) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from expo_lite.config.dotted import replaced
 from expo_lite.config.settings import Config
+from expo_lite.core.boxes import boxed_answer
 from expo_lite.core.errors import CheckpointError, DataError
 from expo_lite.core.records import Completion, Problem, TrainingSequence, Verdict
-from expo_lite.grading.answer_text import boxed_answer
 from expo_lite.grading.judge import Judge, attempt_verdicts
 from expo_lite.grading.reward_function import Function
 from expo_lite.model.adapter_files import WEIGHTS

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from expo_lite.grading.answer_text import boxed_place
+from expo_lite.core.boxes import boxed_place
 
 HASHES = "####"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -35,10 +35,11 @@ def answer_place(text: str) -> tuple[int, int] | None:
 def answer_span(ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, int] | None:
     """Positions (start, end) of the tokens in `ids` that hold a character of the final answer; `end` is exclusive.
 
-    None without a final answer, or where `text` is not what `ids` spell (special tokens left out, as the sampler does).
+    None without a final answer, or where `text` is not how the text of `ids` begins (special tokens left out, as by the
+    sampler, which also leaves out a next question).
     """
     place = answer_place(text)
-    if place is None or spelled(ids, tokenizer) != text:
+    if place is None or not spelled(ids, tokenizer).startswith(text):
         return None
     start, end = place
     return tokens_before(ids, text, tokenizer, start), min(len(ids), _tokens_within(ids, tokenizer, end - 1) + 1)
@@ -53,7 +54,7 @@ def with_answer(
     none, or where the tokenizer cannot write it there.
     """
     place = answer_place(text)
-    if place is None or spelled(ids, tokenizer) != text:
+    if place is None or not spelled(ids, tokenizer).startswith(text):
         return None
     before = list(ids[: tokens_before(ids, text, tokenizer, place[0])])
     left_over = text[len(spelled(before, tokenizer)) : place[0]]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from expo_lite.core.boxes import boxed_answer
 from expo_lite.core.records import Problem
-from expo_lite.grading.answer_text import boxed_answer
 
 NEW_WORDS = 2
 """That neither the question nor the answer has, nor the phrases around an answer."""

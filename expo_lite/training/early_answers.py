@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from expo_lite.grading.answer_text import boxed_place
+from expo_lite.core.boxes import boxed_place
 
 WINDOW = 100  # characters looked at on either side of a mention, so that the time is linear in the text
 LONGEST = 60  # characters of an answer; the words of a longer one may well come early

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expo_lite.grading.answer_text import boxed_answer, normalise
+from expo_lite.core.boxes import boxed_answer
+from expo_lite.grading.answer_text import normalise
 from expo_lite.grading.exact import same_number
 
 

@@ -109,3 +109,38 @@ def test_a_system_turn_that_would_be_lost_is_refused(words: PreTrainedTokenizerB
             ask(OWN)
     with pytest.raises(ConfigError, match=r"^prompt\.system: the chat template of policy\.model takes no notice"):
         Prompts(words, TASK.model_copy(update={"system": "Be kind."}))
+
+
+EXAMPLES = [
+    {"question": "1+1?", "solution": "One and one: \\boxed{2}."},
+    {"question": "2+2?", "solution": "Twice two.", "answer": "4"},
+]
+SOLUTIONS = ("assistant", "One and one: \\boxed{2}."), ("assistant", "Twice two.")
+SOLVED = (("user", "1+1? Box it."), SOLUTIONS[0], ("user", "2+2? Box it."), SOLUTIONS[1])
+SOLVED_TOLD = (("user", "1+1? It is 2."), SOLUTIONS[0], ("user", "2+2? It is 4."), SOLUTIONS[1])
+
+
+@pytest.mark.parametrize(
+    ("problem", "system", "before", "after"),
+    [
+        (PLAIN, None, (), ()),
+        (PLAIN, "Be kind.", (("system", "Be kind."),), ()),
+        (CHAT, None, (), BEFORE),
+        (OWN, "Be kind.", (("system", "Be brief."),), BEFORE),
+    ],
+)
+def test_solved_examples_are_the_first_turns(
+    words: PreTrainedTokenizerBase, problem: Problem, system: str | None, before: tuple, after: tuple
+) -> None:
+    config = PromptConfig.model_validate({**TASK.model_dump(), "system": system, "examples": EXAMPLES})
+    prompts = Prompts(words, config)
+    assert prompts.task(problem) == rendered(words, *before, *SOLVED, *after, ASKED)
+    assert prompts.hinted(problem) == rendered(words, *before, *SOLVED_TOLD, *after, TOLD)
+    assert list(prompts.lengths([problem])) == [max(len(prompts.task(problem)), len(prompts.hinted(problem)))]
+    assert prompts.text(problem) == "And times 4? Box it."
+
+
+def test_the_task_prompt_tells_no_answer_whatever_it_holds(words: PreTrainedTokenizerBase) -> None:
+    config = PromptConfig.model_validate({"task": "{question} {answer}", "examples": EXAMPLES})
+    assert "{answer}" in words.decode(Prompts(words, config).task(PLAIN))
+    assert "12" not in words.decode(Prompts(words, config).task(PLAIN))

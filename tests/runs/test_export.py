@@ -19,6 +19,7 @@ from huggingface_hub import ModelCard, constants
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support import small_hub
 from support.hub_stand_in import HubStandIn, serving_hub
 from support.run_folders import write_run
 from support.scripted_trainings import levels
@@ -28,8 +29,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.commands import evaluate, export, train
 from expo_lite.config.read import read_config
+from expo_lite.config.settings import PromptConfig
+from expo_lite.core.records import Problem
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
 from expo_lite.model.adapter_weights import save_adapter
+from expo_lite.model.plain_chat import TEMPLATE
+from expo_lite.model.prompts import Prompts
 from expo_lite.runs.export import folders
 from expo_lite.runs.files import sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, RunDir
@@ -320,6 +325,25 @@ class TestCard:
         assert "python -m expo_lite.train --config training.yaml" in text and "4 bit" not in text
         (results / "results.json").write_text(json.dumps({"settings": {"adapter": "of another one"}}))
         assert "A table." not in (exported(run, tmp_path / "again") / "README.md").read_text()
+
+    def test_its_program_asks_as_the_run_did(self, run: RunDir, tmp_path: Path) -> None:
+        """System message and solved examples come before the question."""
+        examples = [{"question": "1+1?", "solution": "It's \\\\boxed{2}.\\nDone."}]
+        prompt = {"system": "Be brief.", "task": "{question} Box it.", "examples": examples}
+        change_config(run, prompt=prompt)
+        text = (exported(run, tmp_path / "out") / "README.md").read_text()
+        said: dict[str, Any] = {}
+        exec(re.search(r"^task = .*?^\]$", text, re.DOTALL | re.MULTILINE)[0], said)  # type: ignore[index]
+        prompts = Prompts(small_hub.tokenizer(), PromptConfig.model_validate(prompt))
+        assert said["messages"] == prompts.messages(Problem("p", "What is 12+34?", "46"))
+        assert "stop_strings" not in text
+
+    def test_of_a_base_without_a_chat_template(self, run: RunDir, tmp_path: Path) -> None:
+        """The plain one goes along, and the program stops where a next question begins."""
+        (tmp_path / "base" / "chat_template.jinja").unlink()
+        out = exported(run, tmp_path / "out")
+        assert (out / "chat_template.jinja").read_text() == TEMPLATE
+        assert "stop_strings=['\\nQuestion:'], tokenizer=tokenizer" in (out / "README.md").read_text()
 
     def test_a_runs_own(self, trained: Path) -> None:
         for place in (trained, trained / "adapter"):

@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from expo_lite.grading.answer_text import boxed_answer, normalise
+from expo_lite.core.boxes import boxed_answer
+from expo_lite.grading.answer_text import normalise
 from expo_lite.runs.diagnosis.evidence import Evidence, Finding, problem_of
 
 ENOUGH = 4  # explanations of one problem

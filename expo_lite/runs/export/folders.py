@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.config.dotted import replaced
 from expo_lite.config.model_files import TINY, public_name, tiny_base
 from expo_lite.config.read import dump_yaml
 from expo_lite.core.errors import CheckpointError, ConfigError, first_line
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
+from expo_lite.model.plain_chat import give_plain_chat, plain_chat_of
 from expo_lite.runs import files
 from expo_lite.runs.export.adapter import Adapter
 from expo_lite.runs.export.base_files import (
@@ -110,10 +111,15 @@ def copy(paths: list[Path], folder: Path) -> None:
 
 
 def describe(run: FinishedRun, folder: Path, form: Form) -> None:
-    """Write the settings and the model card."""
+    """Write the settings and the model card, and where the tokenizer has no chat template the one that was used."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    give_plain_chat(tokenizer)
+    plain = plain_chat_of(tokenizer)
+    if plain:
+        files.write_text(folder / "chat_template.jinja", plain)
     elsewhere = replaced(run.config, {"run": None})  # where the run was means nothing there
     files.write_text(folder / form.settings, dump_yaml(elsewhere))
-    card = model_card(run.config, run.progress, run.base, run.before, run.after, form, run.packages, run.more)
+    card = model_card(run.config, run.progress, run.base, run.before, run.after, form, run.packages, run.more, plain)
     files.write_text(folder / "README.md", card)
 
 

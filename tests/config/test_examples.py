@@ -1,0 +1,88 @@
+"""prompt.examples: what is read, from where, and what is said of what cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from expo_lite.config.dotted import replaced
+from expo_lite.config.flags import as_flags
+from expo_lite.config.read import dump_yaml, read_config, read_request
+from expo_lite.config.settings import Config
+from expo_lite.core.errors import ConfigError
+
+ONE = {"question": "1+1?", "solution": "So \\boxed{2}.\nDone: \\boxed{3}."}
+OTHER = {"question": "No box?", "solution": "none", "answer": 7}
+FOUND = [{**ONE, "answer": "3"}, {**OTHER, "answer": "7"}]
+YAML = r"""
+- question: 1+1?
+  solution: |-
+    So \boxed{2}.
+    Done: \boxed{3}.
+- {question: 'No box?', solution: none, answer: 7}
+"""
+FORMS = {
+    "examples.json": json.dumps([ONE, OTHER]),
+    "examples.jsonl": f"{json.dumps(ONE)}\n\n{json.dumps(OTHER)}\n",
+    "examples.yaml": YAML,
+}
+
+
+def found(config: Config) -> list[dict[str, str]]:
+    return [example.model_dump() for example in config.prompt.examples]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_file_of_any_kind(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(FORMS[name])
+    config = read_request(["--preset", "tiny", "--prompt.examples", str(tmp_path / name)]).config
+    assert found(config) == FOUND
+
+
+def test_a_runs_config_holds_the_examples_themselves(tmp_path: Path) -> None:
+    """So it stands for itself when the file is edited or gone, and as flags for another process."""
+    (tmp_path / "examples.yaml").write_text(YAML)
+    (tmp_path / "my.yaml").write_text(f"prompt:\n  examples: {tmp_path / 'examples.yaml'}\n")
+    config = read_config(tmp_path / "my.yaml")
+    (tmp_path / "examples.yaml").unlink()
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    assert read_config(tmp_path / "config.yaml") == config
+    flags = as_flags({"prompt.examples": config.prompt.examples})
+    assert read_request(["--preset", "tiny", *flags]).config.prompt.examples == config.prompt.examples
+    assert replaced(config, {"steps": 3}).prompt == config.prompt
+
+
+def test_none_is_the_default_and_can_be_said(tmp_path: Path) -> None:
+    assert Config().prompt.examples == ()
+    (tmp_path / "my.yaml").write_text("prompt:\n  examples: []\n")
+    assert read_config(tmp_path / "my.yaml").prompt.examples == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("none.yaml", None, "none.yaml: there is no such file"),
+        ("a.jsonl", '{"question": "1?"}\n{"ques', "a.jsonl:2: not valid JSON"),
+        ("a.json", '[\n{"question": }]', "a.json:2: not valid JSON"),
+        ("a.yaml", "- question: [\n", "a.yaml:2: not valid YAML"),
+        ("a.yaml", "question: 1?\n", "a.yaml: should be a list of examples like"),
+        ("a.yaml", "- question: 1?\n  answer: 3\n", "a.yaml: example 1 has no solution"),
+        (
+            "a.yaml",
+            "- {question: '1?', solution: 'no'}\n",
+            "a.yaml: example 1 has no answer, and its solution no \\boxed{}",
+        ),
+        ("a.yaml", "- {question: '1?', solution: [x], answer: 1}\n", "a.yaml: example 1: its solution should be text"),
+        ("a.yaml", "- {question: '1?', solution: x, hint: 1}\n", "a.yaml: example 1 has hint; an example has question"),
+        ("a.yaml", "- just words\n", "a.yaml: example 1 should be like"),
+    ],
+)
+def test_what_cannot_be_read_is_a_sentence(name: str, text: str | None, said: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_request(["--preset", "tiny", "--prompt.examples", str(tmp_path / name)])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("prompt.examples: ") and said in line
