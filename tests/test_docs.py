@@ -292,7 +292,7 @@ def test_flags_exist(page: Path, flags: dict[str, set[str]]) -> None:
     """Anywhere in code; those of other programs are known from the commands that the pages show."""
     spans = code_spans(page.read_text(encoding="utf-8"))
     other_programs = [c.words for c in COMMANDS if c.module is None] + [
-        s for s in spans if s.startswith(("pip ", "hf "))
+        s for s in spans if s.startswith(("pip ", "uv pip ", "hf "))
     ]
     benchmarks = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
     known = set().union(*flags.values(), flags_in(benchmarks), flags_in("\n".join(other_programs)))
