@@ -115,11 +115,14 @@ def _until_warm(role: str, ids: list[int]) -> None:
 
 
 def held_out(config: Config) -> dict[int, list[Problem]]:
-    """Test problems by level, empty (with a word in the terminal) where they cannot be had."""
+    """Test problems by level, empty (with a word in the terminal) where they cannot be had.
+
+    Without those that go on from earlier turns: a question alone is asked here.
+    """
     from expo_lite.problems import load_problems
 
     try:
-        test = load_problems(config.data).test
+        test = [problem for problem in load_problems(config.data).test if not problem.turns]
     except ExpoLiteError as error:
         print(f"There are no problems to pick from, only your own questions: {error}", file=sys.stderr)
         return {}

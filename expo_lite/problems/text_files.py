@@ -37,7 +37,7 @@ def read_jsonl(data: bytes, path: Path) -> Iterator[DataRow]:
 
 
 def _is_object_but_no_turn(item: Any) -> bool:
-    return isinstance(item, dict) and "role" not in item
+    return isinstance(item, dict) and not {"role", "from"} & set(item)
 
 
 def _is_one_document(data: bytes) -> bool:

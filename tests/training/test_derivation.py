@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from expo_lite.core.records import Problem
+from expo_lite.core.records import Problem, Turn
 from expo_lite.problems import tiny_world
 from expo_lite.training.derivation import derives
 
@@ -68,6 +68,14 @@ def test_texts_without_numbers_or_boxes_have_steps_too() -> None:
     problem = Problem("p", "Is a whale a fish?", "no")
     assert derives("No: it breathes with lungs and feeds its young with milk.", problem)
     assert not derives("Is a whale a fish? No.", problem)
+
+
+def test_what_an_earlier_turn_says_is_not_new() -> None:
+    """What the system says is: prompt.system, too, is not part of a question."""
+    asked, text = Turn("user", "There are 45 apples and 20 pears."), "Apples and pears: 45"
+    assert derives(text, Problem("p", "How many?", "45"))
+    assert not derives(text, Problem("p", "How many?", "45", turns=(asked,)))
+    assert derives(text, Problem("p", "How many?", "45", turns=(Turn("system", asked.content),)))
 
 
 def test_every_text_of_the_tiny_world_but_the_answer_alone() -> None:
