@@ -71,7 +71,7 @@ def derived(address: str) -> dict[Path, str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the address into pyproject.toml and whatever follows from it."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.address", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m scripts.address", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("address", help='https://github.com/OWNER/NAME; "" where there is none')
     address = parser.parse_args(arguments).address.rstrip("/")
     if address and not ADDRESS.fullmatch(address):

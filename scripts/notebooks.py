@@ -57,7 +57,7 @@ def cleaned(notebook: Any) -> Any:
     """The notebook without progress, timings and warnings in its outputs, with small pictures and its code's digest."""
     for cell in code(notebook):
         cell.metadata.pop("execution", None)
-        cell.outputs = [output for output in map(_cleaned, cell.outputs) if output is not None]
+        cell.outputs = _joined([output for output in map(_cleaned, cell.outputs) if output is not None])
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -75,6 +75,17 @@ def _cleaned(output: Any) -> Any:
         output.data["image/png"] = _small(picture)
         output.metadata = {}
     return output
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Neighbouring pieces of printed text as one."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream":
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def _small(picture: str) -> str:

@@ -162,15 +162,22 @@ def check_claims(notebook: Any) -> None:
     """What the tiny notebook says around its cells is what its outputs say."""
     grpo, failed, told, expo, after, curves, scores = (said(cell) for cell in code(notebook)[1:-1])
     assert "step 60 of 60, finished" in grpo and "step 60 of 60, finished" in expo  # "the same sixty steps"
+    assert re.search(r"step +60  validation .*L4 +0 +L5 +0\n", grpo)  # "at 0 % as before"
     shares = {int(level): int(share) for level, share in re.findall(r"(\d): (\d+)", failed)}
     assert shares[4] == shares[5] == 100 and max(shares[1], shares[2], shares[3]) < 10
     assert "| before training (wrong) |" in told and "after training" not in told
     for shown in (told, after):
-        assert "| explanation (correct) |" in shown and "| fit to train on | yes |" in shown and "note" not in shown
+        assert (
+            re.search(r"\| explanation.* \(correct\) \|", shown)
+            and "| fit to train on | yes |" in shown
+            and "note" not in shown
+        )
     assert "| before training (wrong) |" in after and "| after training (correct) |" in after
     solved = {name: [int(n) for n in by_step.split(",")] for name, by_step in re.findall(r"(level .*): (.*)", curves)}
-    still, learned, kept = solved.values()
+    learned, kept, still = solved.values()
     assert len(solved) == 3 and set(still) == {0} and learned[0] == 0 and learned[-1] > 80 and kept[-1] > 90
+    second = [int(share) for share in re.findall(r"validation pass@1 %.*  L2 +(\d+)", expo)]
+    assert min(second) < second[0] - 10 and second[-1] > 90  # "levels 2 and 3 fall, and come back"
     (fall,) = (cell.source for cell in notebook.cells if "It costs something on the way" in cell.source)
     assert f"level 3 to {min(kept)} % at step {10 * kept.index(min(kept))}, and come back" in fall
     hardest = next(line for line in scores.splitlines() if line.startswith("| 5 (32) | 1 |"))
@@ -190,6 +197,7 @@ def test_what_is_cleaned_away() -> None:
     png = base64.b64encode(picture.getvalue()).decode()
     new = nbformat.v4
     outputs = [
+        new.new_output("stream", name="stdout", text="step  5  L1 100\n"),
         new.new_output("stream", name="stderr", text="a warning"),
         new.new_output(
             "stream", name="stdout", text="step  1/60  0:00:54 left\nDry pass: about 13 s.\nstep 10  L1 100\n"
@@ -200,7 +208,7 @@ def test_what_is_cleaned_away() -> None:
     cell = new.new_code_cell("1", outputs=outputs, metadata={"execution": {"iopub.status.busy": "now"}})
     notebook = cleaned(new.new_notebook(cells=[cell]))
     stream, image = notebook.cells[0].outputs
-    assert stream.text == "step 10  L1 100\n" and not notebook.cells[0].metadata and not image.metadata
+    assert stream.text == "step  5  L1 100\nstep 10  L1 100\n" and not notebook.cells[0].metadata and not image.metadata
     assert len(image.data["image/png"]) < len(png) and notebook.metadata.expo_lite[KEY] == digest(notebook)
 
 

@@ -97,7 +97,7 @@ def outside_of_base(question: str) -> str | None:
 def note_on(model: str, problems: Sequence[Problem]) -> str:
     """How many of the problems are `outside_of_base`; empty where none is, or `model` is not the shipped one."""
     outside = sum(outside_of_base(p.question) is not None for p in problems) if model == TINY else 0
-    return f"{outside:,} of {len(problems):,} problems are outside of what this model reads. {OUTSIDE}" if outside else ""
+    return f"{OUTSIDE} {outside:,} of {len(problems):,} problems are others." if outside else ""
 
 
 def own_solution(operands: Operands) -> str:

@@ -168,7 +168,7 @@ class TestSeeing:
         trainer = ExPOTrainer(load_config("tiny", run=str(tmp_path / "run"), **{**SMALL, "steps": 1, "data": data}))
         trainer.train()
         said = " ".join(capsys.readouterr().out.split())
-        assert "problems are outside of what this model reads. The shipped tiny model reads sums of two to six" in said
+        assert f"{OUTSIDE} 11 of 40 problems are others." in said
         (level,) = trainer.evaluate(k=(1,), problems=5).levels
         assert level.problems == 2
 
