@@ -42,7 +42,8 @@ class PolicyConfig(Section):
     """The base model and its LoRA adapter."""
 
     model: str = "tiny"
-    """A local folder or Hub id; "tiny" is the model that ships in the package."""
+    """A local folder or Hub id; "tiny" is the model that ships in the package, which reads sums of two-digit numbers
+    only."""
     backend: Literal["transformers", "unsloth"] = "transformers"
     """unsloth: base and adapter come from Unsloth, with its faster modules on a GPU (needs the extra `unsloth`)."""
     adapter: str | None = None

@@ -24,6 +24,7 @@ from expo_lite.memory.cap import gib_of
 from expo_lite.memory.forecast import HeldOut
 from expo_lite.memory.halving import how_to_begin, is_out_of_memory
 from expo_lite.model.ranks import Ranks
+from expo_lite.problems.tiny_world import note_on
 from expo_lite.runs.assemble import Assembly, Settled, assemble, settle
 from expo_lite.runs.display import say
 from expo_lite.runs.environment import environment
@@ -77,12 +78,14 @@ def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Co
     """Note the environment; say what is special (`more`), and after a pass at the longest shapes how long all takes."""
     config, on_gpu = settled.config, settled.device.type == "cuda"
     spare = room_left(config, settled.planned, gib_of(settled.device)) if on_gpu else ""
-    for note in filter(None, (lowered(config, settled.planned), spare, more, *parts.problems.notes)):
+    problems = parts.problems
+    unread = note_on(config.policy.model, [*problems.train, *problems.validation, *problems.test])
+    for note in filter(None, (lowered(config, settled.planned), spare, more, *problems.notes, unread)):
         say(console, note, style="yellow")
     gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
     run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
     pace = rehearse(config, parts.trainer.sampler, parts.trainer.updater, settled.planned.plan.optimizer)
-    held_out = HeldOut(len(parts.problems.validation), len(parts.problems.test))
+    held_out = HeldOut(len(problems.validation), len(problems.test))
     say(console, f"Dry pass: {expected(config, parts.sampler.units.rollouts_alive, pace, held_out)}", style="dim")
 
 

@@ -17,6 +17,7 @@ from expo_lite.grading.evaluator import Evaluator
 from expo_lite.grading.reward_function import Function, source_digest
 from expo_lite.grading.scores import BASE, LevelResult, caption, level_results, results_table
 from expo_lite.problems import load_test
+from expo_lite.problems.tiny_world import note_on
 from expo_lite.runs import files
 from expo_lite.runs.assemble import Settled, assemble_evaluator, settle, with_prompts_within
 from expo_lite.runs.display import PhaseDisplay
@@ -78,7 +79,7 @@ def scored(
     `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
     """
     problems, notes = load_test(config.data, trained)
-    for note in notes:
+    for note in filter(None, (*notes, note_on(config.policy.model, problems))):
         console.print(note, style="yellow", highlight=False)
     settled = settle(config, function)
     source = source_digest(settled.function) if settled.function else None
