@@ -42,7 +42,7 @@ def require_trackers(names: Collection[str]) -> None:
     """Raises ConfigError where a tracker is not installed."""
     if missing := [name for name in sorted(names) if version_of(name) is None]:
         raise ConfigError(
-            f"trackers: {' and '.join(missing)} cannot be used, as not installed: pip install {' '.join(missing)}"
+            f"trackers: needs {' and '.join(missing)}, which cannot be found: pip install {' '.join(missing)}"
         )
 
 
@@ -61,10 +61,10 @@ class Trackers:
             with self.or_without(name):
                 run_id = known.get(name) or secrets.token_hex(4)
                 self.started[name] = start(name, self.config, self.run, run_id, step if name in known else None)
-                if name not in known:
-                    self.catch_up(self.started[name])
-                    known[name] = run_id
-                    self.run.write_json(KNOWN, known)
+                if name not in known or getattr(self.started[name].tracker, "offline", False):
+                    self.catch_up(self.started[name])  # offline, wandb begins a file, and a killed one may be empty
+                known[name] = run_id
+                self.run.write_json(KNOWN, known)
         try:
             yield
         finally:
@@ -86,7 +86,7 @@ class Trackers:
         except Exception as error:  # a library's or a service's: whatever it raises
             self.started.pop(name, None)
             what = f"{type(error).__name__}: {first_line(error)}"
-            self.warn(f"{name} has failed ({what}); the run goes on without it, and its folder has everything.")
+            self.warn(f"{name} has failed and is left out from here on ({what}); the run's folder has everything.")
 
     def catch_up(self, tracker: GeneralTracker) -> None:
         """Hand on what the run's folder holds already, step by step."""
