@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
@@ -39,7 +39,8 @@ class Parser(argparse.ArgumentParser):
     """Raises ConfigError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
+        words = message.removeprefix("argument ").replace("at least one", "one")
+        raise ConfigError(words.replace("expected one argument", "needs a value"))
 
 
 def read_flags(argv: list[str], prog: str) -> Sources:
@@ -88,6 +89,8 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
         if info := settings().get(action.dest):
             # pydantic-settings shows defaults as Python writes them, and sets in an order that changes
             action.help = f"{info.description} (default: {as_text(info.default)})".replace("%", "%%")
+            if get_origin(info.annotation) in (frozenset, tuple):
+                action.nargs, action.metavar = "+", (str(action.metavar), "")  # several words are a list, too
     return parser, source
 
 
@@ -117,6 +120,8 @@ def _leftovers(tokens: list[str]) -> list[str]:
 def _add_setting(layer: Layer, source: CliSettingsSource[Any], name: str, value: Any) -> None:
     """Decode one flag at a time: pydantic-settings stops at the first that it cannot decode."""
     path: KeyPath = tuple(name.split("."))
+    if isinstance(value, list):  # of what was given each time, which for lists is one of words
+        value = [word for words in value for word in ([words] if isinstance(words, str) else words)]
     try:
         decoded = source(parsed_args={name: value})()
     except (SettingsError, ValueError):

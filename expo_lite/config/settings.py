@@ -295,6 +295,8 @@ class Config(Section):
     """Steps to train for; one without any signal makes no update."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0 leaves torch's own choice. Runs repeat bit for bit at one count."""
+    trackers: frozenset[Literal["tensorboard", "wandb", "trackio"]] = frozenset()
+    """What follows the run beside its folder, which stays the truth (needs the extra `trackers`)."""
 
     policy: PolicyConfig = PolicyConfig()
     prompt: PromptConfig = PromptConfig()

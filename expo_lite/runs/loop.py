@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -32,6 +33,7 @@ from expo_lite.runs.model_card import model_card, standing_of
 from expo_lite.runs.plots import plot_learning_curves
 from expo_lite.runs.resume import recorded_scores, roll_back_adapter
 from expo_lite.runs.stop import StopRequest
+from expo_lite.runs.trackers import Trackers
 from expo_lite.training.samples import sample_records
 from expo_lite.training.step import StepReport
 
@@ -55,6 +57,8 @@ class Loop:
         self.data = parts.problems.digest()
         self.progress = RunProgress(data=self.data)
         self.stop = StopRequest()
+        followed_by = config.trackers if parts.ranks.is_first else ()
+        self.trackers = Trackers(config, run, followed_by, lambda text: say(console, text, style="yellow"))
 
     def to_the_end(self) -> int:
         """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then).
@@ -78,7 +82,8 @@ class Loop:
         """`to_the_end`, but for running out of memory."""
         self.resume()
         self.run.status(step=self.progress.step, state="running", steps=self.config.steps)
-        with Display(self.console, self.config.steps, self.progress.step) as display:
+        shown = Display(self.console, self.config.steps, self.progress.step)
+        with self.trackers.following(self.progress.step), shown as display:
             base = self.base_scores("base_validation", display)
             before = self.base_scores("base_test", display)
             with self.stop.on_signal(display.note):
@@ -143,9 +148,14 @@ class Loop:
         """Write a step's metrics and samples, and give a sign of life."""
         self.progress = replace(self.progress, step=report.step)
         memory = gpu_peak(self.parts.policy.device)
-        self.run.append(METRICS, {"step": report.step, **report.metrics, **memory})
-        self.run.append_many(SAMPLES, sample_records(report))
+        self.write(METRICS, {"step": report.step, **report.metrics, **memory})
+        self.write(SAMPLES, *sample_records(report))
         self.run.status(step=report.step, state="running", steps=self.config.steps)
+
+    def write(self, file: str, *records: Mapping[str, Any]) -> None:
+        """Add records of one step to a file of the run, and hand them on to its trackers."""
+        self.run.append_many(file, records)
+        self.trackers.log(file, records)
 
     def validation_due(self, step: int) -> bool:
         """Whether a step is followed by validation."""
@@ -161,7 +171,7 @@ class Loop:
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
             record[ADAPTER_DIGEST] = sha256(self.run.adapter / WEIGHTS)
-        self.run.append(EVAL, {"step": step, "name": "validation", **record})
+        self.write(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         recorded = gather(self.run, self.config)
         for warning in advise(recorded):
@@ -179,7 +189,7 @@ class Loop:
         problems = sets.test if name == "base_test" else sets.validation
         with self.parts.policy.reference():
             evaluation = self.evaluate(problems, name.replace("_", " "), display)
-        self.run.append(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
+        self.write(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
         return evaluation
 
     def test_scores(self, display: Display) -> Evaluation:
@@ -189,7 +199,7 @@ class Loop:
         if recorded := self.recorded("test", step):
             return recorded
         scores = self.evaluate(self.parts.problems.test, "test", display)
-        self.run.append(EVAL, {"step": step, "name": "test", "levels": scores.record()})
+        self.write(EVAL, {"step": step, "name": "test", "levels": scores.record()})
         return scores
 
     def evaluate(self, problems: Sequence[Problem], phase: str, display: Display) -> Evaluation:

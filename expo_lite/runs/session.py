@@ -34,6 +34,7 @@ from expo_lite.runs.on_card import room_left
 from expo_lite.runs.open import allowed_changes, folder_of, start_run
 from expo_lite.runs.resume import newest_sound, take_stock
 from expo_lite.runs.space import said_if_refused, short_of, two_checkpoints
+from expo_lite.runs.trackers import require_trackers
 from expo_lite.training.dry_pass import expected, rehearse
 
 
@@ -68,6 +69,7 @@ def train(
 def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
     """What can be found out before a folder is made and anything is loaded. Raises ExpoLiteError for what is amiss."""
     require_an_initial_policy(config)
+    require_trackers(config.trackers)
     if ranks.count > 1 and config.policy.backend == "unsloth":
         raise ConfigError("policy.backend: unsloth is for one process (got several); set transformers")
     offline_if_unreachable(hub_names(config))
