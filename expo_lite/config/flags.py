@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from expo_lite.config.messages import as_text, settings, unknown_setting
+from expo_lite.config.presets import preset_table
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import KeyPath, Layer
 from expo_lite.core.errors import ConfigError
@@ -39,7 +40,10 @@ class Parser(argparse.ArgumentParser):
     """Raises ConfigError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
+        said = message.removeprefix("argument ").replace("expected one argument", "needs a value")
+        if said == "--preset: needs a value":
+            said = f"--preset: name one of these:\n{preset_table()}"
+        raise ConfigError(said)
 
 
 def read_flags(argv: list[str], prog: str) -> Sources:
