@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from expo_lite.config.presets import preset_table
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import KeyPath, Layer
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import tell
 
 OWN_FLAGS = ("preset", "config", "resume", "dry_run")
 
@@ -37,7 +39,10 @@ class _Settings(Config, BaseSettings):  # pyright: ignore[reportIncompatibleVari
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ConfigError where argparse would print its usage and exit."""
+    """Raises ConfigError where argparse would print its usage and exit; help breaks between words."""
+
+    def print_help(self, file: Any = None) -> None:
+        tell(self.format_help().rstrip("\n"), file)
 
     def error(self, message: str) -> NoReturn:
         said = message.removeprefix("argument ").replace("expected one argument", "needs a value")
@@ -72,7 +77,7 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
         prog=prog,
         usage="%(prog)s [--preset NAME] [--config FILE] [--resume] [--dry-run] [--SETTING VALUE ...]",
         description=_Settings.__doc__,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=help_width()),
         allow_abbrev=False,
     )
     parser.add_argument("--preset", metavar="NAME", help="start from a preset; `expo-lite presets` lists them")
@@ -93,6 +98,11 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
             # pydantic-settings shows defaults as Python writes them, and sets in an order that changes
             action.help = f"{info.description} (default: {as_text(info.default)})".replace("%", "%%")
     return parser, source
+
+
+def help_width() -> int:
+    """Columns for help: 110, in a narrower terminal as many as it has, less two."""
+    return min(110, shutil.get_terminal_size((112, 24)).columns - 2)
 
 
 def _kebab(token: str) -> str:

@@ -24,7 +24,7 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 def tell(text: str, file: TextIO | None = None) -> None:
     """The same without rich: to the output as it is now, or to `file`."""
-    file = file or sys.stdout
+    file = sys.stdout if file is None else file
     width = shutil.get_terminal_size().columns
     print(wrapped(text, width) if file.isatty() else text, file=file)
 

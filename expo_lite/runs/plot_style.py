@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure  # without pyplot: no window, and no figure
 
 from expo_lite.core.charts import GRID, INK, MUTED, spread
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
     "text.color": INK,
@@ -119,8 +120,7 @@ def running_mean(values: Sequence[float], width: int) -> list[float]:
 def name_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[float | None], str]]) -> None:
     """Write names beside the last points (x, y, ...) of curves, none over another, each with a line of its colour."""
     bottom, top = axes.get_ylim()
-    figure = axes.figure.get_size_inches()[1] * 72  # points
-    gap = NAME / (0.78 * figure * axes.get_gridspec().get_geometry()[0] ** -1)
+    gap = NAME / (axes.bbox.height * 72 / axes.figure.dpi)
     ends = ends[::-1]  # where curves end together, the first is named on top
     heights = [(float(end[1] or 0) - bottom) / (top - bottom) for _, end, _ in ends]
     edge = axes.get_xlim()[1]

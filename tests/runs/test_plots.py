@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,12 +85,14 @@ def test_names_stand_whole_and_apart(levels: int, tmp_path: Path) -> None:
         axes.set_ylim(0, 100)
         curves(axes, [Series(f"level {n}", "#000000", [(0, 0, 0, 0), (9, 100, 90, 100)]) for n in range(levels)])
     renderer = FigureCanvasAgg(axes.figure).get_renderer()  # type: ignore[arg-type]
+    for text in axes.texts:
+        text.update_positions(renderer)  # type: ignore[attr-defined]
     texts = (Text.get_window_extent(text, renderer) for text in axes.texts)  # without their lines
     boxes = sorted(texts, key=lambda box: box.y0)
     within, data = axes.figure.bbox, axes.get_window_extent(renderer)
     assert len(boxes) == levels
-    assert all(below.y1 <= above.y0 + 1 for below, above in zip(boxes, boxes[1:], strict=False))
-    assert all(box.x0 > data.x1 and box.x1 <= within.x1 and 0 <= box.y0 and box.y1 <= within.y1 for box in boxes)
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+    assert all(box.x0 > data.x1 and box.x1 <= within.x1 and box.y0 >= 0 and box.y1 <= within.y1 for box in boxes)
 
 
 def test_names_at_one_height_stay_in_order(axes: Axes) -> None:
