@@ -12,6 +12,9 @@ from rich.console import Console
 
 _START = re.compile(r" *(?:[*|] |\S+(?: \S+)*  +)?")
 """What later lines are indented by: a mark, or a name and the spaces after it."""
+_QUANTITY = re.compile(r"(?<=\d) (?=(?:s|min|h|d|GiB|MiB|GB|%)\b|%)")
+"""A number stays beside its unit."""
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _MOST_INDENT = 26
 _COMMAND = re.compile(r" *(?:python|pip|expo-lite|accelerate) \S+( \S+)*$")
 
@@ -24,9 +27,8 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 def tell(text: str, file: TextIO | None = None) -> None:
     """The same without rich: to the output as it is now, or to `file`."""
-    file = sys.stdout if file is None else file
-    width = shutil.get_terminal_size().columns
-    print(wrapped(text, width) if file.isatty() else text, file=file)
+    to: TextIO = sys.stdout if file is None else file
+    print(wrapped(text, shutil.get_terminal_size().columns) if to.isatty() else text, file=to)
 
 
 def wrapped(text: str, width: int) -> str:
@@ -39,8 +41,8 @@ def _broken(line: str, width: int) -> str:
         return line
     start = _START.match(line)
     indent = min(len(start[0]) if start else 0, _MOST_INDENT)
-    return textwrap.fill(
-        line,
+    lines = textwrap.fill(
+        _QUANTITY.sub(_NO_BREAK, line),
         width,
         subsequent_indent=" " * indent,
         break_long_words=False,
@@ -48,3 +50,4 @@ def _broken(line: str, width: int) -> str:
         replace_whitespace=False,
         expand_tabs=False,
     )
+    return lines.replace(_NO_BREAK, " ")

@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "ytick.major.size": 0,
+    "ytick.major.pad": 7,
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "savefig.dpi": 150,
@@ -46,7 +47,7 @@ NAME = 11.5  # points from one name to the next
 
 @dataclass(frozen=True)
 class Series:
-    """A curve: (x, y, low, high) by x, low and high None without an interval; `dash` and `marker` as matplotlib has it."""
+    """A curve: (x, y, low, high) by x, low and high None without an interval; `dash` and `marker` are matplotlib's."""
 
     name: str
     colour: str

@@ -72,7 +72,7 @@ def plot_groups(axes: Axes, records: Sequence[Step]) -> None:
 
 
 def plot_explanations(axes: Axes, records: Sequence[Step]) -> None:
-    """How many are written and how many pass the filters; where steps can be checked, the trained ones with a wrong one.
+    """How many are written and how many accepted; where steps can be checked, how many with a wrong one are trained on.
 
     Counts and no shares: late in a run a step has few, and a share of few is noise.
     """

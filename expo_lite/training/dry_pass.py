@@ -47,7 +47,8 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     try:
         refuse_disagreement(sampler, updater)
         alive = sampler.units.rollouts_alive
-        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in {alive, math.ceil(alive / SMALL)}}
+        small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))  # of two prompts, one padded
+        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in {alive, small}}
         pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None
@@ -92,12 +93,12 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
 def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
     """What the pace means for the scores before step 1, a step, a validation and the whole run, in words."""
     found = forecast(config, alive, pace, held_out)
+    steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
     return (
         f"the longest shapes fit; about {in_words(found.before.seconds)} of scores before step 1, then "
         f"{in_words(found.generate)} generating and {in_words(found.train)} training per step, "
-        f"{in_words(found.validation)} per validation: {found.range_in_words} for {config.steps} "
-        f"step{'' if config.steps == 1 else 's'} and the final test. The less, the fewer groups fail; and if completions "
-        "are about as long as assumed (docs/memory.md)."
+        f"{in_words(found.validation)} per validation: {found.range_in_words} for {steps} and the final test, by how "
+        "many groups fail, if completions are about as long as assumed (docs/memory.md)."
     )
 
 

@@ -62,6 +62,11 @@ def table(columns: int, cell: str, **more: object) -> TextTable:
     heads = ["kind", *(f"L{n}" for n in range(1, columns + 1))]
     return TextTable("What it is", heads, [["self-explanation", *[cell] * columns]] * 2, words=(0,), **more)  # type: ignore[arg-type]
 
+    def test_a_number_stays_beside_its_unit(self) -> None:
+        assert (
+            wrapped("about 2.0 s", 9) == "about\n2.0 s" and wrapped("rose to 66 % again", 10) == "rose to\n66 % again"
+        )
+
 
 class TestTables:
     @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -79,7 +84,7 @@ class TestTables:
 
     def test_two_leading_columns_name_a_row(self) -> None:
         lines = shown(table(4, "100 [94, 100]", keys=2), 60)
-        assert [re.findall(r"L\d", line) for line in lines if "L" in line] == [["L1", "L2", "L3"], ["L1", "L4"]]
+        assert [re.findall(r"L\d", line) for line in lines if "L" in line] == [["L1", "L2"], ["L1", "L3"], ["L1", "L4"]]
 
     def test_edges_give_way_first(self) -> None:
         rows = [["5 (64)", "4", "100 [94, 100]", "100 [94, 100]", "+100 [+88, +100]", "0 / 0"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import runpy
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -138,3 +139,12 @@ def test_right_attempts_are_green_and_wrong_ones_red(tmp_path: Path, monkeypatch
     assert (right.colour, wrong.colour) == (RIGHT, WRONG)
     assert right.marker != wrong.marker and right.dash != wrong.dash
     assert right.points == [(1, 1.0, 0.5, 2.0)]
+
+
+def test_the_picture_of_the_results_is_made_of_their_table() -> None:
+    """One figure is read off the page by hand."""
+    docs = Path(__file__).parents[2] / "docs"
+    code = runpy.run_path(str(docs / "make_results_picture.py"))
+    found = code["scores"]((docs / "results.md").read_text(encoding="utf-8"))
+    assert list(found)[:2] == ["base", "GRPO"] and {*map(len, found.values())} == {5}
+    assert found["base"][1].low == 0.97 and found["base"][4].high == 0.03

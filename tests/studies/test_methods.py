@@ -33,7 +33,7 @@ from expo_lite.runs.on_card import forecast_on
 from expo_lite.studies.methods import study
 from expo_lite.studies.methods.jobs import Job, run_all
 from expo_lite.studies.methods.lines import forgetting, stacked
-from expo_lite.studies.methods.pictures import plot_scores
+from expo_lite.studies.methods.pictures import PITCH, plot_scores
 from expo_lite.studies.methods.progress import JobsDisplay, Tally
 from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.trials import Outcome, Trial, begin_from
@@ -350,8 +350,8 @@ class TestReport:
         assert [text.get_text() for text in axes.texts] == ["0", "50", "100", "100"]
         assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "GRPO"]
         _, interval, dot = axes.lines[3:6]  # of the base on the second level
-        assert [x - 1.35 for x in interval.get_xdata()] == pytest.approx([0.4, 0.6])
-        assert [*dot.get_xdata(), *dot.get_ydata()] == pytest.approx([1.85, 0])
+        assert [x - PITCH for x in interval.get_xdata()] == pytest.approx([0.4, 0.6])
+        assert [*dot.get_xdata(), *dot.get_ydata()] == pytest.approx([PITCH + 0.5, 0])
 
     @pytest.mark.parametrize(
         ("counts", "expected"),

@@ -32,7 +32,7 @@ class Said:
         """What to say of these now."""
         known = [finding.name for finding in findings if self.times[finding.name]]
         self.times.update(finding.name for finding in findings)
-        again = ", ".join(f"{name} ({self.times[name]} times)" for name in known)
+        again = ", ".join(f"{name.replace('_', ' ')} ({self.times[name]} times)" for name in known)
         new = [finding.sentence for finding in findings if finding.name not in known]
         return [*new, *([f"As before: {again}"] if again else [])]
 

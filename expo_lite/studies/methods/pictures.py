@@ -14,6 +14,7 @@ from expo_lite.grading.scores import BASE
 from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture
 from expo_lite.studies.methods.lines import Counts, VariantLine
 
+PITCH = 1.5  # from one level to the next, where 1 is from 0 to 100 %
 HARDEST = 2  # levels whose mean the curves show
 MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":")
 
@@ -59,14 +60,21 @@ def plot_scores(axes: Axes, scores: Mapping[str, Mapping[int, Estimate]], k: int
     for row, (title, by_level) in enumerate(scores.items()):
         colour, marker, _ = (charts.BASE, "o", "") if title == BASE else look(row - 1)
         for column, level in enumerate(levels):
-            estimate, left = by_level[level], 1.35 * column
+            estimate, left = by_level[level], PITCH * column
             axes.plot([left, left + 1], [row, row], color=charts.GRID, linewidth=1, zorder=1)
-            axes.plot([left + estimate.low, left + estimate.high], [row, row], color=colour, linewidth=5, alpha=0.3)
+            axes.plot(
+                [left + estimate.low, left + estimate.high],
+                [row, row],
+                color=colour,
+                linewidth=5,
+                alpha=0.3,
+                solid_capstyle="butt",
+            )
             axes.plot(left + estimate.mean, row, color=colour, marker=marker, markersize=6)
             axes.text(left + 1.07, row, f"{100 * estimate.mean:.0f}", va="center", color=charts.INK)
     axes.set(title=f"Test problems solved (pass@{k}, %; bars: 95 % intervals)", ylim=(len(scores) - 0.4, -0.6))
     axes.set_yticks(range(len(scores)), list(scores), color=charts.INK)
-    ends = [1.35 * column + end for column in range(len(levels)) for end in (0, 0.5, 1)]
+    ends = [PITCH * column + end for column in range(len(levels)) for end in (0, 0.5, 1)]
     names = [name for level in levels for name in ("0", f"50\nlevel {level}", "100")]
     axes.set_xticks(ends, names)
     axes.grid(False)
