@@ -29,8 +29,10 @@ class TextTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         """For a terminal: `console.print` asks for this."""
-        for columns in self._parts(options.max_width):
-            yield self._table(columns, options.max_width)
+        parts, width = self._parts(options.max_width), options.max_width
+        edges = all(self._width(columns) + 2 <= width for columns in parts)
+        for columns in parts:
+            yield self._table(columns, width, edges)
 
     def _parts(self, width: int) -> list[list[int]]:
         """The columns of each table; as few tables as their widths allow."""
@@ -57,9 +59,8 @@ class TextTable:
         longest_word = max(len(word) for cell in [self.heads[column], *cells] for word in cell.split() or [""])
         return max(longest_word, min(WORDS_WITHIN, max(map(len, [self.heads[column], *cells]))))
 
-    def _table(self, columns: Sequence[int], width: int) -> Table:
-        """The head of a number breaks at its first space."""
-        edges = self._width(columns) + 2 <= width
+    def _table(self, columns: Sequence[int], width: int, edges: bool) -> Table:
+        """The head of a number breaks at its first space; `edges` says that there is room at the table's sides."""
         table = Table(title=self.title, min_width=min(len(self.title), width), pad_edge=edges)
         for column in columns:
             head = self.heads[column]

@@ -46,6 +46,10 @@ class TestSentences:
         lines = wrapped(text, 60).splitlines()
         assert len(lines) > 1 and all(re.match(rf"{second}\S", line) for line in lines[1:])
 
+    def test_a_number_stays_beside_its_unit(self) -> None:
+        assert wrapped("about 2.0 s", 9) == "about\n2.0 s"
+        assert wrapped("rose to 66 % again", 10) == "rose to\n66 % again"
+
     def test_a_log_has_it_in_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         tell(SENTENCE)
         say(Console(width=40), SENTENCE)
@@ -61,11 +65,6 @@ def shown(table: TextTable, width: int) -> list[str]:
 def table(columns: int, cell: str, **more: object) -> TextTable:
     heads = ["kind", *(f"L{n}" for n in range(1, columns + 1))]
     return TextTable("What it is", heads, [["self-explanation", *[cell] * columns]] * 2, words=(0,), **more)  # type: ignore[arg-type]
-
-    def test_a_number_stays_beside_its_unit(self) -> None:
-        assert (
-            wrapped("about 2.0 s", 9) == "about\n2.0 s" and wrapped("rose to 66 % again", 10) == "rose to\n66 % again"
-        )
 
 
 class TestTables:

@@ -256,17 +256,19 @@ class TestGoingOn:
 
     @pytest.mark.parametrize("width", [80, 120])
     def test_a_terminal_shows_each_training_and_the_time_left(self, width: int, tmp_path: Path) -> None:
-        """A third of one of two is done after 10 s: 50 s are left."""
+        """A third of one of two is done after 10 s: 50 s are left then."""
         console, now = Console(file=StringIO(), width=width, force_terminal=True), [0.0]
         display = JobsDisplay(console, Tally(2, "trainings", 1), tmp_path, clock=lambda: now[0])
         (tmp_path / "b").mkdir()
         (tmp_path / "b" / "status.json").write_text('{"state": "running", "step": 3, "steps": 9, "heartbeat": 1}')
         display.watch([Job("b", "m", (), tmp_path / "log")])
         now[0] = 10.0
+        display.rows()
+        now[0] = 15.0  # nothing has ended since
         shown = Console(file=StringIO(), width=width, color_system=None)
         shown.print(display.rows())
         whole, one, *_ = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
-        assert whole.split()[:2] == ["trainings", "0/2"] and "0:00:50 left" in whole
+        assert whole.split()[:2] == ["trainings", "0/2"] and "0:00:45 left" in whole
         assert one.split()[:2] == ["step", "3/9"] and one.rstrip().endswith(" b")
 
     def test_how_long_the_rest_takes(self) -> None:
@@ -349,8 +351,8 @@ class TestReport:
         plot_scores(axes, scores, 4)
         assert [text.get_text() for text in axes.texts] == ["0", "50", "100", "100"]
         assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "GRPO"]
-        _, interval, dot = axes.lines[3:6]  # of the base on the second level
-        assert [x - PITCH for x in interval.get_xdata()] == pytest.approx([0.4, 0.6])
+        dot, interval = axes.lines[3], axes.collections[1].get_segments()[0]  # type: ignore[attr-defined]
+        assert [x - PITCH for x, _ in interval] == pytest.approx([0.4, 0.6])  # of the base on the second level
         assert [*dot.get_xdata(), *dot.get_ydata()] == pytest.approx([PITCH + 0.5, 0])
 
     @pytest.mark.parametrize(

@@ -62,14 +62,7 @@ def plot_scores(axes: Axes, scores: Mapping[str, Mapping[int, Estimate]], k: int
         for column, level in enumerate(levels):
             estimate, left = by_level[level], PITCH * column
             axes.plot([left, left + 1], [row, row], color=charts.GRID, linewidth=1, zorder=1)
-            axes.plot(
-                [left + estimate.low, left + estimate.high],
-                [row, row],
-                color=colour,
-                linewidth=5,
-                alpha=0.3,
-                solid_capstyle="butt",
-            )
+            axes.hlines(row, left + estimate.low, left + estimate.high, color=colour, linewidth=5, alpha=0.3)
             axes.plot(left + estimate.mean, row, color=colour, marker=marker, markersize=6)
             axes.text(left + 1.07, row, f"{100 * estimate.mean:.0f}", va="center", color=charts.INK)
     axes.set(title=f"Test problems solved (pass@{k}, %; bars: 95 % intervals)", ylim=(len(scores) - 0.4, -0.6))

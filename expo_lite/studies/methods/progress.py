@@ -51,7 +51,8 @@ class JobsDisplay:
     ) -> None:
         self.console, self.tally, self.folder, self.clock = console, tally, folder, clock
         self.running: Sequence[Job] = ()
-        self.began, self.share_before = clock(), len(tally.done) / max(1, tally.total)
+        self.began = self.changed = clock()
+        self.share = self.share_before = len(tally.done) / max(1, tally.total)
         self.last_line: float | None = None
         is_live = console.is_terminal and not console.is_dumb_terminal
         rows = Live(console=console, get_renderable=self.rows, transient=True, refresh_per_second=REFRESHES)
@@ -91,9 +92,13 @@ class JobsDisplay:
         return rows_within(self.console.width, [whole, *each])
 
     def _left(self, share: float) -> float | None:
-        """Seconds, if the rest goes on as since this began."""
+        """Seconds, if the rest goes on as from the beginning to the last step that ended."""
+        if share != self.share:
+            self.share, self.changed = share, self.clock()
         gained = share - self.share_before
-        return (self.clock() - self.began) * (1 - share) / gained if gained > 0 else None
+        if gained <= 0:
+            return None
+        return max(0.0, (self.changed - self.began) * (1 - share) / gained - (self.clock() - self.changed))
 
     def _step(self, job: Job) -> tuple[int, int]:
         """The step that a training has finished, and how many it has; zeros where there is none."""
