@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot: no window, and no figure of a user's own is touched
+from matplotlib.ticker import MaxNLocator
 
 from expo_lite.core.charts import GRID, INK, MUTED, spread
 
@@ -105,6 +106,11 @@ def smoothed(axes: Axes, steps: Sequence[int], series: Sequence[tuple[str, str, 
     axes.set_xlim(steps[0], steps[-1])
     axes.set_ylim(bottom=0)
     name_ends(axes, ends)
+
+
+def whole_steps(axes: Axes) -> None:
+    """There is no step 1.5."""
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def window(steps: int) -> int:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from expo_lite.core import charts
 from expo_lite.core.charts import level_colour
 from expo_lite.grading.scores import ADAPTER, BASE, LevelResult
 from expo_lite.runs.diagnosis.evidence import Evidence, Step
 from expo_lite.runs.history import validations
-from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture, smoothed, window
+from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture, smoothed, whole_steps, window
 
 MODELS = {BASE: (charts.BASE, "s", "--"), ADAPTER: (charts.ACCENT, "o", "-")}
 KINDS = (  # as studies/properties calls them: colour, marker, dash
@@ -98,11 +97,6 @@ def titled(axes: Axes, title: str, steps: int) -> None:
     width = window(steps)
     axes.set(title=title, xlabel=f"step (lines: means of {width})" if width > 1 else "step")
     whole_steps(axes)
-
-
-def whole_steps(axes: Axes) -> None:
-    """There is no step 1.5."""
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def plot_results(results: Sequence[LevelResult], path: Path) -> None:

@@ -48,7 +48,7 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
         refuse_disagreement(sampler, updater)
         alive = sampler.units.rollouts_alive
         small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))  # of two prompts, one padded
-        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in {alive, small}}
+        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
         pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None

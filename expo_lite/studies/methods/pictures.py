@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from expo_lite.core import charts
 from expo_lite.grading.intervals import Estimate, seed_and_problem_interval
 from expo_lite.grading.scores import BASE
-from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture
+from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture, whole_steps
 from expo_lite.studies.methods.lines import Counts, VariantLine
 
 PITCH = 1.5  # from one level to the next, where 1 is from 0 to 100 %
@@ -29,6 +29,7 @@ def plot_comparison(lines: Sequence[VariantLine], base: Counts, samples: int, k:
     with picture(path, 1, 2, panel=(9.5, 3.2)) as (above, below):
         named = " and ".join(map(str, list(base)[-HARDEST:]))
         above.set(title=f"Validation, level {named} (pass@1, %; bands: all seeds)", xlabel="step", ylim=PER_CENT)
+        whole_steps(above)
         curves(above, [curve(line, number) for number, line in enumerate(lines)], unit=" %")
         plot_scores(below, scores, k)
 
