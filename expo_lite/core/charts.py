@@ -14,7 +14,7 @@ ACCENT = "#4f46e5"
 """The trained model, and what it writes when told the answer."""
 BASE = "#7f8ba3"
 """What all is measured against."""
-SERIES = ("#0b62b8", "#b84a00", "#007a5e", "#9b3b82", "#8a6500", "#3d4656")
+SERIES = ("#0b62b8", "#b84a00", "#007a5e", "#9b3b82", "#8a6500", "#3d4656", "#008ba3", "#d0006f")
 """Things of one kind without an order, such as methods."""
 _EASIEST, _MIDDLE, _HARDEST = (0x9A, 0xA0, 0xF7), (0x4F, 0x46, 0xE5), (0x17, 0x13, 0x52)
 

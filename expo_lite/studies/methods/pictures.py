@@ -14,9 +14,9 @@ from expo_lite.grading.scores import BASE
 from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture, whole_steps
 from expo_lite.studies.methods.lines import Counts, VariantLine
 
-PITCH = 1.5  # from one level to the next, where 1 is from 0 to 100 %
+PITCH = 1.7  # from one level to the next, where 1 is from 0 to 100 %
 HARDEST = 2  # levels whose mean the curves show
-MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":")
+MARKERS, DASHES = "osD^vPX*", ("-", "--", "-.", ":")
 
 
 def plot_comparison(lines: Sequence[VariantLine], base: Counts, samples: int, k: int, path: Path) -> None:
@@ -26,7 +26,7 @@ def plot_comparison(lines: Sequence[VariantLine], base: Counts, samples: int, k:
         title: {level: seed_and_problem_interval(of_level, samples, k) for level, of_level in found.items()}
         for title, found in counts.items()
     }
-    with picture(path, 1, 2, panel=(9.5, 3.2)) as (above, below):
+    with picture(path, 1, 2, panel=(11.5, 3.3)) as (above, below):
         named = " and ".join(map(str, list(base)[-HARDEST:]))
         above.set(title=f"Validation, level {named} (pass@1, %; bands: all seeds)", xlabel="step", ylim=PER_CENT)
         whole_steps(above)
@@ -65,7 +65,7 @@ def plot_scores(axes: Axes, scores: Mapping[str, Mapping[int, Estimate]], k: int
             axes.plot([left, left + 1], [row, row], color=charts.GRID, linewidth=1, zorder=1)
             axes.hlines(row, left + estimate.low, left + estimate.high, color=colour, linewidth=5, alpha=0.3)
             axes.plot(left + estimate.mean, row, color=colour, marker=marker, markersize=6)
-            axes.text(left + 1.07, row, f"{100 * estimate.mean:.0f}", va="center", color=charts.INK)
+            axes.text(left + 1.1, row, f"{100 * estimate.mean:.0f}", va="center", color=charts.INK)
     axes.set(title=f"Test problems solved (pass@{k}, %; bars: 95 % intervals)", ylim=(len(scores) - 0.4, -0.6))
     axes.set_yticks(range(len(scores)), list(scores), color=charts.INK)
     ends = [PITCH * column + end for column in range(len(levels)) for end in (0, 0.5, 1)]
