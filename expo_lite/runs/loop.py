@@ -14,6 +14,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError, MemoryBudgetError
 from expo_lite.core.progress import in_phase
 from expo_lite.core.records import Problem
+from expo_lite.core.terminal import say
 from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.memory.halving import how_to_go_on, is_out_of_memory
 from expo_lite.memory.measure import gpu_peak
@@ -22,10 +23,10 @@ from expo_lite.model.adapter_weights import load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
 from expo_lite.runs.checkpoint import BEST, RunProgress, copy_adapter, load_checkpoint, save_checkpoint
-from expo_lite.runs.diagnosis.advice import advise, gather
+from expo_lite.runs.diagnosis.advice import Said, advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
-from expo_lite.runs.display import Display, say
+from expo_lite.runs.display import Display
 from expo_lite.runs.files import remove, sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
@@ -59,6 +60,7 @@ class Loop:
         self.stop = StopRequest()
         followed_by = config.trackers if parts.ranks.is_first else ()
         self.trackers = Trackers(config, run, followed_by, lambda text: say(console, text, style="yellow"))
+        self.said = Said()
 
     def to_the_end(self) -> int:
         """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then).
@@ -129,7 +131,7 @@ class Loop:
                     f"{self.run.path}: the problems are not those that this run was started with; put data.source back "
                     "as it was, or start anew in another --run"
                 )
-            self.console.print(f"Resuming {self.run.path} after step {self.progress.step}.", highlight=False)
+            say(self.console, f"Resuming {self.run.path} after step {self.progress.step}.")
             best = self.progress.best_step
             self.progress = roll_back_adapter(self.run, checkpoints[-1][1], self.progress)
             if best and not self.progress.best_step:
@@ -174,8 +176,9 @@ class Loop:
         self.write(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         recorded = gather(self.run, self.config)
-        for warning in advise(recorded):
-            display.note(warning, style="yellow")
+        if step < self.config.steps:  # after the last step `finish` says it
+            for warning in self.said.lines(advise(recorded)):
+                display.note(warning, style="yellow")
         plot_learning_curves(recorded, self.run.curves)
         if self.show is not None:
             self.show(self.run.curves)
@@ -230,12 +233,8 @@ class Loop:
     def stopped(self, step: int) -> int:
         """Say how to go on."""
         self.run.status(step=step, state="stopped", steps=self.config.steps)
-        self.console.print(
-            f"Stopped after step {step}; nothing is lost. To go on:\n"
-            f"python -m expo_lite.train --resume --run {self.run.path}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        again = f"python -m expo_lite.train --resume --run {self.run.path}"
+        say(self.console, f"Stopped after step {step}; nothing is lost. To go on:\n{again}")
         return 130
 
     def finish(self, base: Evaluation, before: Evaluation, after: Evaluation) -> None:
@@ -246,14 +245,15 @@ class Loop:
         self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
         recorded = gather(self.run, self.config)
-        for sentence in advise(recorded):
+        for sentence in self.said.lines(advise(recorded)):
             say(self.console, sentence, style="yellow")
         if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)
-        self.console.print(
+        say(
+            self.console,
             f"Adapter of step {self.progress.best_step} ({standing_of(self.progress, base)}): {self.run.adapter}\n"
             f"Learning curves: {self.run.curves}\n"
+            f"Before and after in the browser: python app.py --run {self.run.path}\n"
+            f"Why it learned, or did not: expo-lite doctor {self.run.path}\n"
             f"More problems and samples: expo-lite evaluate {self.run.path}",
-            highlight=False,
-            soft_wrap=True,
         )

@@ -18,6 +18,7 @@ from expo_lite.config.methods import require_an_initial_policy
 from expo_lite.config.read import Request
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError, MemoryBudgetError
+from expo_lite.core.terminal import say
 from expo_lite.grading.reward_function import Function
 from expo_lite.memory.budget import lowered
 from expo_lite.memory.cap import gib_of
@@ -26,7 +27,6 @@ from expo_lite.memory.halving import how_to_begin, is_out_of_memory
 from expo_lite.model.ranks import Ranks
 from expo_lite.problems.tiny_world import note_on
 from expo_lite.runs.assemble import Assembly, Settled, assemble, settle
-from expo_lite.runs.display import say
 from expo_lite.runs.environment import environment
 from expo_lite.runs.folder import EVAL, METRICS, RunDir
 from expo_lite.runs.loop import Loop

@@ -130,7 +130,7 @@ class TestMistakes:
             (["--objective.loss", "ppo"], "objective.loss: should be 'grpo', 'dr_grpo' or 'dapo' (got 'ppo')"),
             (["--prompt.hinted", "{question}"], "prompt.hinted: should contain {answer} (got '{question}')"),
             (["--data.levels", "{1"], "data.levels: should be like 1=1,5=3 or a,b or JSON (got '{1')"),
-            (["--preset"], "--preset: needs a value"),
+            (["--config"], "--config: needs a value"),
             (["--resum"], "resum: unknown setting (did you mean resume?)"),
             (["train"], "train: unexpected word on the command line (settings are written --name value)"),
         ],
