@@ -176,9 +176,8 @@ class Loop:
         self.write(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         recorded = gather(self.run, self.config)
-        if step < self.config.steps:  # after the last step `finish` says it
-            for warning in self.said.lines(advise(recorded)):
-                display.note(warning, style="yellow")
+        for warning in self.said.lines(advise(recorded)):
+            display.note(warning, style="yellow")
         plot_learning_curves(recorded, self.run.curves)
         if self.show is not None:
             self.show(self.run.curves)
@@ -245,7 +244,7 @@ class Loop:
         self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
         recorded = gather(self.run, self.config)
-        for sentence in self.said.lines(advise(recorded)):
+        for sentence in self.said.new(advise(recorded)):  # the last validation has said the others just now
             say(self.console, sentence, style="yellow")
         if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)

@@ -436,7 +436,8 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
     assert "Adapter of step 2 (best on validation)" in shown
     assert "step 2 was best" in (tmp_path / "run" / "README.md").read_text()
     assert shown.count("Level 1 has fallen from ") == 1  # at step 1
-    assert shown.count("As before: forgetting (2 times)") == 1  # at the end, not after the last validation, too
+    (end,) = (line for line in shown.splitlines() if "forgetting (2 times)" in line)  # at step 3
+    assert end.startswith("As before: ") and end not in shown.partition("Held-out problems, ")[2]
     after = (f"python app.py --run {tmp_path / 'run'}\n", f"expo-lite doctor {tmp_path / 'run'}\n")
     assert all(command in shown for command in after)
 

@@ -30,11 +30,15 @@ class Said:
 
     def lines(self, findings: Sequence[Finding]) -> list[str]:
         """What to say of these now."""
+        new = self.new(findings)
         known = [finding.name for finding in findings if self.times[finding.name]]
         self.times.update(finding.name for finding in findings)
         again = ", ".join(f"{name.replace('_', ' ')} ({self.times[name]} times)" for name in known)
-        new = [finding.sentence for finding in findings if finding.name not in known]
         return [*new, *([f"As before: {again}"] if again else [])]
+
+    def new(self, findings: Sequence[Finding]) -> list[str]:
+        """Sentences of those that were not told yet; they do not count."""
+        return [finding.sentence for finding in findings if not self.times[finding.name]]
 
 
 def diagnose(run: RunDir, config: Config, now: float | None = None) -> list[Finding]:
