@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from textwrap import indent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expo_lite.config.dotted import flat
 from expo_lite.config.messages import as_text
@@ -21,9 +21,6 @@ from expo_lite.core.tables import TextTable
 from expo_lite.runs.environment import version_of
 from expo_lite.runs.files import read_object
 from expo_lite.runs.folder import METRICS, RECORDS, SAMPLES, RunDir
-
-if TYPE_CHECKING:
-    from accelerate.tracking import GeneralTracker
 
 PROJECT = "expo-lite"
 """What wandb and trackio put runs into, unless WANDB_PROJECT says otherwise."""
@@ -51,7 +48,7 @@ class Trackers:
 
     def __init__(self, config: Config, run: RunDir, names: Collection[str], warn: Callable[[str], None]) -> None:
         self.config, self.run, self.names, self.warn = config, run, names, warn
-        self.started: dict[str, GeneralTracker] = {}
+        self.started: dict[str, Any] = {}  # accelerate's
 
     @contextmanager
     def following(self, step: int) -> Iterator[None]:
@@ -88,14 +85,14 @@ class Trackers:
             what = f"{type(error).__name__}: {first_line(error)}"
             self.warn(f"{name} has failed and is left out from here on ({what}); the run's folder has everything.")
 
-    def catch_up(self, tracker: GeneralTracker) -> None:
+    def catch_up(self, tracker: Any) -> None:
         """Hand on what the run's folder holds already, step by step."""
         files = ([(record.get("step", 0), name, record) for record in self.run.read(name)] for name in RECORDS)
         merged = heapq.merge(*files, key=lambda entry: entry[0])
         for (_, name), entries in groupby(merged, key=lambda entry: entry[:2]):
             self.give(tracker, name, [record for _, _, record in entries])
 
-    def give(self, tracker: GeneralTracker, file: str, records: Sequence[Mapping[str, Any]]) -> None:
+    def give(self, tracker: Any, file: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Hand a tracker the records of one step: numbers; or, at some steps, samples."""
         if file != SAMPLES:
             for record in records:
@@ -131,7 +128,7 @@ def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
     return {name: value if isinstance(value, (bool, int, float, str)) else as_text(value) for name, value in values}
 
 
-def start(name: str, config: Config, run: RunDir, run_id: str, after: int | None) -> GeneralTracker:
+def start(name: str, config: Config, run: RunDir, run_id: str, after: int | None) -> Any:
     """A tracker under way: for a new run, or going on `after` a step of one that it knows by `run_id`."""
     from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
@@ -163,11 +160,11 @@ def describe(writer: Any, config: Config, step: int) -> None:
     writer.add_text("config", indent(dump_yaml(config), "    "), step)
 
 
-def log_samples(tracker: GeneralTracker, records: Sequence[Mapping[str, Any]]) -> None:
+def log_samples(tracker: Any, records: Sequence[Mapping[str, Any]]) -> None:
     """The samples of one step as a table; TensorBoard has texts only, so there it is one in Markdown."""
     rows, step = [[record.get(column) for column in COLUMNS] for record in records], records[0].get("step", 0)
     if tracker.name == "wandb":
-        tracker.log_table("samples", list(COLUMNS), rows, step=step)  # pyright: ignore[reportAttributeAccessIssue]
+        tracker.log_table("samples", list(COLUMNS), rows, step=step)
     elif tracker.name == "trackio":
         import trackio  # pyright: ignore[reportMissingImports]
 

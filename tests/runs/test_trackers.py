@@ -19,7 +19,8 @@ from support.tiny_models import tiny_config
 from support.wandb_file import history, settings
 from support.whole_runs import INTERRUPTED_RUN, results, start, write_settings
 
-from expo_lite.config.read import dump_yaml
+from expo_lite import load_config
+from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.ranks import ALONE, Ranks
 from expo_lite.runs import trackers
@@ -90,6 +91,12 @@ class TestAsking:
         with pytest.raises(ConfigError, match=r"^trackers: needs trackio and wandb, .*: pip install trackio wandb$"):
             start(config, tmp_path / "run", "--trackers", "wandb", "tensorboard", "trackio")
         assert not (tmp_path / "run").exists()
+
+    def test_from_python_and_in_a_file(self, tmp_path: Path) -> None:
+        config = load_config("tiny", trackers=["wandb", "tensorboard"])
+        assert config.trackers == {"tensorboard", "wandb"}
+        (tmp_path / "config.yaml").write_text(dump_yaml(config))
+        assert read_config(tmp_path / "config.yaml") == config
 
     @pytest.mark.parametrize(("ranks", "names"), [(ALONE, {"wandb"}), (Ranks(0, 2), {"wandb"}), (Ranks(1, 2), set())])
     def test_the_first_process_alone_writes(self, ranks: Ranks, names: set[str]) -> None:
