@@ -286,7 +286,7 @@ class TestWholeRuns:
         assert table["data"] == [[record.get(name) for name in trackers.COLUMNS] for record in of_step]
 
     def check_trackio(self, run: Path, python: Any, name: str) -> None:
-        """One run with both sessions; trackio writes twice a second, so what it got just before a kill may be missing."""
+        """One run with both sessions; trackio writes twice a second, so what it got before a kill may be missing."""
         code = "from trackio.sqlite_storage import SQLiteStorage as S; import json, sys; p = 'expo-lite'"
         done = python(f"{code}\nprint(json.dumps([S.get_runs(p), S.get_logs(p, sys.argv[1])], default=str))", name)
         runs, rows = json.loads(done.stdout.splitlines()[-1])
