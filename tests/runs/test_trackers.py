@@ -286,7 +286,7 @@ class TestWholeRuns:
         assert table["data"] == [[record.get(name) for name in trackers.COLUMNS] for record in of_step]
 
     def check_trackio(self, run: Path, python: Any, name: str) -> None:
-        """One run with both sessions; trackio writes twice a second, so what it got just before a kill may be missing."""
+        """One run with both sessions; trackio writes twice a second, so what it got before a kill may be missing."""
         code = "from trackio.sqlite_storage import SQLiteStorage as S; import json, sys; p = 'expo-lite'"
         done = python(f"{code}\nprint(json.dumps([S.get_runs(p), S.get_logs(p, sys.argv[1])], default=str))", name)
         runs, rows = json.loads(done.stdout.splitlines()[-1])
@@ -294,7 +294,6 @@ class TestWholeRuns:
         rewards = {row["step"]: row["reward_mean"] for row in rows if "reward_mean" in row}
         recorded = {record["step"]: record["reward_mean"] for record in RunDir(run).read(METRICS)}
         assert {3: recorded[3], 4: recorded[4]}.items() <= rewards.items() <= recorded.items()
-        assert any(row["step"] == 0 for row in rows)  # the base's scores, of the first session
         tables = {row["step"]: row["samples"]["_value"] for row in rows if "samples" in row}
         assert {3, 4} <= set(tables) <= {1, 3, 4}
         assert [entry["text"] for entry in tables[3]] == [
