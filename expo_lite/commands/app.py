@@ -12,6 +12,7 @@ from expo_lite.app.opening import LOGIN, Options, read_options
 from expo_lite.config import process_setup
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.core.errors import ConfigError, ExpoLiteError
+from expo_lite.core.terminal import tell
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -124,7 +125,7 @@ def held_out(config: Config) -> dict[int, list[Problem]]:
     try:
         test = [problem for problem in load_problems(config.data).test if not problem.turns]
     except ExpoLiteError as error:
-        print(f"There are no problems to pick from, only your own questions: {error}", file=sys.stderr)
+        tell(f"There are no problems to pick from, only your own questions: {error}", sys.stderr)
         return {}
     levels = sorted({problem.level for problem in test})
     return {level: [p for p in test if p.level == level][:PROBLEMS_PER_LEVEL] for level in levels}

@@ -123,7 +123,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, tuple) and any(isinstance(item, BaseModel | dict) for item in value):
         return json.dumps([item.model_dump() if isinstance(item, BaseModel) else item for item in value])
     if isinstance(value, (tuple, frozenset)):
-        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value))) or "none"
+        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value))) or "[]"
     return str(value)
 
 

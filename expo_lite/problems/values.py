@@ -14,7 +14,10 @@ from expo_lite.problems.gold import Unmarked, gold_answer
 
 _LEVEL = re.compile(r"(?:level\s*)?([0-9]{1,9})", re.IGNORECASE)
 _CALCULATOR_NOTE = re.compile(r"<<[^<>]*>>")
-_NOTHING = frozenset(("nan", "-nan", "null", "<na>"))  # what programs write where there is no value
+# what programs and people write where there is no value
+_NOTHING = frozenset(
+    ("nan", "-nan", "null", "<na>", "n/a", "#n/a", "todo", "tbd", "-", "--", "–", "—", "?", "...", "…")
+)
 _CHAT_AS_TEXT = re.compile(r"\[\s*\{\s*[\"'](?:role|content|from|value)[\"']\s*:")
 _MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 
