@@ -17,7 +17,7 @@ from expo_lite.app.text import harmless
 MOST_POINTS = 240
 LABEL_GAP = 10.0
 """Per cent of the plot's height between two names."""
-NO_POINTS = "comes with the first step"
+NO_POINTS = "nothing yet"
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ def figure_html(title: str, note: str, body: str, heading: str = "h3", small: bo
     """`body` below its title and a note."""
     head = f"<figcaption><{heading}>{escape(title)}</{heading}><p>{escape(note)}</p></figcaption>"
     return f'<figure class="live-chart{" small" if small else ""}">{head}{body}</figure>'
+
+
+def skeleton_html(title: str, note: str, heading: str = "h3") -> str:
+    """One place holder for all charts that are still to come; `note` says when and which."""
+    return figure_html(title, note, '<div class="bones" aria-hidden="true"><i></i><i></i><i></i></div>', heading)
 
 
 def numbers_table(label: str, heads: Sequence[str], bodies: str, caption: str = "") -> str:
