@@ -31,7 +31,7 @@ class Caption:
     empty: str
 
 
-ALONE, TOLD = "sees the question only", "sees the question and the answer"
+ALONE, TOLD = "Sees the question only", "Sees the question and the answer"
 CAPTIONS = {
     BEFORE: Caption(1, "Before training", ALONE, "Here the base model tries on its own."),
     EXPLANATION: Caption(2, "Self-explanation", TOLD, "Here the model explains the known answer to itself."),
@@ -111,8 +111,9 @@ def _writer(role: str, board: Board) -> str:
         return _capitalised(WRITERS[BASE])
     if role == EXPLANATION:
         return f"Explained by {WRITERS[board.explained_by if board.trained else BASE]}"
-    named = f' <span class="of">{harmless(board.model)}</span>' if board.model else ""
-    return f"{_capitalised(WRITERS[TRAINED])}{named}"
+    if not board.model:
+        return _capitalised(WRITERS[TRAINED])
+    return f'<span class="of">{harmless(board.model)}</span>, adapter on'
 
 
 def _capitalised(words: str) -> str:

@@ -129,7 +129,7 @@ def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
 
 
 def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Radio, gr.Number]:
-    about = "Settings: trained model, who explains, way of writing"
+    about = "Settings: model, explainer, sampling"
     with gr.Accordion(about, open=False, elem_id="settings"), gr.Row():
         choices = _choices(context)
         # not chosen yet: what is trained by then is found when the page is loaded
