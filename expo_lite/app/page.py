@@ -110,7 +110,9 @@ class Page(gr.Blocks):
             return await super().preprocess_data(*given, **named)
         except (gr.Error, ComponentProcessingError) as error:
             why = str(getattr(error, "message", error))
-            raise gr.Error(f"{why[:LONGEST_REFUSAL]}. Reload the page and choose again.", print_exception=False) from None
+            raise gr.Error(
+                f"{why[:LONGEST_REFUSAL]}. Reload the page and choose again.", print_exception=False
+            ) from None
 
 
 def build_page(context: AppContext) -> gr.Blocks:

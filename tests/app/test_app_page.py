@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import os
@@ -55,6 +56,22 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "open_model", open_model)
         yield
+
+
+def test_a_choice_that_is_no_more_is_refused_in_a_sentence_and_without_a_traceback() -> None:
+    """Gradio's own refusal is printed with a traceback."""
+    gr = pytest.importorskip("gradio")
+    from expo_lite.app.page import Page
+
+    with Page() as page:
+        run, seed = gr.Dropdown(["mine"]), gr.Number(minimum=0)
+        run.change(lambda *_: None, [run, seed])
+    (event,) = page.fns.values()
+    assert asyncio.run(page.preprocess_data(event, ["mine", 1], None)) == ["mine", 1]
+    for values in (["gone", 1], ["x" * 1_000_000, 1], ["mine", -1], ["mine", "one"]):
+        with pytest.raises(gr.Error, match=r"\. Reload the page and choose again\.") as refused:
+            asyncio.run(page.preprocess_data(event, values, None))
+        assert not refused.value.print_exception and len(str(refused.value)) < 300
 
 
 @contextmanager

@@ -111,6 +111,7 @@ class TestCompare:
         page = visit(app_url)
         press(page)
         assert re.search(r"(\d+) tokens? · \d+\.\d s", card(page, "explanation").inner_text())
+        assert "Explained by the base" in card(page, "explanation").inner_text()
         before, after = (float(n.split()[0]) for n in page.locator(".mean strong").all_inner_texts())
         assert before < 80 and after > 95
         marked = [page.locator(".reading").nth(n).locator(".tok.alien").count() for n in (0, 1)]
@@ -219,9 +220,11 @@ class TestStopAndClear:
 
     def test_stop_stops_and_the_next_press_works(self, slow_url: str, visit: Callable[..., Any]) -> None:
         page = visit(slow_url)
+        assert not page.locator("#stop").is_enabled()  # nothing runs
         page.locator("#compare").click()
         page.locator("#board .card.writing").nth(1).wait_for()
         page.locator("#stop").click()
+        page.locator("#stop[disabled]").wait_for()
         page.locator("#status", has_text="Stopped").wait_for(timeout=1000)
         page.wait_for_function("document.querySelectorAll('#board .card.writing').length == 0")
         held = page.locator("#board").inner_text()

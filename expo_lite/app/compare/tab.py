@@ -133,20 +133,20 @@ def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Radio, gr.
     with gr.Accordion(about, open=False, elem_id="settings"), gr.Row():
         choices = _choices(context)
         # not chosen yet: what is trained by then is found when the page is loaded
-        model = gr.Dropdown(choices, value=None, label=_model_label(choices), elem_id="model", scale=2)
+        model = gr.Dropdown(choices, value=None, label=_model_label(choices), elem_id="model", min_width=200)
         explainer = gr.Radio(
             [(words, name) for name, words in MODELS.items()],
             value=BASE,
             label="The explanation is written by",
             elem_id="explainer",
-            scale=2,
+            min_width=310,
         )
         greedy = gr.Radio(
             [("the likeliest tokens", True), ("sampled, as in training", False)],
             value=True,
             label="It writes",
             elem_id="greedy",
-            scale=2,
+            min_width=410,
         )
         seed = gr.Number(0, label="Seed of sampling", precision=0, minimum=0, elem_id="seed", min_width=140)
     return model, explainer, greedy, seed

@@ -35,8 +35,7 @@ def charts_html(config: Config | None, story: Story) -> str:
         shares,
     )
     if not story.metrics:
-        before = held_out if story.scores else ""
-        return f'<div class="live-charts">{before}{skeleton_html("Learning curves", TO_COME)}</div>'
+        return waiting_html(held_out if story.scores else "")
     prompts = config.rollout.prompts_per_step
     counts = Axes(steps, float(prompts), (0, prompts / 2, prompts), lambda n: f"{n:.1f}".removesuffix(".0"))
     figures = [
@@ -66,6 +65,11 @@ def charts_html(config: Config | None, story: Story) -> str:
         memory_html(config, story),
     ]
     return f'<div class="live-charts">{"".join(figures)}</div>'
+
+
+def waiting_html(known: str = "") -> str:
+    """One place holder for the curves of a run that has begun, beside the chart that there is already."""
+    return f'<div class="live-charts waiting">{known}{skeleton_html("Learning curves", TO_COME)}</div>'
 
 
 def _by_level(curves: dict[int, live.Points], dots: bool = False) -> list[Curve]:

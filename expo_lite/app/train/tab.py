@@ -17,7 +17,7 @@ from expo_lite.app.train.choice import FIRST, METHOD_CHOICES, checked_wish, held
 from expo_lite.app.train.screen import Screen, fed, lay_out, live, looking
 from expo_lite.app.train.trainings import Trainings, command_line
 from expo_lite.app.train.view import command_html, plan_html
-from expo_lite.app.train.watch import FeedView, Watch
+from expo_lite.app.train.watch import FeedView, RunView, Watch
 from expo_lite.config.presets import presets
 from expo_lite.core.errors import ExpoLiteError
 
@@ -100,6 +100,11 @@ def _status(sentence: str) -> str:
     return f'<p class="status">{harmless(sentence)}</p>'
 
 
+def _ended(shown: RunView) -> str:
+    """Said to screen readers alone: it stands in the run's own head, and no word of a start or stop stays above it."""
+    return f'<p class="status unseen">{harmless(shown.sentence)}</p>'
+
+
 # ------------------------------------------------------------------------------------------------------------- wiring
 
 
@@ -158,7 +163,7 @@ def _wire_screen(watch: Watch, shell: Shell, status: gr.HTML, screen: Screen) ->
         """What is new; once the run has ended, no word of how it began or was told to stop stays."""
         shown = watch.look(name, seen, page)
         over = shown is not None and not shown.is_active
-        return _status("") if over else gr.skip(), *live(watch, name, shown)
+        return _ended(shown) if over else gr.skip(), *live(watch, name, shown)
 
     def turning(to: Callable[[FeedView], int | None]) -> Callable[[str, int], tuple[Any, ...]]:
         def turn(name: str, page: int) -> tuple[Any, ...]:
@@ -191,6 +196,6 @@ def _acting(watch: Watch, act: Callable[[str], None], sentence: str) -> Callable
             said = str(error)
         shown = watch.look(name, page=page)
         has_ended = said == sentence and shown is not None and not shown.is_active
-        return _status("" if has_ended else said), *live(watch, name, shown)
+        return _ended(shown) if has_ended else _status(said), *live(watch, name, shown)
 
     return acted

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from expo_lite.app.run_list import config_of
 from expo_lite.app.train import live
-from expo_lite.app.train.charts import charts_html, numbers_html
+from expo_lite.app.train.charts import charts_html, numbers_html, waiting_html
 from expo_lite.app.train.live import NEWEST, FeedPage, Follower, Story
 from expo_lite.app.train.trainings import ENDED, Trainings
-from expo_lite.app.train.view import Standing, feed_html, feed_title_html, progress_html
+from expo_lite.app.train.view import Standing, feed_html, feed_title_html, progress_html, sentence
 from expo_lite.core.errors import DataError
 from expo_lite.runs.folder import RunDir
 
@@ -30,10 +30,14 @@ class FeedView:
 
 @dataclass(frozen=True)
 class RunView:
-    """What there is to see of a run; `stamp` is the same for as long as nothing changes."""
+    """What there is to see of a run; `stamp` is the same for as long as nothing changes.
+
+    `sentence` says where the run stands, as its `progress` does.
+    """
 
     stamp: str
     standing: Standing | None
+    sentence: str
     progress: str
     charts: str
     numbers: str
@@ -111,8 +115,10 @@ def _shown(name: str, standing: Standing | None, story: Story, seen: str, page: 
     if stamp == seen:
         return None
     feed = _feed(standing, story, page)
-    charts, numbers = charts_html(config, story), numbers_html(story)
-    return RunView(stamp, standing, progress_html(standing, story), charts, numbers, feed)
+    has_only_begun = config is None and standing is not None and standing.is_active
+    charts = waiting_html() if has_only_begun else charts_html(config, story)
+    said = sentence(standing, story) if standing else ""
+    return RunView(stamp, standing, said, progress_html(standing, story), charts, numbers_html(story), feed)
 
 
 def _feed(standing: Standing | None, story: Story, page: int) -> FeedView:
