@@ -117,7 +117,7 @@ class TestApi:
         out = compare(client)
         assert set(out) == {"before", "explanation"}  # nothing is trained
         assert set(out["before"]) == {"text", "answer", "correct", "tokens", "seconds"}
-        assert 0 < out["explanation"]["token_likelihood_before"] < 1
+        assert 0 < out["explanation"]["token_likelihood_before"] < 1 and out["explanation"]["explained_by"] == "base"
         assert out["before"] | {"seconds": 0} == compare(client, seed=5)["before"] | {"seconds": 0}  # greedy
 
     def test_nothing_else_is_public(self, client: Any) -> None:
@@ -133,6 +133,7 @@ class TestApi:
             ({"question": "What is " + "+".join(["11"] * 30) + "?"}, "too long for this model"),
             ({"model": "../../etc"}, "no trained model"),
             ({"seed": -1}, "whole number"),
+            ({"explained_by": "me"}, "explained_by: should be base or trained"),
         ],
     )
     def test_what_is_refused_is_refused_in_a_sentence(self, client: Any, asked: dict[str, Any], sentence: str) -> None:

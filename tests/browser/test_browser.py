@@ -107,6 +107,14 @@ class TestCompare:
             )
         assert right >= 6  # of 8
 
+    def test_a_long_name_moves_no_other_column_out_of_line(self, app_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(app_url)
+        press(page)
+        page.locator("#board .card.after .of").evaluate("name => name.textContent = 'a-run-of-a-long-name '.repeat(5)")
+        for part in (".card-body", ".card-foot"):
+            tops = page.locator(f"#board {part}").evaluate_all("all => all.map(e => e.getBoundingClientRect().top)")
+            assert len(tops) == 3 and max(tops) - min(tops) < 1
+
     def test_the_explanation_becomes_likely(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
         press(page)

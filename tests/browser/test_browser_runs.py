@@ -72,9 +72,9 @@ class TestRuns:
     def test_curves_show_the_files_numbers(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
-        assert page.locator(".keys .name").all_inner_texts() == [GRPO, EXPO]  # newest first
+        assert page.locator(".keys .name").all_inner_texts() == [EXPO, GRPO]  # what explains itself first
         assert "GRPO · tiny · step 10 of 10 · finished" in page.locator(".keys").inner_text()
-        for letter, name in zip("AB", (GRPO, EXPO), strict=True):
+        for letter, name in zip("AB", (EXPO, GRPO), strict=True):
             run = RunDir(root / name)
             rewards = {r["step"]: r["reward_mean"] for r in run.read(METRICS)}
             assert points(page, "Reward", letter) == pytest.approx(rewards, rel=0.005)
@@ -169,9 +169,31 @@ class TestRuns:
         page.keyboard.press("Enter")
         page.locator("#sample .sample-text").wait_for()
 
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_the_row_of_the_sample_beside_it_is_marked(self, url: str, visit: Callable[..., Any], scheme: str) -> None:
+        page = visit(url, color_scheme=scheme)
+        open_runs(page)
+        row = page.locator("#samples tr[data-row]").nth(3)
+        row.click()
+        page.locator("#sample .sample-text").wait_for()
+        page.mouse.move(0, 0)
+        colours = page.locator("#samples tr[data-row] td:last-child").evaluate_all(
+            "cells => cells.map(cell => getComputedStyle(cell).backgroundColor)"
+        )
+        assert colours[3] not in {*colours[:3], *colours[4:]} and len(set(colours)) == 2
+
+    def test_no_score_is_cut_on_a_narrow_screen(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url, viewport={"width": 400, "height": 900})
+        open_runs(page)
+        sizes = page.locator(".scores .wide").evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert sizes[0] <= sizes[1]
+        assert page.locator(".scores td[data-head='pass@1 after']").first.is_visible()
+
     def test_what_models_wrote_is_harmless(self, url: str, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
+        page.locator("#samples-run input").click()
+        page.get_by_role("option", name=GRPO).click()
         page.locator("#samples-text").locator("input, textarea").fill("evil.example")
         found(page, 1)
         page.locator("#samples tr[data-row]").first.click()
