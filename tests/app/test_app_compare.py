@@ -702,7 +702,10 @@ class TestClear:
     def press(self, context: Any, number: int) -> Iterator[tuple[str, str, str]]:
         from expo_lite.app.compare import events
 
-        return events.press(context)("What is 1+1?", "2", "What is 1+1?", "", BASE, True, 0, number, self.VISITOR)
+        asked = ("What is 1+1?", "2", "What is 1+1?", "", BASE, True, 0, number)
+        first, *_, stop = next(shown := events.press(context)(*asked, self.VISITOR))
+        assert stop.interactive and "html" not in first  # Stop at once, and nothing else yet
+        return ((board, likelihoods, status) for board, likelihoods, status, _ in shown)
 
     def test_the_last_that_a_press_shows_is_nothing(self, context: Any) -> None:
         from expo_lite.app.compare import events
@@ -746,6 +749,6 @@ class TestClear:
         by_name = {one.name: one for one in page.fns.values()}
         assert by_name["ended"].trigger_after == by_name["press"]._id
         shown = by_name["press"].outputs
-        assert by_name["ended"].outputs[:-1] == shown == by_name["clear"].outputs[2:]
-        assert by_name["ended"].outputs[-1].elem_id == "stop"
+        assert by_name["ended"].outputs == shown and shown[:-1] == by_name["clear"].outputs[2:]
+        assert shown[-1].elem_id == "stop"
         assert not any(one.cancels for one in page.fns.values())

@@ -189,11 +189,12 @@ class TestRuns:
         assert sizes[0] <= sizes[1]
         assert page.locator(".scores td[data-head='pass@1 after']").first.is_visible()
 
-    def test_what_models_wrote_is_harmless(self, url: str, visit: Callable[..., Any]) -> None:
+    def test_what_models_wrote_is_harmless(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
         page.locator("#samples-run input").click()
         page.get_by_role("option", name=GRPO).click()
+        found(page, len(RunDir(root / GRPO).read(SAMPLES)))
         page.locator("#samples-text").locator("input, textarea").fill("evil.example")
         found(page, 1)
         page.locator("#samples tr[data-row]").first.click()
@@ -353,13 +354,13 @@ class TestKeyboard:
             page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelectorAll('.keys .key').length == 1")
-        assert page.locator(".keys .name").all_inner_texts() == [EXPO]
+        assert page.locator(".keys .name").all_inner_texts() == [GRPO]
         while not page.evaluate("document.activeElement.matches('#runs input')"):
             page.keyboard.press("Tab")
-        page.keyboard.type("grpo")
+        page.keyboard.type("ExPO")  # methods can be searched for, too
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelectorAll('.keys .key').length == 2")
-        assert page.locator(".keys .name").all_inner_texts() == [EXPO, GRPO]
+        assert page.locator(".keys .name").all_inner_texts() == [GRPO, EXPO]
 
     def test_a_plan_is_changed(self, url: str, visit: Callable[..., Any]) -> None:
         page = visit(url)
@@ -390,7 +391,7 @@ class TestScreenReaders:
         page.reload()
         open_runs(page)
         page.evaluate("document.querySelector('#samples-count [role=status]').seen = true")
-        page.get_by_label("explanations").check()
+        page.locator("#samples-text").locator("input, textarea").fill("nobody wrote this")
         page.locator("#samples-count", has_text=re.compile(r"^\s*0 of ")).wait_for()
         assert page.evaluate("document.querySelector('#samples-count [role=status]').seen")
         open_fit(page)

@@ -37,8 +37,11 @@ def _empty(model: str, explained_by: str) -> tuple[str, str, str]:
     return empty_board(model, explained_by), "", status(INVITATION)
 
 
-def press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
-    """Compare, or Enter: the board, the likelihoods and the status, again and again until all is written."""
+def press(context: AppContext) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """Compare, or Enter: the board, the likelihoods and the status, again and again until all is written.
+
+    Before all else comes Stop, which can be pressed until `ended`.
+    """
 
     def press(
         question: str,
@@ -50,19 +53,20 @@ def press(context: AppContext) -> Callable[..., Iterator[tuple[str, str, str]]]:
         seed: float,
         number: float,
         request: gr.Request,
-    ) -> Iterator[tuple[str, str, str]]:
+    ) -> Iterator[tuple[Any, ...]]:
         model = chosen(context, model)
         answer = answer_for(context.problems, question, answer, answered, context.in_tiny_world)
         try:
             asked = checked(context.opening, question, answer, model, greedy, seed, explained_by)
             ticket = context.worker.submit(_user(request), compare_job(asked), number)
         except ExpoLiteError as error:
-            yield empty_board(model, explained_by), "", status(str(error))
+            yield empty_board(model, explained_by), "", status(str(error)), gr.skip()
             return
+        yield gr.skip(), gr.skip(), gr.skip(), gr.Button(interactive=True)
         for board, sentence in boards(ticket, asked):
-            yield board_html(board), likelihood_html(board.comparison), status(sentence)
+            yield board_html(board), likelihood_html(board.comparison), status(sentence), gr.skip()
         if ticket.is_silent:  # cleared: the browser may show what came before only now, after Clear's own answer
-            yield _empty(model, explained_by)
+            yield *_empty(model, explained_by), gr.skip()
 
     return press
 

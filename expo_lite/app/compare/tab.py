@@ -28,10 +28,6 @@ NAMES_THE_PRESS = "(...given) => [...given.slice(0, -1), window.presses ?? 0]"
 """Run in the browser, so that Stop says which press it is meant for: on the way here it may overtake that press."""
 
 
-CAN_STOP = "() => ({ __type__: 'update', interactive: true })"
-"""In the browser as well: Stop is there before the press has arrived anywhere."""
-
-
 def build(context: AppContext, shell: Shell) -> None:
     """Lay the tab out and wire it."""
     with gr.Column(elem_classes="asking"):
@@ -56,11 +52,9 @@ def build(context: AppContext, shell: Shell) -> None:
     press = gr.Number(0, visible=False)
     _wire_picking(context, question, answer, answered, level, another)
     asking = [question, answer, answered, model, explainer, greedy, seed, press]
-    shown = [board, likelihoods, status]
-    presses = [start.click, question.submit, answer.submit]
-    gr.on(presses, None, None, stop, js=CAN_STOP, **QUIET)
+    shown = [board, likelihoods, status, stop]
     pressed = gr.on(
-        presses,
+        [start.click, question.submit, answer.submit],
         events.press(context),
         asking,
         shown,
@@ -72,12 +66,12 @@ def build(context: AppContext, shell: Shell) -> None:
     )
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     stop.click(events.stop(context), press, queue=False, js=NAMES_THE_PRESS, **hidden)
-    cleared = [question, answer, *shown]
+    cleared = [question, answer, board, likelihoods, status]
     emptied = [model, explainer, press]
     clear.click(events.clear(context), emptied, cleared, js=NAMES_THE_PRESS, **hidden)
     # Of two events the browser may show the older one's answers last, so Clear's own is not enough. Nor would it be to
     # cancel the press: what has arrived of it is shown all the same.
-    pressed.then(events.ended(context), emptied, [*shown, stop], queue=False, js=NAMES_THE_PRESS, **hidden)
+    pressed.then(events.ended(context), emptied, shown, queue=False, js=NAMES_THE_PRESS, **hidden)
     api(events.api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
     gr.on([model.change, explainer.change], _redraw(context), [model, explainer, board], board, **QUIET)
