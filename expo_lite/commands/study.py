@@ -18,6 +18,7 @@ from expo_lite.config.methods import METHODS
 from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import say
 from expo_lite.memory.cards import cards, named_card
 from expo_lite.memory.forecast import in_words, within
 from expo_lite.runs.on_card import answering_on, forecast_on
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
     given, settings = _parser().parse_known_args(argv)
     asked = read_asked(argv, given, settings)
     console = Console()
-    console.print(cost(asked, given.card), highlight=False, soft_wrap=True)
+    say(console, cost(asked, given.card))
     if given.dry_run:
         return 0
     from expo_lite.studies.methods.study import Study  # late: --help and mistakes are answered without loading torch
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
         with Study(asked, console) as study:
             study.to_the_end()
     except KeyboardInterrupt:
-        console.print(f"Stopped; nothing in {asked.to} is lost, and the same command goes on from there.")
+        say(console, f"Stopped; nothing in {asked.to} is lost, and the same command goes on from there.")
         return process_setup.INTERRUPTED
     return 0
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
+from expo_lite.config.model_files import TINY
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
 
@@ -91,6 +92,12 @@ def parsed(question: str) -> Problem | None:
 def outside_of_base(question: str) -> str | None:
     """A sentence that says what the shipped base reads, where `question` is something else; None where it is not."""
     return None if READ_BY_THE_BASE.fullmatch(question.strip()) else OUTSIDE
+
+
+def note_on(model: str, problems: Sequence[Problem]) -> str:
+    """How many of the problems are `outside_of_base`; empty where none is, or `model` is not the shipped one."""
+    outside = sum(outside_of_base(p.question) is not None for p in problems) if model == TINY else 0
+    return f"{OUTSIDE} {outside:,} of {len(problems):,} problems are others." if outside else ""
 
 
 def own_solution(operands: Operands) -> str:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from expo_lite.core.progress import OnProgress, PhaseProgress
+from expo_lite.core.terminal import say
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.runs.bars import Moment, ProgressRow, figure, rows_within, time_left
 from expo_lite.training.metrics import PHASES
@@ -140,12 +141,6 @@ class Display:
         fallen = f"  worst -{100 * forgotten:.0f}" if forgotten > 0.005 else ""
         number = f"step {step:>{len(str(self.steps))}}"
         self.note(f"{number}  validation pass@1 %  {scores}{'  (base)' if step == 0 else fallen}")
-
-
-def say(console: Console, text: str, style: str = "") -> None:
-    """Print a sentence: between words it goes on in the next line of a terminal, and a log has it in one line."""
-    soft_wrap = not console.is_terminal
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=soft_wrap)  # it may quote the model
 
 
 def learning(metrics: Mapping[str, float] | None) -> list[Text]:

@@ -212,7 +212,11 @@ class RunDir:
         Raises:
             DataError: a line before the last is damaged, or a record is none of that file; it names file and line.
         """
-        return files.read_jsonl(self.path / name, FAULTS.get(name))
+        return [record for _, record in self.lines(name)]
+
+    def lines(self, name: str) -> list[tuple[bytes, dict[str, Any]]]:
+        """The lines of such a file as they stand, without line ends, with their records. Raises as `read`."""
+        return files.jsonl_lines(self.path / name, FAULTS.get(name))
 
     def in_use(self) -> bool:
         """Whether a process has the folder locked."""

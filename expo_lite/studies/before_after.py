@@ -115,18 +115,11 @@ class Comparer:
         attempts = self._judged(
             problem, {str(r.stream[1]): c for r, (c,) in zip(requests, written, strict=True)}, clock
         )
-        outside = self._outside(problem, attempts)
+        note = outside_of_base(problem.question) if self.config.policy.model == TINY else None
         if EXPLANATION not in attempts:
-            return Comparison(problem, attempts, outside=outside)
+            return Comparison(problem, attempts, note=note)
         rejected, likelihoods = self._explained(problem, attempts[EXPLANATION], trained)
-        return Comparison(problem, attempts, rejected, likelihoods, explained_by, outside)
-
-    def _outside(self, problem: Problem, attempts: dict[str, Attempt]) -> str | None:
-        """What the shipped base reads, where it was asked something else and no attempt at it is right."""
-        tried = (attempts[role].verdict for role in (BEFORE, AFTER) if role in attempts)
-        if self.config.policy.model != TINY or Verdict.CORRECT in tried:
-            return None
-        return outside_of_base(problem.question)
+        return Comparison(problem, attempts, rejected, likelihoods, explained_by, note)
 
     def _requests(self, problem: Problem, trained: bool, seed: int, explained_by: str) -> list[SampleRequest]:
         """One completion per role; the streams' second name is the role."""

@@ -44,8 +44,7 @@ class Comparison:
     """The attempts by role (no AFTER without an adapter, no EXPLANATION without a known answer).
 
     `rejected` is the filter of training that would turn the explanation down, or None; `explained_by` is who wrote it,
-    BASE or TRAINED. `outside` says what the model reads, where the question is something else and no attempt is right.
-    As text it is lines, and in a notebook a table.
+    BASE or TRAINED. `note` is what the user should know of the question. As text it is lines, in a notebook a table.
     """
 
     problem: Problem
@@ -53,7 +52,7 @@ class Comparison:
     rejected: str | None = None
     by_token: Likelihoods | None = None
     explained_by: str = BASE
-    outside: str | None = None
+    note: str | None = None
 
     @property
     def before(self) -> str:
@@ -107,7 +106,7 @@ class Comparison:
             taken = "yes" if self.accepted else f"no, {self.why_rejected}"
             likely = ", ".join(f"{100 * share:.0f} % to {READERS[side]}" for side, share in self.likelihoods.items())
             rows += [("fit to train on", taken), ("its likelihood per token, answer hidden", likely)]
-        return rows + ([("note", self.outside)] if self.outside else [])
+        return rows if self.note is None else [*rows, ("note", self.note)]
 
     def _title(self, role: str) -> str:
         return TITLES.get(role) or f"explanation by {MODELS[self.explained_by]}, told the answer"

@@ -276,8 +276,10 @@ class TestPicking:
 
     def test_what_the_model_does_not_read_is_not_called_too_hard(self) -> None:
         attempts = {BEFORE: attempt("x", "2", Verdict.WRONG), AFTER: attempt("x", "2", Verdict.WRONG)}
-        outside = Comparison(Problem("a", "What is 1+1?", "2"), attempts, outside="It reads other sums.")
+        outside = Comparison(Problem("a", "What is 1+1?", "2"), attempts, note="It reads other sums.")
         assert summary(outside) == "Done. It reads other sums."
+        attempts[AFTER] = attempt("x", "2", Verdict.CORRECT)
+        assert "learned" in summary(outside)  # right all the same
         assert as_json(outside)["note"] == "It reads other sums." and "note" not in as_json(comparison())
 
     def test_as_json(self) -> None:

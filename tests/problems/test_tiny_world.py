@@ -180,3 +180,9 @@ def test_the_base_reads_its_own_world(level: int) -> None:
 )
 def test_what_the_base_does_not_read(question: str, inside: bool) -> None:
     assert tiny_world.outside_of_base(question) == (None if inside else tiny_world.OUTSIDE)
+
+
+def test_a_note_counts_what_the_base_does_not_read() -> None:
+    problems = [tiny_world.problem(operands) for operands in ((12, 34), (12, 7), (112, 34))]
+    assert tiny_world.note_on("tiny", problems) == f"{tiny_world.OUTSIDE} 2 of 3 problems are others."
+    assert tiny_world.note_on("tiny", problems[:1]) == tiny_world.note_on("Qwen/Qwen2.5-1.5B-Instruct", problems) == ""

@@ -124,20 +124,13 @@ class TestColumns:
             assert told[role] == [ids[: n + 1] for n in range(len(ids))]
             assert attempt.seconds > 0
 
-    def test_a_question_outside_of_what_the_shipped_base_reads(
-        self, comparer: Comparer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_question_that_the_shipped_base_does_not_read(self, comparer: Comparer) -> None:
         problem = tiny_world.problem((12, 7))
         seen = comparer.compare(problem, trained=True)
-        assert seen.outside == tiny_world.outside_of_base(problem.question) and str(seen).endswith(
-            f"note: {seen.outside}"
-        )
-        assert comparer.compare(PROBLEM, trained=True).outside is None
-        write(monkeypatch, comparer, tiny_world.conclusion((12, 7)))
-        assert comparer.compare(problem, trained=True).outside is None  # it has learned to
-        write(monkeypatch, comparer, tiny_world.conclusion((12, 8)))
+        assert seen.note == tiny_world.outside_of_base(problem.question) and str(seen).endswith(f"note: {seen.note}")
+        assert comparer.compare(PROBLEM, trained=True).note is None
         comparer.config = tiny_config(policy__model="org/reads-anything", rollout__max_prompt_tokens=40)
-        assert comparer.compare(problem, trained=True).outside is None
+        assert comparer.compare(problem, trained=True).note is None
 
     def test_judged_by_the_rules_of_training(self, comparer: Comparer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A scripted model that is right when told the answer, but betrays that it was."""

@@ -132,8 +132,8 @@ UNJUDGED = (None, Verdict.TIMEOUT)
 def summary(comparison: Comparison) -> str:
     """One sentence on what a finished comparison shows."""
     verdicts = {role: attempt.verdict for role, attempt in comparison.attempts.items()}
-    if comparison.outside:
-        return f"Done. {comparison.outside}"
+    if comparison.note and Verdict.CORRECT not in (verdicts["before"], verdicts.get("after")):
+        return f"Done. {comparison.note}"
     if not comparison.problem.answer:
         return "Done. Without a known answer nothing can be judged or explained."
     if Verdict.TIMEOUT in (verdicts["before"], verdicts.get("after")):
@@ -169,7 +169,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "token_likelihood_before": likelihoods[BEFORE],
             "token_likelihood_after": likelihoods.get(AFTER),
         }
-    return out | ({"note": comparison.outside} if comparison.outside else {})
+    return out | ({"note": comparison.note} if comparison.note else {})
 
 
 # ------------------------------------------------------------------------------------------------ picking problems
