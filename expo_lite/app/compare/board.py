@@ -113,7 +113,7 @@ def _writer(role: str, board: Board) -> str:
         return f"Explained by {WRITERS[board.explained_by if board.trained else BASE]}"
     if not board.model:
         return _capitalised(WRITERS[TRAINED])
-    return f'<span class="of">{harmless(board.model)}</span>, adapter on'
+    return f'<span class="of">{harmless(board.model)}</span>, adapter&nbsp;on'
 
 
 def _capitalised(words: str) -> str:
