@@ -26,7 +26,7 @@ def level_colour(number: int, levels: int) -> str:
     return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(first, second, strict=True))
 
 
-def spread(wanted: Sequence[float], gap: float, top: float) -> list[float]:
+def spread(wanted: Sequence[float], gap: float = 10.0, top: float = 100.0) -> list[float]:
     """Places near the wanted ones, none nearer than `gap` to another, in the same order, between 0 and `top`."""
     order = sorted(range(len(wanted)), key=lambda n: wanted[n])
     places = [0.0] * len(wanted)

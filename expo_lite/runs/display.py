@@ -13,6 +13,7 @@ from expo_lite.core.progress import OnProgress, PhaseProgress
 from expo_lite.core.terminal import say
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.runs.bars import Moment, ProgressRow, figure, rows_within, time_left
+from expo_lite.runs.folder import RunDir
 from expo_lite.training.metrics import PHASES
 
 LOG_SECONDS = 30.0
@@ -141,6 +142,16 @@ class Display:
         fallen = f"  worst -{100 * forgotten:.0f}" if forgotten > 0.005 else ""
         number = f"step {step:>{len(str(self.steps))}}"
         self.note(f"{number}  validation pass@1 %  {scores}{'  (base)' if step == 0 else fallen}")
+
+
+def what_next(run: RunDir) -> str:
+    """What a finished run is looked at with, a line each."""
+    return (
+        f"Learning curves: {run.curves}\n"
+        f"Before and after in the browser: python app.py --run {run.path}\n"
+        f"Why it learned, or did not: expo-lite doctor {run.path}\n"
+        f"More problems and samples: expo-lite evaluate {run.path}"
+    )
 
 
 def learning(metrics: Mapping[str, float] | None) -> list[Text]:

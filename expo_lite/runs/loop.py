@@ -26,7 +26,7 @@ from expo_lite.runs.checkpoint import BEST, RunProgress, copy_adapter, load_chec
 from expo_lite.runs.diagnosis.advice import Said, advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
-from expo_lite.runs.display import Display
+from expo_lite.runs.display import Display, what_next
 from expo_lite.runs.files import remove, sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
@@ -90,8 +90,7 @@ class Loop:
             before = self.base_scores("base_test", display)
             with self.stop.on_signal(display.note):
                 self.steps(base, display)
-            done = self.progress.step == self.config.steps
-            after = self.test_scores(display) if done else None
+            after = self.test_scores(display) if self.progress.step == self.config.steps else None
         if after is None:
             return self.stopped(self.progress.step)
         self.finish(base, before, after)
@@ -149,14 +148,13 @@ class Loop:
     def record(self, report: StepReport) -> None:
         """Write a step's metrics and samples, and give a sign of life."""
         self.progress = replace(self.progress, step=report.step)
-        memory = gpu_peak(self.parts.policy.device)
-        self.write(METRICS, {"step": report.step, **report.metrics, **memory})
+        self.write(METRICS, {"step": report.step, **report.metrics, **gpu_peak(self.parts.policy.device)})
         self.write(SAMPLES, *sample_records(report))
         self.run.status(step=report.step, state="running", steps=self.config.steps)
 
     def write(self, file: str, *records: Mapping[str, Any]) -> None:
         """Add records of one step to a file of the run, and hand them on to its trackers."""
-        self.run.append_many(file, records)
+        self.run.append(file, *records)
         self.trackers.log(file, records)
 
     def validation_due(self, step: int) -> bool:
@@ -248,11 +246,5 @@ class Loop:
             say(self.console, sentence, style="yellow")
         if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)
-        say(
-            self.console,
-            f"Adapter of step {self.progress.best_step} ({standing_of(self.progress, base)}): {self.run.adapter}\n"
-            f"Learning curves: {self.run.curves}\n"
-            f"Before and after in the browser: python app.py --run {self.run.path}\n"
-            f"Why it learned, or did not: expo-lite doctor {self.run.path}\n"
-            f"More problems and samples: expo-lite evaluate {self.run.path}",
-        )
+        best = f"Adapter of step {self.progress.best_step} ({standing_of(self.progress, base)})"
+        say(self.console, f"{best}: {self.run.adapter}\n{what_next(self.run)}")

@@ -369,14 +369,12 @@ class TestOutcome:
         first |= {"explanations_trained": 3, "generate_seconds": 1.0, "verify_seconds": 0.5, "validation_seconds": 99}
         second = {"generated_tokens": 20, "groups_taught": 3, "failed_groups": 2, "rescued_groups": 0}
         second |= {"explanations_trained": 4, "explanations_trained_wrong_steps": 1, "explain_seconds": 2.0}
-        second |= {"explanations_steps_right_share": 0.75}
         scored = [(0, "base_validation", 0.9), (1, "validation", 0.6), (2, "validation", 0.5), (2, "test", 0.95)]
         evaluations = [{"step": step, "name": name, "levels": levels(mean)} for step, name, mean in scored]
         run = write_run(tmp_path, [first, second], evaluations, rollout__prompts_per_step=4)
         outcome = Outcome.of(run)
         assert (outcome.validation, outcome.seconds, outcome.generated_tokens) == (pytest.approx(0.6), 3.5, 30)
         assert (outcome.taught_nothing_share, outcome.rescued_share, outcome.wrong_steps_share) == (0.5, 0.25, 0.25)
-        assert outcome.steps_right == {2: 0.75}
         assert list(outcome.curve) == [0, 1, 2] and outcome.curve[2] == pytest.approx({1: 0.45, 2: 0.55})
 
 

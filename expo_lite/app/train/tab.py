@@ -100,8 +100,10 @@ def _status(sentence: str) -> str:
     return f'<p class="status">{harmless(sentence)}</p>'
 
 
-def _ended(shown: RunView) -> str:
-    """Said to screen readers alone: it stands in the run's own head, and no word of a start or stop stays above it."""
+def _ended(shown: RunView | None) -> str | None:
+    """Said to screen readers alone of a run that has ended: no word of a start or stop stays above its own head."""
+    if shown is None or shown.is_active:
+        return None
     return f'<p class="status unseen">{harmless(shown.sentence)}</p>'
 
 
@@ -162,8 +164,7 @@ def _wire_screen(watch: Watch, shell: Shell, status: gr.HTML, screen: Screen) ->
     def tick(name: str, page: int, seen: str) -> tuple[Any, ...]:
         """What is new; once the run has ended, no word of how it began or was told to stop stays."""
         shown = watch.look(name, seen, page)
-        over = shown is not None and not shown.is_active
-        return _ended(shown) if over else gr.skip(), *live(watch, name, shown)
+        return _ended(shown) or gr.skip(), *live(watch, name, shown)
 
     def turning(to: Callable[[FeedView], int | None]) -> Callable[[str, int], tuple[Any, ...]]:
         def turn(name: str, page: int) -> tuple[Any, ...]:
@@ -195,7 +196,7 @@ def _acting(watch: Watch, act: Callable[[str], None], sentence: str) -> Callable
         except ExpoLiteError as error:
             said = str(error)
         shown = watch.look(name, page=page)
-        has_ended = said == sentence and shown is not None and not shown.is_active
-        return _ended(shown) if has_ended else _status(said), *live(watch, name, shown)
+        ended = _ended(shown) if said == sentence else None
+        return ended or _status(said), *live(watch, name, shown)
 
     return acted
