@@ -14,6 +14,7 @@ from rich.console import Console
 from expo_lite.config import process_setup
 from expo_lite.config.flags import Parser
 from expo_lite.config.hub import offline_if_unreachable
+from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.runs.export import gguf
 from expo_lite.runs.files import size_in_words
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> None:
     run = finished(RunDir(given.run))
     console = Console(highlight=False, soft_wrap=True)
     converter = gguf.find_converter(given.llama_cpp) if given.format == "gguf" else None
+    require_tested()
     from expo_lite.runs.export import folders, upload  # late: --help and mistakes are answered without loading torch
     from expo_lite.runs.export.finished import read_finished
 

@@ -146,7 +146,7 @@ class TestByLlamaCpp:
         base = tmp_path / "SmolLM2-135M-Instruct"
         python = [sys.executable, "-m"]
         subprocess.run([*python, "support.smollm2", str(base)], check=True, env=environment, capture_output=True)
-        run = make_run(tmp_path / "run", base, strength=0.02)
+        run = make_run(tmp_path / "run", base, strength=0.7)  # other answers than the base's, and still words
         monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])  # the converter imports sentencepiece
         out = exported(run, tmp_path / "out", "--format", "gguf", "--llama-cpp", str(source))
         asked = [*python, "support.llama_cpp", str(out / "model.gguf"), *self.QUESTIONS]
@@ -164,7 +164,7 @@ class TestByLlamaCpp:
             assert len(prompt) == answer["prompt_tokens"]
             of_ours += clear_choices(ours, prompt, answer["tokens"], gap=0.3)
             of_before += clear_choices(before, prompt, answer["tokens"], gap=0.3)
-        assert len(of_ours) > 25 and all(token == best for token, best in of_ours)
+        assert len(of_ours) > 10 and all(token == best for token, best in of_ours)
         assert not all(token == best for token, best in of_before)  # it is not the base that answered
 
     def test_the_tiny_bases_tokenizer_is_refused(
