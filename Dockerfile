@@ -1,8 +1,8 @@
 # README's command in a container, on a CPU:
-#   docker build -t expo-lite .
-#   docker run --rm -v "$PWD/runs:/expo-lite/runs" expo-lite
+#   docker build -t expo .
+#   docker run --rm -v "$PWD/runs:/expo-lite/runs" expo
 # With a CUDA build of torch, for a machine with an NVIDIA GPU and its container toolkit (--gpus all):
-#   docker build -t expo-lite --build-arg TORCH_INDEX=https://pypi.org/simple .
+#   docker build -t expo --build-arg TORCH_INDEX=https://pypi.org/simple .
 FROM python:3.11-slim
 
 WORKDIR /expo-lite

@@ -71,11 +71,13 @@ def test_wheel_holds_the_package_presets_and_model(built: Path) -> None:
 
 def test_twine_has_nothing_to_say(built: Path) -> None:
     pytest.importorskip("twine")
-    assert python("-m", "twine", "check", "--strict", *built.iterdir(), cwd=built).count(": PASSED") == 2
+    said = python("-m", "twine", "--no-color", "check", "--strict", *built.glob("expo_lite-*"), cwd=built)
+    assert said.count(": PASSED") == 2
 
 
 def test_with_an_address_the_wheel_shows_it(checkout: Path, tmp_path: Path) -> None:
     """As it would be released: the address in one place, and from there in the metadata and before every link."""
+    shutil.rmtree(checkout / "expo_lite" / "presets")  # the stale copy
     (checkout / "PKG-INFO").unlink()  # else README is taken from there as it was
     pyproject = (checkout / "pyproject.toml").read_text(encoding="utf-8")
     pyproject = re.sub(r"\[project\.urls\]\n(.+\n)*", "", pyproject)

@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from expo_lite.core.errors import ConfigError
 
-TESTED = {"transformers": ">=5.0,<5.25", "peft": ">=0.21,<0.22"}
+TESTED = {"transformers": ">=5.8.1,<5.25", "peft": ">=0.18.1,<0.22"}
 """The ranges of pyproject.toml, held equal by a test: a bare checkout has no metadata to read them from."""
 ANYWAY = "EXPO_LITE_UNTESTED"
 
