@@ -44,26 +44,23 @@ TESTS = [
 
 def main(asked: list[str]) -> int:
     """Test each; the exit status is 1 where anything failed."""
-    results = {" ".join(names): tested(names) for names in ([[word] for word in asked] or VERSIONS)}
-    width = max(map(len, results))
-    print("\n".join(f"{names:{width}}  {said}" for names, said in results.items()))
-    return int(any("passed" not in said or "failed" in said or "error" in said for said in results.values()))
+    passed = [passes(names) for names in ([[word] for word in asked] or VERSIONS)]
+    return int(not all(passed))
 
 
-def tested(names: list[str]) -> str:
-    """Install, run the tests, and give pytest's last line."""
+def passes(names: list[str]) -> bool:
+    """Install, run the tests and print their outcome, what failed with its reason."""
     folder = ROOT / "build" / "matrix" / "+".join(names)
     if not folder.is_dir():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, *names]
         subprocess.run(pip, check=True)
     path = os.pathsep.join(filter(None, [str(folder), str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
-    print(f"{' '.join(names)} ...", flush=True)
     environment = os.environ | {"PYTHONPATH": path, ANYWAY: "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        print(done.stdout[-5000:], flush=True)
-    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    print("\n".join([f"{' '.join(names)}: {lines[-1]}", *(lines[-60:-1] if done.returncode else [])]), flush=True)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

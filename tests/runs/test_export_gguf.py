@@ -154,6 +154,7 @@ class TestByLlamaCpp:
 
         tokenizer = AutoTokenizer.from_pretrained(base)
         assert told["tokenizer.chat_template"] == tokenizer.chat_template
+        assert told["tokenizer.ggml.pre"] == "smollm"
         assert told["general.name"] == "SmolLM2-135M-Instruct ExP-GRPO"
         merged = exported(run, tmp_path / "merged", "--merged")
         ours, before = (AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (merged, base))

@@ -38,7 +38,7 @@ def answer(file: str, questions: list[str]) -> dict[str, object]:
     from gguf import GGUFReader
 
     fields = GGUFReader(file).fields
-    told = {name: fields[f"{name}"].contents() for name in ("general.name", "tokenizer.chat_template")}
+    told = {name: fields[name].contents() for name in ("general.name", "tokenizer.ggml.pre", "tokenizer.chat_template")}
     settings = xllamacpp.CommonParams()
     settings.model.path, settings.n_ctx, settings.n_parallel, settings.use_jinja = file, 1024, 1, True
     settings.verbosity, settings.cpuparams.n_threads = 0, 1

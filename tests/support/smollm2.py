@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tokenizers import decoders, pre_tokenizers
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -28,10 +28,9 @@ def save(folder: Path) -> None:
     model.generation_config = read.generation_config
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE)
     tokenizer.eos_token = "<|im_end|>"  # as on the Hub; the GGUF file names another
-    backend = tokenizer.backend_tokenizer  # GGUF has this by name only, which transformers does not read
+    digits = pre_tokenizers.Digits(individual_digits=True)  # GGUF has it by name only, which transformers does not read
     bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytewise])
-    backend.decoder = decoders.ByteLevel()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytewise])
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
