@@ -124,6 +124,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
     return source, {**os.environ, "PYTHONPATH": path}
 
 
+def printed(*words: str, environment: dict[str, str]) -> str:
+    """What a module of tests/ prints in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
 @torch.no_grad()
 def clear_choices(model: Any, prompt: list[int], answer: list[int], gap: float) -> list[tuple[int, int]]:
     """Of each token of an answer: it, and what a model likes best there, if by more than `gap` nats."""
@@ -144,13 +151,12 @@ class TestByLlamaCpp:
         """SmolLM2-135M-Instruct with a random adapter, in bfloat16; greedy tokens, where they are no close decision."""
         source, environment = real
         base = tmp_path / "SmolLM2-135M-Instruct"
-        python = [sys.executable, "-m"]
-        subprocess.run([*python, "support.smollm2", str(base)], check=True, env=environment, capture_output=True)
+        printed("support.smollm2", str(base), environment=environment)
         run = make_run(tmp_path / "run", base, strength=0.7)  # other answers than the base's, and still words
         monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])  # the converter imports sentencepiece
         out = exported(run, tmp_path / "out", "--format", "gguf", "--llama-cpp", str(source))
-        asked = [*python, "support.llama_cpp", str(out / "model.gguf"), *self.QUESTIONS]
-        told = json.loads(subprocess.run(asked, check=True, env=environment, capture_output=True, text=True).stdout)
+        file = str(out / "model.gguf")
+        told = json.loads(printed("support.llama_cpp", file, *self.QUESTIONS, environment=environment))
 
         tokenizer = AutoTokenizer.from_pretrained(base)
         assert told["tokenizer.chat_template"] == tokenizer.chat_template

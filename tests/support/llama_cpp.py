@@ -41,7 +41,9 @@ def answer(file: str, questions: list[str]) -> dict[str, object]:
     told = {name: fields[name].contents() for name in ("general.name", "tokenizer.ggml.pre", "tokenizer.chat_template")}
     settings = xllamacpp.CommonParams()
     settings.model.path, settings.n_ctx, settings.n_parallel, settings.use_jinja = file, 1024, 1, True
-    settings.verbosity, settings.cpuparams.n_threads = 0, 1
+    settings.verbosity = 0
+    # threads spin while they wait for each other, which takes minutes where the cores are busy
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
     server, answers = xllamacpp.Server(settings), []
     for question in questions:
         wanted = {"temperature": 0, "max_tokens": MOST_TOKENS, "logprobs": True, "cache_prompt": False}

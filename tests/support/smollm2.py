@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tokenizers import pre_tokenizers
+from tokenizers import decoders, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -28,9 +28,10 @@ def save(folder: Path) -> None:
     model.generation_config = read.generation_config
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE)
     tokenizer.eos_token = "<|im_end|>"  # as on the Hub; the GGUF file names another
-    digits = pre_tokenizers.Digits(individual_digits=True)  # GGUF has it by name only, which transformers does not read
+    backend = tokenizer.backend_tokenizer  # transformers does not read what follows from GGUF, which has it by a name
     bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytewise])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytewise])
+    backend.decoder = decoders.ByteLevel()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
