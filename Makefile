@@ -1,7 +1,7 @@
 # The habits; `make` alone lists them. PYTHON names the interpreter of your environment.
 PYTHON ?= python
 
-.PHONY: help install test slow matrix lint format types layers base clean
+.PHONY: help install test slow matrix lint format types layers base notebooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -35,6 +35,9 @@ layers:  ## imports point down
 
 base:  ## train the shipped base anew (about 20 minutes)
 	$(PYTHON) -m scripts.tiny_base.build
+
+notebooks:  ## run the tiny notebook and keep its outputs (about three minutes)
+	$(PYTHON) -m scripts.notebooks
 
 clean:  ## remove what tools leave behind; runs/ stays
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -168,7 +168,7 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
         decoded(2)
     kernels["generation"] = attention_kernels(record)
     reset_peak(device)
-    seconds_per_decoded_token(config, sampler)
+    seconds_per_decoded_token(config, sampler, sampler.units.rollouts_alive)
     generation = peak(device, "reserved")
     plan = planned.plan
     return {

@@ -71,6 +71,9 @@ FINISHED = "runs/tiny-expo-seed0"
 STAND_INS = {"RUN": FINISHED, "runs/NAME": FINISHED}
 """Placeholders of the pages, and what a test puts there."""
 
+OUTCOME = re.compile(r"  # -> (.+)$", re.MULTILINE)
+"""Behind a line of Python: what it prints."""
+
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 SHELL = ("", "bash", "sh", "console")
 COMMANDS = [command for block in BLOCKS if block.language in SHELL for command in commands(block)]
@@ -206,8 +209,9 @@ def test_a_page_from_top_to_bottom(page: Path, finished: Path, tmp_path: Path, m
     with inside(tmp_path, monkeypatch):
         for block in blocks(page):
             if block.language == "python" and reason(block.text) is None:
-                with contextlib.redirect_stdout(io.StringIO()):
+                with contextlib.redirect_stdout(io.StringIO()) as printed:
                     exec(compile(block.text, f"{block.page}", "exec"), names)
+                assert [said for said in OUTCOME.findall(block.text) if said not in printed.getvalue()] == []
             for command in commands(block) if block.language in SHELL else []:
                 if reason(command.words) is None:
                     check(command)

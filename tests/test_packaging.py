@@ -185,7 +185,7 @@ class TestTheWheelInABareEnvironment:
     def test_runs_the_notebook(self, bare: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
         """With fewer steps; tests/test_notebooks.py runs it as it is."""
         notebook = (ROOT / "notebooks" / "expo_lite_tiny.ipynb").read_text()
-        (tmp_path / "tiny.ipynb").write_text(re.sub(r"steps=\d+", "steps=2", notebook))
+        (tmp_path / "tiny.ipynb").write_text(re.sub(r'steps\\": \d+', r'steps\\": 2', notebook))
         run = (
             "import nbformat, nbclient; nbclient.NotebookClient(nbformat.read('tiny.ipynb', 4), timeout=300).execute()"
         )

@@ -13,10 +13,9 @@ from html import escape
 from math import floor, log10
 
 from expo_lite.app.text import harmless
+from expo_lite.core.charts import spread
 
 MOST_POINTS = 240
-LABEL_GAP = 10.0
-"""Per cent of the plot's height between two names."""
 NO_POINTS = "comes with the first step"
 
 
@@ -153,21 +152,6 @@ def _names(lines: Sequence[Curve], axes: Axes) -> str:
         f"<b>{axes.text(line.points[-1][1])}</b></span>"
         for line, place in zip(lines, spread(wanted), strict=True)
     )
-
-
-def spread(wanted: Sequence[float], gap: float = LABEL_GAP, top: float = 100.0) -> list[float]:
-    """Places near the wanted ones, none nearer than `gap` to another, in the same order, between 0 and `top`."""
-    order = sorted(range(len(wanted)), key=lambda n: wanted[n])
-    places = [0.0] * len(wanted)
-    lowest = 0.0
-    for n in order:
-        places[n] = lowest = max(wanted[n], lowest)
-        lowest += gap
-    highest = top
-    for n in reversed(order):
-        places[n] = highest = min(places[n], highest)
-        highest -= gap
-    return places
 
 
 def ticks(top: float, most: int = 5) -> list[float]:

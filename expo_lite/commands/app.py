@@ -13,6 +13,7 @@ from expo_lite.config import process_setup
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import ConfigError, ExpoLiteError
+from expo_lite.core.terminal import tell
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -117,13 +118,16 @@ def _until_warm(role: str, ids: list[int]) -> None:
 
 
 def held_out(config: Config) -> dict[int, list[Problem]]:
-    """Test problems by level, empty (with a word in the terminal) where they cannot be had."""
+    """Test problems by level, empty (with a word in the terminal) where they cannot be had.
+
+    Without those that go on from earlier turns: a question alone is asked here.
+    """
     from expo_lite.problems import load_problems
 
     try:
-        test = load_problems(config.data).test
+        test = [problem for problem in load_problems(config.data).test if not problem.turns]
     except ExpoLiteError as error:
-        print(f"There are no problems to pick from, only your own questions: {error}", file=sys.stderr)
+        tell(f"There are no problems to pick from, only your own questions: {error}", sys.stderr)
         return {}
     levels = sorted({problem.level for problem in test})
     return {level: [p for p in test if p.level == level][:PROBLEMS_PER_LEVEL] for level in levels}

@@ -21,6 +21,7 @@ from expo_lite.config.flags import Parser
 from expo_lite.config.model_files import tiny_base
 from expo_lite.config.presets import preset_folder, presets
 from expo_lite.core.errors import first_line
+from expo_lite.core.terminal import tell
 from expo_lite.runs.environment import environment, version_of
 
 EXTRAS = {"app": "gradio", "reasoning": "reasoning-gym", "unsloth": "unsloth"}
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
         description="Print versions, hardware and what is missing, for a bug report. Nothing in it is personal.",
     ).parse_args(argv)
     for name, value in report():
-        print(f"{name + ':':<21}{anonymous(value)}")
+        tell(f"{name + ':':<21}{anonymous(value)}")
 
 
 def report() -> Iterator[tuple[str, str]]:

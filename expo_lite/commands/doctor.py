@@ -14,6 +14,7 @@ from expo_lite.config import process_setup
 from expo_lite.config.flags import Parser
 from expo_lite.config.read import read_config
 from expo_lite.core.errors import CheckpointError
+from expo_lite.core.terminal import tell
 from expo_lite.runs.diagnosis import Finding
 from expo_lite.runs.diagnosis.advice import diagnose
 from expo_lite.runs.files import to_json
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
     if given.json:
         print(to_json({"run": str(run.path), **about, "findings": [asdict(one) for one in findings]}, indent=2))
     else:
-        print("\n".join(map(printable, report(str(run.path), about, findings))))
+        tell("\n".join(map(printable, report(str(run.path), about, findings))))
     return 0
 
 

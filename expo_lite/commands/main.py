@@ -10,8 +10,9 @@ from pathlib import Path
 
 from expo_lite import __version__
 from expo_lite.config import process_setup
-from expo_lite.config.presets import copy_preset, preset_summary, presets
+from expo_lite.config.presets import copy_preset, preset_table
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import tell
 
 COMMANDS = {
     "train": "train a model, as a preset, a file and flags say",
@@ -39,11 +40,11 @@ def main(argv: list[str]) -> int | None:
     """Run one command."""
     name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if name in ("-h", "--help"):
-        print(_help())
+        tell(_help())
     elif name == "--version":
         print(f"expo-lite {__version__}")
     elif name == "presets":
-        print(_presets(rest))
+        tell(_presets(rest))
     elif (now := EARLIER.get(name, name)) in COMMANDS:
         if now != name:
             print(f"expo-lite {name} is called expo-lite {now} now", file=sys.stderr)
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int | None:
 def _presets(words: list[str]) -> str:
     """The list of presets, or what became of `copy NAME FILE`."""
     if not words:
-        return _table({preset: preset_summary(preset) for preset in presets()})
+        return preset_table()
     if words[0] != "copy" or len(words) != 3:
         if words[0] in ("-h", "--help"):
             return _PRESETS_USAGE
@@ -66,12 +67,9 @@ def _presets(words: list[str]) -> str:
 
 
 def _help() -> str:
-    return f"{_USAGE}\n\n{_table({**COMMANDS, 'presets': _PRESETS_DO})}"
-
-
-def _table(rows: dict[str, str]) -> str:
-    width = max(map(len, rows), default=0)
-    return "\n".join(f"  {name:{width}}  {text}" for name, text in rows.items())
+    rows = {**COMMANDS, "presets": _PRESETS_DO}
+    width = max(map(len, rows))
+    return "\n".join([_USAGE, "", *(f"  {name:{width}}  {text}" for name, text in rows.items())])
 
 
 def _unknown(name: str) -> str:

@@ -16,6 +16,7 @@ from expo_lite.config.hub import offline_if_unreachable
 from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
 from expo_lite.core.tables import TextTable
+from expo_lite.core.terminal import say
 from expo_lite.memory.budget import BudgetedPlan, lowered, plan_on
 from expo_lite.memory.cards import CARDS, cards, named_card, place_of
 from expo_lite.memory.forecast import Forecast, assumptions, in_words, within
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
     console = Console()
     console.print(plan_table(planned))
     for line in filter(None, (lowered(config, planned), f"{planned.units}.")):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
     require_fit(config, planned)
     if card:
         _forecast(config, card, planned, console)
@@ -56,7 +57,7 @@ def _forecast(config: Config, card: str, planned: BudgetedPlan, console: Console
     console.print(parts_table(found, card))
     total = f"About {in_words(found.total)} for {config.steps} steps: {within()}."
     for line in filter(None, (total, assumptions(config), room_left(config, planned, CARDS[card].gib))):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _parser() -> argparse.ArgumentParser:

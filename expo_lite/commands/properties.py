@@ -16,6 +16,7 @@ from expo_lite.config.read import read_config, read_request, require_a_model
 from expo_lite.config.settings import Config
 from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import say
 from expo_lite.model.adapter_files import shaped_like
 from expo_lite.model.unsloth import import_early
 from expo_lite.runs.folder import RunDir
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> None:
     for table in tables(rows):
         console.print(table)
     for line in [*notes, f"{asked.folder / 'properties.md'}, .json and .png"]:
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def read_command(argv: list[str]) -> PropertiesRequest:

@@ -19,6 +19,7 @@ from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
 from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import say
 from expo_lite.memory.cards import cards, named_card
 from expo_lite.memory.forecast import in_words, within
 from expo_lite.runs.on_card import answering_on, forecast_on
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
     given, settings = _parser().parse_known_args(argv)
     asked = read_asked(argv, given, settings)
     console = Console()
-    console.print(cost(asked, given.card), highlight=False, soft_wrap=True)
+    say(console, cost(asked, given.card))
     if given.dry_run:
         return 0
     require_tested()
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
         with Study(asked, console) as study:
             study.to_the_end()
     except KeyboardInterrupt:
-        console.print(f"Stopped; nothing in {asked.to} is lost, and the same command goes on from there.")
+        say(console, f"Stopped; nothing in {asked.to} is lost, and the same command goes on from there.")
         return process_setup.INTERRUPTED
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from expo_lite.config import process_setup
 from expo_lite.config.read import dump_yaml, read_request, require_a_model
 from expo_lite.config.settings import Config
@@ -33,4 +35,5 @@ def plan_comment(config: Config) -> str:
     if not is_here(config.policy.model) or (place.on_gpu and config.memory.budget_gib is None):
         return ""
     planned = plan_on(config, place)
-    return f"# memory plan: {'it fits' if planned.fits else 'it does not fit'}; {planned}\n"
+    said = f"memory plan: {'it fits' if planned.fits else 'it does not fit'}; {planned}"
+    return textwrap.fill(said, 79, initial_indent="# ", subsequent_indent="#   ") + "\n"

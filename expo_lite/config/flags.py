@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from expo_lite.config.messages import as_text, settings, unknown_setting
+from expo_lite.config.presets import preset_table
 from expo_lite.config.settings import Config
 from expo_lite.config.yaml_file import KeyPath, Layer
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import tell
 
 OWN_FLAGS = ("preset", "config", "resume", "dry_run")
 
@@ -36,10 +39,17 @@ class _Settings(Config, BaseSettings):  # pyright: ignore[reportIncompatibleVari
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ConfigError where argparse would print its usage and exit."""
+    """Raises ConfigError where argparse would print its usage and exit; help breaks between words."""
+
+    def print_help(self, file: Any = None) -> None:
+        tell(self.format_help().rstrip("\n"), file)
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
+        said = message.removeprefix("argument ").replace("at least one", "one")
+        said = said.replace("expected one argument", "needs a value")
+        if said == "--preset: needs a value":
+            said = f"--preset: name one of these:\n{preset_table()}"
+        raise ConfigError(said)
 
 
 def read_flags(argv: list[str], prog: str) -> Sources:
@@ -68,7 +78,7 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
         prog=prog,
         usage="%(prog)s [--preset NAME] [--config FILE] [--resume] [--dry-run] [--SETTING VALUE ...]",
         description=_Settings.__doc__,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=help_width()),
         allow_abbrev=False,
     )
     parser.add_argument("--preset", metavar="NAME", help="start from a preset; `expo-lite presets` lists them")
@@ -88,7 +98,14 @@ def _parser(prog: str) -> tuple[argparse.ArgumentParser, CliSettingsSource[Any]]
         if info := settings().get(action.dest):
             # pydantic-settings shows defaults as Python writes them, and sets in an order that changes
             action.help = f"{info.description} (default: {as_text(info.default)})".replace("%", "%%")
+            if get_origin(info.annotation) in (frozenset, tuple):
+                action.nargs, action.metavar = "+", (str(action.metavar), "")  # several words are a list, too
     return parser, source
+
+
+def help_width() -> int:
+    """Columns for help: 110, in a narrower terminal as many as it has, less two."""
+    return min(110, shutil.get_terminal_size((112, 24)).columns - 2)
 
 
 def _kebab(token: str) -> str:
@@ -117,6 +134,8 @@ def _leftovers(tokens: list[str]) -> list[str]:
 def _add_setting(layer: Layer, source: CliSettingsSource[Any], name: str, value: Any) -> None:
     """Decode one flag at a time: pydantic-settings stops at the first that it cannot decode."""
     path: KeyPath = tuple(name.split("."))
+    if isinstance(value, list):  # of what was given each time, which for lists is one of words
+        value = [word for words in value for word in ([words] if isinstance(words, str) else words)]
     try:
         decoded = source(parsed_args={name: value})()
     except (SettingsError, ValueError):

@@ -120,7 +120,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{key}={inner}" for key, inner in value.items()) or "none"
     if isinstance(value, (tuple, frozenset)):
-        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value)))
+        return ",".join(map(str, value if isinstance(value, tuple) else sorted(value))) or "[]"
     return str(value)
 
 

@@ -68,6 +68,13 @@ def preset_summary(name: str) -> str:
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
+def preset_table() -> str:
+    """Every preset and what it is for, a line each."""
+    names = presets()
+    width = max(map(len, names), default=0)
+    return "\n".join(f"  {name:{width}}  {preset_summary(name)}" for name in names)
+
+
 def copy_preset(name: str, target: Path) -> None:
     """Write a preset with its comments to a new file.
 

@@ -11,6 +11,7 @@ from functools import wraps
 from importlib.metadata import version
 
 from expo_lite.core.errors import CheckpointError, ConfigError, DataError, ExpoLiteError
+from expo_lite.core.terminal import tell
 
 SAME_FOR_ALL = (ConfigError, DataError, CheckpointError)
 """What all processes that a launcher starts together meet alike: the first one says it."""
@@ -40,7 +41,7 @@ def run(body: Callable[[], int | None]) -> int:
         return status
     except ExpoLiteError as error:
         if os.environ.get("RANK", "0") == "0" or not isinstance(error, SAME_FOR_ALL):
-            print(error, file=sys.stderr)
+            tell(str(error), sys.stderr)
         return FAILED
     except BrokenPipeError:  # whoever read has had enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends

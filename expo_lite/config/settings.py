@@ -42,7 +42,8 @@ class PolicyConfig(Section):
     """The base model and its LoRA adapter."""
 
     model: str = "tiny"
-    """A local folder or Hub id; "tiny" is the model that ships in the package."""
+    """A local folder or Hub id; "tiny" is the model that ships in the package, which reads sums of two-digit numbers
+    only."""
     backend: Literal["transformers", "unsloth"] = "transformers"
     """unsloth: base and adapter come from Unsloth, with its faster modules on a GPU (needs the extra `unsloth`)."""
     adapter: str | None = None
@@ -66,12 +67,12 @@ class PromptConfig(Section):
     """What is said to the model."""
 
     system: str | None = None
-    """System message, for models whose chat template has one."""
+    """System message, for models whose chat template has one. A problem's own system turn takes its place."""
     enable_thinking: bool = False
     """Let models that can (Qwen3) think before they answer; their thoughts count as completion tokens. A chat template
     that has no such switch takes no notice."""
     task: str = "{question}\n\nReason step by step, and put the final answer in \\boxed{}."
-    """The unhinted prompt; {question} is filled in. Trained sequences always carry this one."""
+    """The unhinted prompt; {question} is filled in (of a chat its last turn). Trained sequences always carry it."""
     hinted: str = (
         "{question}\n\nThe correct answer is {answer}. Write a step-by-step solution that arrives at it, "
         "as if you had worked it out yourself: do not mention that the answer was given. "
@@ -212,7 +213,7 @@ class RewardConfig(Section):
     """With a function: what a completion has to earn to count as right. A prompt none of whose rollouts does has
     failed, and an explanation has to earn as much."""
     messages: bool = False
-    """With a function: hand over prompts and completions as chat messages instead of text."""
+    """With a function: hand over prompts and completions as chat messages, TRL's way with chat data, not as text."""
 
 
 class KLConfig(Section):
@@ -294,6 +295,8 @@ class Config(Section):
     """Steps to train for; one without any signal makes no update."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0 leaves torch's own choice. Runs repeat bit for bit at one count."""
+    trackers: frozenset[Literal["tensorboard", "wandb", "trackio"]] = frozenset()
+    """What follows the run beside its folder, which stays the truth (needs the extra `trackers`)."""
 
     policy: PolicyConfig = PolicyConfig()
     prompt: PromptConfig = PromptConfig()

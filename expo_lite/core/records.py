@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 class Verdict(str, Enum):
@@ -40,12 +40,20 @@ def why_rejected(reason: str) -> str:
     return REJECTIONS.get(reason, reason)
 
 
+class Turn(NamedTuple):
+    """What one side says in a chat; `role` is system (in the first turn only), user or assistant."""
+
+    role: str
+    content: str
+
+
 @dataclass(frozen=True)
 class Problem:
     """One question with its known answer.
 
     `solution` is the data set's own worked solution (the expert's), where there is one; `columns` are the row's, where
-    a reward function is to see them; `where` is the row's place, such as a file and a line.
+    a reward function is to see them; `where` is the row's place, such as a file and a line; `turns` come before the
+    question, where that is the last turn of a chat.
     """
 
     id: str
@@ -55,6 +63,12 @@ class Problem:
     solution: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     where: str | None = field(default=None, repr=False, compare=False)
+    turns: tuple[Turn, ...] = field(default=(), repr=False)  # no repr: runs from before keep their data's digest
+
+    @property
+    def asked(self) -> str:
+        """The question below what user and assistant have said before it."""
+        return "\n".join([*(turn.content for turn in self.turns if turn.role != "system"), self.question])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from expo_lite.grading.exact import same_number
 from expo_lite.grading.parts import (
     NAME,
     bracketed,
+    choice_in,
     is_constant,
     is_text,
     members_of,
@@ -21,6 +22,7 @@ from expo_lite.grading.parts import (
     rows_of,
     sides_of,
     split_at,
+    time_in,
     unpacked,
 )
 from expo_lite.grading.units import split_unit, unit_words
@@ -29,9 +31,7 @@ Equal = Callable[[str, str], bool]
 """Whether two single expressions in normal form are mathematically equal."""
 
 _UNION = re.compile(r"\\(?:cup|cap|setminus|mathbb)(?![a-zA-Z])")
-_TIME = re.compile(r"([0-9]{1,2}(?::[0-9]{2})?) ?([ap])\.?m\.?", re.IGNORECASE)
 _SET = re.compile(r"[(\[]|\\\{|\\(?:cup|emptyset|mathbb)")
-_CHOICE = re.compile(r"\(?([A-E])[).:] ?(?:(?=[-0-9\\$])(.+))?|([A-E])")
 
 
 class _Undecided(Exception):
@@ -64,8 +64,7 @@ def _same(gold: str, answer: str, equal: Equal) -> bool:
     """`agree` for answers in normal form: the first rule that speaks of their kind decides."""
     if gold == answer:
         return bool(gold)
-    rules = (_numbers, _choices, _times, _equations, _ratios, _lists, _tuples, _quantities)
-    for rule in rules:
+    for rule in (_numbers, _choices, _times, _equations, _ratios, _lists, _tuples, _quantities):
         decided = rule(gold, answer, equal)
         if decided is not None:
             return decided
@@ -84,17 +83,12 @@ def _numbers(gold: str, answer: str, _equal: Equal) -> bool | None:
 
 def _choices(gold: str, answer: str, equal: Equal) -> bool | None:
     """`(B) 12` agrees with B and with 12; what both have must agree."""
-    (gold_letter, gold_value), (letter, value) = _choice(gold), _choice(answer)
+    (gold_letter, gold_value), (letter, value) = choice_in(gold), choice_in(answer)
     if not (gold_letter and gold_value) and not (letter and value):
         return None
     same_letter = gold_letter == letter if gold_letter and letter else None
     same_value = _same(gold_value, value, equal) if gold_value and value else None
     return False not in (same_letter, same_value) and True in (same_letter, same_value)
-
-
-def _choice(text: str) -> tuple[str, str]:
-    match = _CHOICE.fullmatch(text)
-    return (match[1] or match[3], match[2] or "") if match else ("", text)
 
 
 def _equations(gold: str, answer: str, equal: Equal) -> bool | None:
@@ -143,11 +137,10 @@ def _equation(gold: list[str], answer: list[str], equal: Equal) -> bool:
 
 def _times(gold: str, answer: str, _equal: Equal) -> bool | None:
     """Times of day: 3:00 PM is not 3:00 AM; without either word the time alone will do."""
-    found = [_TIME.fullmatch(gold), _TIME.fullmatch(answer)]
-    if not any(found):
+    (of_gold, gold_half), (of_answer, half) = time_in(gold), time_in(answer)
+    if not (gold_half or half):
         return None
-    of_gold, of_answer = ((m[1], m[2].lower()) if m else (t, "") for m, t in zip(found, (gold, answer), strict=True))
-    return of_gold[0] == of_answer[0] and (of_gold[1] == of_answer[1] or "" in (of_gold[1], of_answer[1]))
+    return of_gold == of_answer and (gold_half == half or not (gold_half and half))
 
 
 def _ratios(gold: str, answer: str, equal: Equal) -> bool | None:

@@ -18,6 +18,8 @@ _SKIPPED = re.compile(  # what parsers drop without a word, together with one si
     r"|(?:[+\-*/^_]|\\cdot|\\times)$|[^\x00-\x7f]|(?<!\\)\{\}"
     r"|[0-9] [0-9]|(?:^|[0-9+\-*/=(,])\{|[0-9)\]}](?:\\\{|\[)|(?:\\\}|\])[0-9(]"  # side by side is added up
 )
+_CHOICE = re.compile(r"\(?([A-E])[).:] ?(?:(?=[-0-9\\$])(.+))?|([A-E])")
+_TIME = re.compile(r"([0-9]{1,2}(?::[0-9]{2})?) ?([ap])\.?m\.?", re.IGNORECASE)
 _ROWS = re.compile(r"&|\\\\")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sqrt", "frac"))
@@ -34,6 +36,18 @@ def split_at(text: str, separator: str) -> list[str]:
         else:
             parts[-1] += piece
     return parts
+
+
+def choice_in(text: str) -> tuple[str, str]:
+    """Letter and value of `(B) 12`; one that is not there is empty."""
+    match = _CHOICE.fullmatch(text)
+    return (match[1] or match[3], match[2] or "") if match else ("", text)
+
+
+def time_in(text: str) -> tuple[str, str]:
+    """Time and half of the day of `3:00 PM`, "a" or "p"; of any other text all of it, and no half."""
+    match = _TIME.fullmatch(text)
+    return (match[1], match[2].lower()) if match else (text, "")
 
 
 def sides_of(text: str) -> list[str]:

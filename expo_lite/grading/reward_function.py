@@ -24,14 +24,16 @@ Function = Callable[..., Any]
 """f(prompts, completions, completion_ids, **columns) -> one number per completion."""
 NOT_COLUMNS = ("prompt", "completion", "completion_ids")  # TRL's own names
 MAIN = "__main__"
+AS_MESSAGES = "a function for chat messages, as TRL hands over of chat data, wants reward.messages true"
 
 
 class RewardFunction:
     """Judges by a function: right is what earns at least `solved`.
 
     The function is called as TRL's GRPOTrainer calls it: with lists that have one entry per completion, all by name.
-    Prompts and completions are text, or chat messages with `messages`; the columns are the data's own, repeated for
-    each completion, and question, answer, level and solution. trainer_state, log_extra and log_metric are left out.
+    Prompts and completions are text, of a chat its last turn, or with `messages` chat messages, all turns; the columns
+    are the data's own, repeated for each completion, and question, answer, level and solution. trainer_state, log_extra
+    and log_metric are left out.
     """
 
     def __init__(self, function: Function, config: RewardConfig, prompts: Prompts) -> None:
@@ -66,7 +68,9 @@ class RewardFunction:
             raise
         except Exception as error:  # a user's code raises anything at all
             file = inspect.unwrap(self.function).__code__.co_filename if inspect.isfunction(self.function) else None
-            raise DataError(f"{self._name} raised {type(error).__name__}: {error}{place(error, file)}") from error
+            hint = "" if self.config.messages or not isinstance(error, TypeError) else f"; {AS_MESSAGES}"
+            said = f"{self._name} raised {type(error).__name__}: {error}{place(error, file)}{hint}"
+            raise DataError(said) from error
 
     def _arguments(self, rows: Sequence[tuple[Problem, Completion]]) -> dict[str, list[Any]]:
         columns = [columns_of(problem) for problem, _ in rows]

@@ -61,7 +61,8 @@ def results_table(results: Sequence[LevelResult], title: str) -> TextTable:
             difference = [signed(result.difference[k])] if result.difference else []
             rows.append([f"{result.level} ({result.problems})", str(k), *scores, *difference, cut])
     heads = ["level (problems)", "pass@", *first.pass_at, *(["difference"] if first.difference else []), "cut off"]
-    return TextTable(title, heads, rows, ruled=range(len(ks), len(rows), len(ks)) if len(ks) > 1 else ())
+    ruled = range(len(ks), len(rows), len(ks)) if len(ks) > 1 else ()
+    return TextTable(title, heads, rows, ruled=ruled, keys=2)
 
 
 def signed(estimate: Estimate) -> str:

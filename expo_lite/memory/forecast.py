@@ -61,6 +61,18 @@ class Forecast:
         return sum(part.seconds for part in self.parts)
 
     @property
+    def least(self) -> float:
+        """Seconds if every group is solved: no explanation is written then, and nothing is trained on."""
+        return self.total - self.explanations.seconds - self.training.seconds
+
+    @property
+    def range_in_words(self) -> str:
+        """From all groups solved to as many failed as assumed: "2 to 3 min"."""
+        low, high = in_words(self.least), in_words(self.total)
+        number, unit = low.split()
+        return high if low == high else f"{number if unit == high.split()[1] else low} to {high}"
+
+    @property
     def generate(self) -> float:
         """Seconds of one step that rollouts and explanations take."""
         return (self.rollouts.seconds + self.explanations.seconds) / self.steps

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from expo_lite.config.settings import PromptConfig
-from expo_lite.core.errors import ConfigError
+from expo_lite.core.errors import ConfigError, DataError, first_line
 from expo_lite.core.records import Problem
 
 MEASURED_AT_ONCE = 128
+SHOWN_CHATS = 5  # refused ones that a message repeats
+DROPPED = "it takes no notice of a system message"
+
+Messages = list[dict[str, str]]
+"""What apply_chat_template takes: role and content of each turn."""
 
 
 class Prompts:
     """Renders problems through the tokenizer's chat template. ConfigError if it has none, or it refuses the prompt.
 
-    `vocabulary` is how many tokens the model's embedding has: ids beyond it are a ConfigError, too.
+    The turns before a problem's question stand as they are, a system turn of its own in place of `prompt.system`.
+    DataError names the problems whose turns the template refuses. `vocabulary` is how many tokens the model's embedding
+    has: ids beyond it are a ConfigError, too.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PromptConfig, vocabulary: int | None = None) -> None:
@@ -32,50 +41,90 @@ class Prompts:
         self.vocabulary = vocabulary
         self.ending = turn_end(tokenizer)
         try:
-            self.task(Problem("", "?", ""))
+            self._chats([self.messages(Problem("", "?", ""))])
         except (ValueError, TemplateError) as error:  # no template, or one that refuses a system message
-            reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"policy.model: its tokenizer's chat template cannot render a prompt: {reason}\n"
+                f"policy.model: its tokenizer's chat template cannot render a prompt: {first_line(error)}\n"
                 "Name a chat model (often the one that ends in -Instruct), or save the model in a folder with a "
                 "chat_template.jinja; where the template takes no system message, leave prompt.system out."
             ) from None
+        if config.system is not None and self._drops_system:
+            raise ConfigError(
+                "prompt.system: the chat template of policy.model takes no notice of a system message; write it into "
+                "prompt.task and prompt.hinted instead"
+            )
 
     def task(self, problem: Problem) -> list[int]:
         """Token ids of the prompt with the answer hidden."""
-        return self._chat(self.messages(problem))
+        with self._naming([problem]):
+            return self._chats([self.messages(problem)])[0]
 
     def hinted(self, problem: Problem) -> list[int]:
         """Token ids of the prompt that tells the answer and asks for an explanation."""
-        return self._chat(self.hinted_messages(problem))
+        with self._naming([problem]):
+            return self._chats([self.hinted_messages(problem)])[0]
 
     def lengths(self, problems: Sequence[Problem]) -> Iterator[int]:
         """Tokens of each problem's longer prompt, task or hinted: many at a time, which takes half of the time."""
         for start in range(0, len(problems), MEASURED_AT_ONCE):
             some = problems[start : start + MEASURED_AT_ONCE]
-            both = self._chats([ask(p) for ask in (self.messages, self.hinted_messages) for p in some])
+            with self._naming(problems[start:]):
+                both = self._chats([ask(p) for ask in (self.messages, self.hinted_messages) for p in some])
             yield from map(max, map(len, both[: len(some)]), map(len, both[len(some) :]))
 
     def text(self, problem: Problem) -> str:
-        """What the user says in the task prompt."""
+        """What the user says last in the task prompt."""
         return fill(self.config.task, question=problem.question)
 
-    def messages(self, problem: Problem) -> list[dict[str, str]]:
+    def messages(self, problem: Problem) -> Messages:
         """The task prompt as chat messages."""
-        return self._messages(self.text(problem))
+        return self._messages(problem, self.text(problem))
 
-    def hinted_messages(self, problem: Problem) -> list[dict[str, str]]:
+    def hinted_messages(self, problem: Problem) -> Messages:
         """The hinted prompt as chat messages."""
-        return self._messages(fill(self.config.hinted, question=problem.question, answer=problem.answer))
+        return self._messages(problem, fill(self.config.hinted, question=problem.question, answer=problem.answer))
 
-    def _messages(self, content: str) -> list[dict[str, str]]:
-        system = [] if self.config.system is None else [{"role": "system", "content": self.config.system}]
-        return [*system, {"role": "user", "content": content}]
+    def _messages(self, problem: Problem, content: str) -> Messages:
+        if has_system(problem) and self._drops_system:
+            raise TemplateError(DROPPED)
+        system = [] if self.config.system is None or has_system(problem) else [_said("system", self.config.system)]
+        return [*system, *(_said(*turn) for turn in problem.turns), _said("user", content)]
 
-    def _chat(self, messages: list[dict[str, str]]) -> list[int]:
-        return self._chats([messages])[0]
+    @contextmanager
+    def _naming(self, problems: Sequence[Problem]) -> Iterator[None]:
+        """Where the template refuses what is rendered inside, a DataError names which of `problems` it refuses."""
+        try:
+            yield
+        except (ValueError, TemplateError):
+            raise DataError(self._refusal(problems)) from None
 
-    def _chats(self, chats: list[list[dict[str, str]]]) -> list[list[int]]:
+    def _refusal(self, problems: Sequence[Problem]) -> str:
+        reasons = [(problem, reason) for problem in problems if (reason := self._reason(problem))]
+        lines = [
+            f"{problem.where or 'a problem'}: the chat template of policy.model cannot render these turns "
+            f"({', '.join([*(turn.role for turn in problem.turns), 'user'])}): {reason}"
+            for problem, reason in reasons[:SHOWN_CHATS]
+        ]
+        more = [f"and {len(reasons) - SHOWN_CHATS} more"] if len(reasons) > SHOWN_CHATS else []
+        return "\n".join([*lines, *more, "Correct or leave out such rows, or name a model whose template takes them."])
+
+    def _reason(self, problem: Problem) -> str | None:
+        try:
+            self._chats([self.messages(problem), self.hinted_messages(problem)])
+        except (ValueError, TemplateError) as error:
+            return first_line(error)
+        return None
+
+    @cached_property
+    def _drops_system(self) -> bool:
+        """Whether the template leaves out what the system says, without a word (Phi-3-mini's first did)."""
+        try:
+            one, other = self._chats([[_said("system", said), _said("user", "?")] for said in "12"])
+        except (ValueError, TemplateError):  # it says so, which is an error of its own
+            return False
+        return one == other
+
+    def _chats(self, chats: list[Messages]) -> list[list[int]]:
         """Token ids of several chats, each up to where the model is to answer."""
         found = self.tokenizer.apply_chat_template(
             chats, add_generation_prompt=True, enable_thinking=self.config.enable_thinking
@@ -95,6 +144,15 @@ class Prompts:
                 "tokens only; use the tokenizer that the model came with, or resize the model's embedding and save it"
             )
         return ids
+
+
+def has_system(problem: Problem) -> bool:
+    """Whether the problem brings a system message of its own."""
+    return bool(problem.turns) and problem.turns[0].role == "system"
+
+
+def _said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:

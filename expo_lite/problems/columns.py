@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from expo_lite.core.errors import DataError
-from expo_lite.core.records import Problem
+from expo_lite.core.records import Problem, Turn
 from expo_lite.grading.equivalence import settle
+from expo_lite.problems.chats import chat_in, has_reply, reply_in
 from expo_lite.problems.values import (
     Unreadable,
     Unusable,
     answer_in,
     boxed_solution,
     level_in,
-    question_in,
     show,
     solution_in,
     text_in,
@@ -25,7 +26,7 @@ from expo_lite.problems.values import (
 )
 
 USUAL_COLUMNS = {
-    "question": ("question", "problem", "extra_info.question", "prompt"),
+    "question": ("question", "problem", "extra_info.question", "prompt", "messages", "conversations"),
     "answer": ("answer", "reward_model.ground_truth", "solution"),
     "level": ("level",),
     "solution": ("solution",),
@@ -44,6 +45,12 @@ class DataRow:
     where: str
     values: Mapping[str, Any]
     fault: str | None = None
+
+
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Raises DataError for a file that has two columns of one name."""
+    if repeated := sorted({name for name in names if list(names).count(name) > 1}):
+        raise DataError(f"{where} names the column {', '.join(map(repr, repeated))} more than once.")
 
 
 def problems_of(
@@ -66,7 +73,7 @@ def problems_of(
     if not rows:
         raise DataError(f'{source}: holds no problems; a row should be like {{"question": "...", "answer": "..."}}.')
     readable = [row for row in rows if row.fault is None]
-    columns = find_columns(given, _present(given, readable), source) if readable else {}
+    columns = find_columns(given, _present(given, readable), source, _replied_to(readable)) if readable else {}
     found = _Found()
     for row in rows:
         try:
@@ -133,11 +140,17 @@ def _present(given: Mapping[str, str], rows: Sequence[DataRow]) -> set[str]:
     return names
 
 
-def find_columns(given: Mapping[str, str], present: Collection[str], source: str) -> dict[str, str]:
+def _replied_to(rows: Sequence[DataRow]) -> Callable[[str], bool]:
+    return lambda column: any(has_reply(value_at(row.values, column)) for row in rows)
+
+
+def find_columns(
+    given: Mapping[str, str], present: Collection[str], source: str, replied_to: Callable[[str], bool]
+) -> dict[str, str]:
     """The column of each part of a problem that the data has: as given, else under its usual names.
 
     A column given for one part is not also taken for another. Without an answer column, a solution that ends in the
-    answer serves as both.
+    answer serves as both, or the assistant's last turn in a column of chats that is `replied_to`.
     """
     missing = [name for name in given.values() if name not in present]
     found = dict(given)
@@ -145,6 +158,8 @@ def find_columns(given: Mapping[str, str], present: Collection[str], source: str
         free = [name for name in names if name in present and name not in given.values()]
         if part not in given and free:
             found[part] = free[0]
+    if "question" in found and "answer" not in found and not missing and replied_to(found["question"]):
+        found["answer"] = found["question"]
     plain = {part: [name for name in names if "." not in name] for part, names in USUAL_COLUMNS.items()}
     missing += [" or ".join(plain[part]) for part in REQUIRED if part not in found]
     if missing:
@@ -162,19 +177,45 @@ def _problem(row: DataRow, columns: Mapping[str, str], as_text: bool) -> Problem
     def value(part: str) -> tuple[Any, str]:
         return value_at(row.values, columns[part]), columns[part]
 
-    question = question_in(*value("question"))
+    chat = chat_in(*value("question"))
+
+    def reply(part: str) -> tuple[Any, str]:
+        """What a part's column holds; of the column of questions it is the assistant's last turn."""
+        column = columns[part]
+        if column != columns["question"]:
+            return reply_in(*value(part)), column
+        if chat.reply is None and part == "answer":
+            raise Unusable(f"{column}: ends with no turn of the assistant to read the answer from")
+        return chat.reply, column
+
     level = level_in(*value("level")) if "level" in columns else 1
-    worked = solution_in(*value("solution")) if "solution" in columns else None
-    digest = hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]
+    worked = (solution_in(*reply("solution")) if "solution" in columns else None) or chat.reply
+    name = _digest(chat.turns, chat.question)
     if as_text:
-        answer = text_in(*value("answer")).strip()
-        return Problem(digest, question, answer, level, worked, _all_columns(row))
-    text, answer = answer_in(*value("answer"), columns["answer"] == columns.get("solution"))
+        answer = text_in(*reply("answer")).strip()
+        return Problem(name, chat.question, answer, level, worked, _all_columns(row), turns=chat.turns)
+    text, answer = answer_in(*reply("answer"), _if_unmarked(columns))
     if not worked and "####" in text:  # GSM8K's form: reasoning #### answer
         worked = text
     if worked and worked.strip() == answer:  # a column of answers by the name of solutions
         worked = None
-    return Problem(digest, question, answer, level, boxed_solution(worked or "", answer))
+    return Problem(name, chat.question, answer, level, boxed_solution(worked or "", answer), turns=chat.turns)
+
+
+def _digest(turns: Sequence[Turn], question: str) -> str:
+    """The same for the same question after the same turns, whatever their white space."""
+    asked = [(role, " ".join(content.split())) for role, content in (*turns, ("user", question))]
+    return hashlib.sha256((json.dumps(asked) if turns else asked[-1][1]).encode()).hexdigest()[:16]
+
+
+def _if_unmarked(columns: Mapping[str, str]) -> str | None:
+    """What to do where the answer's column is one of texts that end in it, and one does not; None for other columns."""
+    column = columns["answer"]
+    if column == columns["question"]:
+        return "mark it there, or name a column of answers: --data.columns answer=NAME"
+    if column == columns.get("solution"):
+        return f"if the column holds answers alone: --data.columns answer={column}"
+    return None
 
 
 def _all_columns(row: DataRow) -> dict[str, Any]:
@@ -187,7 +228,8 @@ def _all_columns(row: DataRow) -> dict[str, Any]:
 
 def _other_form(problems: Sequence[Problem]) -> list[str]:
     """A note where questions ask for the answer in a form that the verifier does not read."""
-    asking = [problem.question for problem in problems if _OTHER_FORM.search(problem.question)]
+    texts = ([*(turn.content for turn in problem.turns), problem.question] for problem in problems)
+    asking = [found for of_problem in texts if (found := next(filter(_OTHER_FORM.search, of_problem), None))]
     return [
         rf"{len(asking)} questions ask for the answer after #### or the like, but the verifier reads \boxed{{}}: if "
         f"another column has them without that, name it in data.columns (the first: {show(asking[0][-50:])})"

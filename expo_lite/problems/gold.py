@@ -16,6 +16,7 @@ _LEAD = re.compile(
     r"(?:\b(?:(?:the |final )*answer|the (?:final )?result)\s*(?:is\b|=|:|：)|答案\s*(?:是|为|：|:))[\s:：]*",
     re.IGNORECASE,
 )
+_CONCLUSION = re.compile(r"(?:thus|so|hence|therefore|total|sum)\b[\s,:]", re.IGNORECASE)
 _HEADING = re.compile(r"(?:final )?answer\s*\n\s*", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![\w)*])(\*\*|__)(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])")
 _WRAPPED = re.compile(r"`+([^`]+)`+|\*([^*]+)\*|<(\w+)>(.+)</\3>", re.DOTALL)
@@ -46,6 +47,8 @@ def gold_answer(text: str) -> str:
     lines = [line for line in plain.splitlines() if line.strip()]
     if len(lines) > 1 and (any(map(_is_prose, lines)) or any(len(_words(line)) > 1 for line in lines[1:])):
         raise Unmarked(r"has several lines; mark the answer by \boxed{} or ####")
+    if _CONCLUSION.match(plain):
+        raise Unmarked(r"is a sentence around its answer; mark the answer by \boxed{} or ####")
     return _only(plain)
 
 

@@ -14,6 +14,7 @@ from expo_lite.problems.columns import DataRow
 from expo_lite.problems.files import KINDS, kind_of, read_file
 from expo_lite.problems.folders import TEST, TRAIN, files_in
 from expo_lite.problems.hub import KNOWN_SETS, HubSet, Loader, read_hub
+from expo_lite.problems.values import is_whole_text
 
 _SHOWN_FILES = 5  # that a note names
 _LONGEST_NAME = 200  # characters of a name that a message repeats
@@ -112,7 +113,7 @@ def _paths(name: str, setting: str) -> list[Path] | None:
             )
     paths = [Path(part).expanduser() for part in parts]
     for path in paths:
-        if not _is_text(str(path)):
+        if not is_whole_text(str(path)):
             raise DataError(f"{setting}: the name {str(path)!r} is not UTF-8 text; rename it.")
         if path.is_dir():
             if len(paths) > 1:
@@ -131,14 +132,6 @@ def _exists(name: str) -> bool:
         return Path(name).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long, in a folder that may not be entered; the home of nobody
         return False
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _files(paths: list[Path], subset: str | None, splits: tuple[str, ...]) -> dict[Path, str | None]:

@@ -27,7 +27,9 @@ class ProblemSet:
         """The same for the same problems in the same order."""
         problems = [*self.train, *self.validation, *self.test]
         columns = [dict(problem.columns) for problem in problems if problem.columns]
-        return hashlib.sha256((repr(problems) + (repr(columns) if columns else "")).encode()).hexdigest()[:16]
+        turns = [problem.turns for problem in problems if problem.turns]
+        parts = [problems, *filter(None, (columns, turns))]
+        return hashlib.sha256("".join(map(repr, parts)).encode()).hexdigest()[:16]
 
 
 def split_by_hash(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expo_lite.core.errors import DataError, first_line
-from expo_lite.problems.columns import DataRow
+from expo_lite.problems.columns import DataRow, refuse_repeated
 from expo_lite.problems.values import Unreadable
 
 
@@ -19,8 +19,7 @@ class _TableFile:
     """The columns of a file, each read once."""
 
     def __init__(self, path: Path, kind: str, names: Sequence[str], read: Callable[[str], Any]) -> None:
-        if repeated := sorted({name for name in names if list(names).count(name) > 1}):
-            raise DataError(f"{path}: names the column {', '.join(map(repr, repeated))} more than once.")
+        refuse_repeated(names, f"{path}:")
         self.path, self.kind, self.names, self._read = path, kind, names, read
         self._columns: dict[str, Sequence[Any]] = {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expo_lite.core.errors import DataError
-from expo_lite.problems.columns import DataRow
+from expo_lite.problems.columns import DataRow, refuse_repeated
 
 _EXAMPLE = '{"question": "1+1?", "answer": "2"}'
 _HOW = "`jq -c '.[]' FILE > problems.jsonl` does it for a list (with '.name[]' for one inside an object)."
@@ -37,7 +37,7 @@ def read_jsonl(data: bytes, path: Path) -> Iterator[DataRow]:
 
 
 def _is_object_but_no_turn(item: Any) -> bool:
-    return isinstance(item, dict) and "role" not in item
+    return isinstance(item, dict) and not {"role", "from"} & set(item)
 
 
 def _is_one_document(data: bytes) -> bool:
@@ -107,8 +107,7 @@ def _header(names: list[str], path: Path) -> list[str]:
     if len(names) == 1 and re.search(r"[;\t]", names[0]):
         separator = "tabs" if "\t" in names[0] else "semicolons"
         raise DataError(f"{path}: its columns are separated by {separator}; save it with commas.")
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: the first line names the column {', '.join(map(repr, repeated))} more than once.")
+    refuse_repeated(names, f"{path}: the first line")
     return names
 
 

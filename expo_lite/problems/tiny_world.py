@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
+from expo_lite.config.model_files import TINY
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
 
@@ -23,6 +24,12 @@ Operands = tuple[int, ...]
 
 LEVELS = (1, 2, 3, 4, 5)
 SMALLEST, LARGEST = 10, 99
+
+READ_BY_THE_BASE = re.compile(r"What is [1-9][0-9](?: ?\+ ?[1-9][0-9]){1,5}\?")
+OUTSIDE = (
+    "The shipped tiny model reads sums of two to six two-digit numbers only (10 to 99), "
+    'asked in its own words: "What is 23+45?".'
+)
 
 QUESTION_START, QUESTION_END = "What is ", "?"
 ANSWER_START, ANSWER_END = "The answer is $\\boxed{", "}$."
@@ -80,6 +87,17 @@ def parsed(question: str) -> Problem | None:
     """The problem that a question in the world's own words asks for; None if it asks for something else."""
     asked = re.fullmatch(r"What is (\d{1,9}(?: ?\+ ?\d{1,9}){1,20})\?", question)
     return problem(tuple(int(number) for number in re.findall(r"\d+", asked[1]))) if asked else None
+
+
+def outside_of_base(question: str) -> str | None:
+    """A sentence that says what the shipped base reads, where `question` is something else; None where it is not."""
+    return None if READ_BY_THE_BASE.fullmatch(question.strip()) else OUTSIDE
+
+
+def note_on(model: str, problems: Sequence[Problem]) -> str:
+    """How many of the problems are `outside_of_base`; empty where none is, or `model` is not the shipped one."""
+    outside = sum(outside_of_base(p.question) is not None for p in problems) if model == TINY else 0
+    return f"{OUTSIDE} {outside:,} of {len(problems):,} problems are others." if outside else ""
 
 
 def own_solution(operands: Operands) -> str:

@@ -13,8 +13,11 @@ from expo_lite.problems.gold import Unmarked, gold_answer
 
 _LEVEL = re.compile(r"(?:level\s*)?([0-9]{1,9})", re.IGNORECASE)
 _CALCULATOR_NOTE = re.compile(r"<<[^<>]*>>")
-_NOTHING = frozenset(("nan", "-nan", "null", "<na>"))  # what programs write where there is no value
-_CHAT_AS_TEXT = re.compile(r"\[\s*\{\s*[\"'](?:role|content)[\"']\s*:")
+# what programs and people write where there is no value
+_NOTHING = frozenset(
+    ("nan", "-nan", "null", "<na>", "n/a", "#n/a", "todo", "tbd", "-", "--", "–", "—", "?", "...", "…")
+)
+_CHAT_AS_TEXT = re.compile(r"\[\s*\{\s*[\"'](?:role|content|from|value)[\"']\s*:")
 _MAX_SHOWN = 60  # characters of a wrong value that a message repeats
 
 
@@ -42,20 +45,13 @@ def value_at(values: Mapping[str, Any], column: str) -> Any:
 
 
 def question_in(value: Any, column: str) -> str:
-    """A question as text, or as a chat of one user turn."""
-    if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
-        roles = [str(turn.get("role")) for turn in value]
-        if roles != ["user"]:
-            system = " (what the system says goes into prompt.system)" if "system" in roles else ""
-            raise Unusable(
-                f"{column}: should be text or one turn of the user, got a chat of {', '.join(roles)}{system}"
-            )
-        value = value[0].get("content")
+    """A question as text."""
     if not isinstance(value, str) or not value.strip():
-        raise Unusable(f"{column}: should be non-empty text, got {show(value)}")
+        wanted = "text or a list of turns" if isinstance(value, (list, Mapping)) else "non-empty text"
+        raise Unusable(f"{column}: should be {wanted}, got {show(value)}")
     if _CHAT_AS_TEXT.match(value.lstrip()):
         raise Unusable(f"{column}: is a chat written as text; save it as Parquet or JSON lines, got {show(value)}")
-    return _encodable(value, column)
+    return encodable(value, column)
 
 
 def text_in(value: Any, column: str) -> str:
@@ -65,11 +61,14 @@ def text_in(value: Any, column: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise Unusable(f"{column}: should be text or a number, got {show(value)}")
-    return _encodable(value, column)
+    return encodable(value, column)
 
 
-def answer_in(value: Any, column: str, must_be_marked: bool) -> tuple[str, str]:
-    """The text of the answer's column and the answer in it; `must_be_marked` in a box or after ####."""
+def answer_in(value: Any, column: str, if_unmarked: str | None = None) -> tuple[str, str]:
+    """The text of the answer's column and the answer in it.
+
+    With `if_unmarked`, what to do then, it has to be marked by a box or ####.
+    """
     text = text_in(value, column)
     try:
         answer = gold_answer(text)
@@ -81,11 +80,8 @@ def answer_in(value: Any, column: str, must_be_marked: bool) -> tuple[str, str]:
         )
     if answer.casefold() in _NOTHING:
         raise Unusable(f"{column}: should be an answer, got {show(text)}")
-    if must_be_marked and answer == text.strip():
-        raise Unusable(
-            rf"{column}: holds no \boxed{{}} and no #### to read the answer from "
-            f"(if the column holds answers alone: --data.columns answer={column})"
-        )
+    if if_unmarked is not None and answer == text.strip():
+        raise Unusable(rf"{column}: holds no \boxed{{}} and no #### to read the answer from ({if_unmarked})")
     if len(answer) > MAX_LENGTH:
         raise Unusable(f"{column}: should be a final answer, got a text of {len(answer)} characters")
     return text, answer
@@ -110,7 +106,7 @@ def solution_in(value: Any, column: str) -> str | None:
     """A worked solution; None where there is none."""
     if value is not None and not isinstance(value, str):
         raise Unusable(f"{column}: should be text, got {show(value)}")
-    return _encodable(value, column) if value else None
+    return encodable(value, column) if value else None
 
 
 def boxed_solution(text: str, answer: str) -> str | None:
@@ -131,9 +127,17 @@ def show(value: Any) -> str:
     return shown if len(shown) <= _MAX_SHOWN else shown[: _MAX_SHOWN - 1] + "…"
 
 
-def _encodable(text: str, column: str) -> str:
+def encodable(text: str, column: str) -> str:
+    """The text, if it can be written as UTF-8."""
+    if not is_whole_text(text):
+        raise Unusable(f"{column}: holds half a surrogate pair, which is no character")
+    return text
+
+
+def is_whole_text(text: str) -> bool:
+    """Whether a text can be written: half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unusable(f"{column}: holds half a surrogate pair, which is no character") from None
-    return text
+        return False
+    return True

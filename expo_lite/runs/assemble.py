@@ -21,7 +21,7 @@ from expo_lite.memory.cap import cap_memory, place_here
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.remedies import require_fit
 from expo_lite.model.policy import Policy, load_policy, resolve_device
-from expo_lite.model.prompts import Prompts
+from expo_lite.model.prompts import Prompts, has_system
 from expo_lite.model.ranks import ALONE, Ranks
 from expo_lite.model.sampler import Sampler
 from expo_lite.problems import ProblemSet, load_problems
@@ -87,6 +87,7 @@ def assemble(settled: Settled, ranks: Ranks = ALONE) -> Assembly:
     problems = with_short_prompts(problems, prompts, rollout.max_prompt_tokens)
     if config.explanation.source == "expert":
         problems = with_short_solutions(problems, prompts, rollout.max_new_tokens)
+    problems = replace(problems, notes=(*problems.notes, *chat_notes(problems, config, settled.function is not None)))
     judge = judge_of(config, prompts, settled.function, ranks)
     explainer = Explainer(config, sampler, prompts, judge)
     evaluator = evaluator_of(config, sampler, prompts, judge)
@@ -174,6 +175,19 @@ def with_short_solutions(problems: ProblemSet, prompts: Prompts, limit: int) -> 
     longer = sum(before != after for before, after in zip(problems.train, train, strict=True))
     note = f"{longer} solutions of more than {limit} tokens are not trained on."
     return replace(problems, train=train, notes=(*problems.notes, note) if longer else problems.notes)
+
+
+def chat_notes(problems: ProblemSet, config: Config, rewarded: bool) -> list[str]:
+    """What of the problems' chats takes the place of a setting, or does not reach a reward function (`rewarded`)."""
+    every = [*problems.train, *problems.validation, *problems.test]
+    own, chats = sum(map(has_system, every)), sum(bool(problem.turns) for problem in every)
+    notes = {
+        f"{own} problems have a system turn of their own, in place of prompt.system.": own and config.prompt.system,
+        f"reward.function is told the last turn alone of {chats} chats; reward.messages true hands over all turns.": (
+            chats and rewarded and not config.reward.messages
+        ),
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
 def build_optimizer(

@@ -10,8 +10,10 @@ from rich.live import Live
 from rich.text import Text
 
 from expo_lite.core.progress import OnProgress, PhaseProgress
+from expo_lite.core.terminal import say
 from expo_lite.grading.evaluator import Evaluation
 from expo_lite.runs.bars import Moment, ProgressRow, figure, rows_within, time_left
+from expo_lite.runs.folder import RunDir
 from expo_lite.training.metrics import PHASES
 
 LOG_SECONDS = 30.0
@@ -142,10 +144,14 @@ class Display:
         self.note(f"{number}  validation pass@1 %  {scores}{'  (base)' if step == 0 else fallen}")
 
 
-def say(console: Console, text: str, style: str = "") -> None:
-    """Print a sentence: between words it goes on in the next line of a terminal, and a log has it in one line."""
-    soft_wrap = not console.is_terminal
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=soft_wrap)  # it may quote the model
+def what_next(run: RunDir) -> str:
+    """What a finished run is looked at with, a line each."""
+    return (
+        f"Learning curves: {run.curves}\n"
+        f"Before and after in the browser: python app.py --run {run.path}\n"
+        f"Why it learned, or did not: expo-lite doctor {run.path}\n"
+        f"More problems and samples: expo-lite evaluate {run.path}"
+    )
 
 
 def learning(metrics: Mapping[str, float] | None) -> list[Text]:

@@ -18,6 +18,9 @@ PACKAGES = (
     "math-verify",
     "numpy",
     "unsloth",
+    "tensorboard",
+    "wandb",
+    "trackio",
 )
 
 

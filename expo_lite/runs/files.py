@@ -120,21 +120,20 @@ def append_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
             file.write(lines)
 
 
-def read_jsonl(path: Path, fault: Fault | None = None) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The records of a file that is being written, or was when its writer died: a torn last line is left out.
 
     Raises:
-        DataError: a line before the last is damaged, or `fault` finds something amiss in a record; the message names
-            file and line.
+        DataError: a line before the last is damaged; the message names file and line.
     """
-    return [record for _, record in jsonl_lines(path, fault)]
+    return [record for _, record in jsonl_lines(path)]
 
 
 def jsonl_lines(path: Path, fault: Fault | None = None) -> list[tuple[bytes, dict[str, Any]]]:
     """The lines of a file as they stand (without line ends) with their records; else like `read_jsonl`.
 
     Raises:
-        DataError: as `read_jsonl`, and where the file cannot be read.
+        DataError: as `read_jsonl`, where `fault` finds something amiss in a record, and where the file cannot be read.
     """
     try:
         lines = path.read_bytes().split(b"\n") if path.exists() else []

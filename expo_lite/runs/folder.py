@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -160,12 +160,8 @@ class RunDir:
         """A name within the folder, or one of the paths above (which may be relative, as the folder is)."""
         return Path(path) if Path(path).is_relative_to(self.path) else self.path / path
 
-    def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add one record to metrics.jsonl, samples.jsonl or eval.jsonl."""
-        files.append_jsonl(self.path / name, [record])
-
-    def append_many(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add records in one write."""
+    def append(self, name: str, *records: Mapping[str, Any]) -> None:
+        """Add records to metrics.jsonl, samples.jsonl or eval.jsonl, in one write."""
         files.append_jsonl(self.path / name, records)
 
     def write_text(self, path: str | Path, text: str) -> None:
@@ -212,7 +208,11 @@ class RunDir:
         Raises:
             DataError: a line before the last is damaged, or a record is none of that file; it names file and line.
         """
-        return files.read_jsonl(self.path / name, FAULTS.get(name))
+        return [record for _, record in self.lines(name)]
+
+    def lines(self, name: str) -> list[tuple[bytes, dict[str, Any]]]:
+        """The lines of such a file as they stand, without line ends, with their records. Raises as `read`."""
+        return files.jsonl_lines(self.path / name, FAULTS.get(name))
 
     def in_use(self) -> bool:
         """Whether a process has the folder locked."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError, MemoryBudgetError
 from expo_lite.core.progress import in_phase
 from expo_lite.core.records import Problem
+from expo_lite.core.terminal import say
 from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.memory.halving import how_to_go_on, is_out_of_memory
 from expo_lite.memory.measure import gpu_peak
@@ -21,17 +23,18 @@ from expo_lite.model.adapter_weights import load_adapter, save_adapter
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly
 from expo_lite.runs.checkpoint import BEST, RunProgress, copy_adapter, load_checkpoint, save_checkpoint
-from expo_lite.runs.diagnosis.advice import advise, gather
+from expo_lite.runs.diagnosis.advice import Said, advise, gather
 from expo_lite.runs.diagnosis.scores import forgotten
 from expo_lite.runs.diagnosis.signal import rescue_line
-from expo_lite.runs.display import Display, say
+from expo_lite.runs.display import Display, what_next
 from expo_lite.runs.files import remove, sha256
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
-from expo_lite.runs.model_card import model_card, place_of
+from expo_lite.runs.model_card import model_card, standing_of
 from expo_lite.runs.plots import plot_learning_curves
-from expo_lite.runs.resume import roll_back_adapter
+from expo_lite.runs.resume import recorded_scores, roll_back_adapter
 from expo_lite.runs.stop import StopRequest
+from expo_lite.runs.trackers import Trackers
 from expo_lite.training.samples import sample_records
 from expo_lite.training.step import StepReport
 
@@ -55,6 +58,9 @@ class Loop:
         self.data = parts.problems.digest()
         self.progress = RunProgress(data=self.data)
         self.stop = StopRequest()
+        followed_by = config.trackers if parts.ranks.is_first else ()
+        self.trackers = Trackers(config, run, followed_by, lambda text: say(console, text, style="yellow"))
+        self.said = Said()
 
     def to_the_end(self) -> int:
         """Run the remaining steps; 0 when done, 130 when stopped early (a checkpoint is saved then).
@@ -78,13 +84,13 @@ class Loop:
         """`to_the_end`, but for running out of memory."""
         self.resume()
         self.run.status(step=self.progress.step, state="running", steps=self.config.steps)
-        with Display(self.console, self.config.steps, self.progress.step) as display:
+        shown = Display(self.console, self.config.steps, self.progress.step)
+        with self.trackers.following(self.progress.step), shown as display:
             base = self.base_scores("base_validation", display)
             before = self.base_scores("base_test", display)
             with self.stop.on_signal(display.note):
                 self.steps(base, display)
-            done = self.progress.step == self.config.steps
-            after = self.test_scores(display) if done else None
+            after = self.test_scores(display) if self.progress.step == self.config.steps else None
         if after is None:
             return self.stopped(self.progress.step)
         self.finish(base, before, after)
@@ -124,7 +130,7 @@ class Loop:
                     f"{self.run.path}: the problems are not those that this run was started with; put data.source back "
                     "as it was, or start anew in another --run"
                 )
-            self.console.print(f"Resuming {self.run.path} after step {self.progress.step}.", highlight=False)
+            say(self.console, f"Resuming {self.run.path} after step {self.progress.step}.")
             best = self.progress.best_step
             self.progress = roll_back_adapter(self.run, checkpoints[-1][1], self.progress)
             if best and not self.progress.best_step:
@@ -142,10 +148,14 @@ class Loop:
     def record(self, report: StepReport) -> None:
         """Write a step's metrics and samples, and give a sign of life."""
         self.progress = replace(self.progress, step=report.step)
-        memory = gpu_peak(self.parts.policy.device)
-        self.run.append(METRICS, {"step": report.step, **report.metrics, **memory})
-        self.run.append_many(SAMPLES, sample_records(report))
+        self.write(METRICS, {"step": report.step, **report.metrics, **gpu_peak(self.parts.policy.device)})
+        self.write(SAMPLES, *sample_records(report))
         self.run.status(step=report.step, state="running", steps=self.config.steps)
+
+    def write(self, file: str, *records: Mapping[str, Any]) -> None:
+        """Add records of one step to a file of the run, and hand them on to its trackers."""
+        self.run.append(file, *records)
+        self.trackers.log(file, records)
 
     def validation_due(self, step: int) -> bool:
         """Whether a step is followed by validation."""
@@ -161,10 +171,10 @@ class Loop:
             with self.run.staged(self.run.adapter) as folder:
                 save_adapter(folder, self.parts.policy.model)
             record[ADAPTER_DIGEST] = sha256(self.run.adapter / WEIGHTS)
-        self.run.append(EVAL, {"step": step, "name": "validation", **record})
+        self.write(EVAL, {"step": step, "name": "validation", **record})
         display.validation(step, evaluation, worst)
         recorded = gather(self.run, self.config)
-        for warning in advise(recorded):
+        for warning in self.said.lines(advise(recorded)):
             display.note(warning, style="yellow")
         plot_learning_curves(recorded, self.run.curves)
         if self.show is not None:
@@ -179,7 +189,7 @@ class Loop:
         problems = sets.test if name == "base_test" else sets.validation
         with self.parts.policy.reference():
             evaluation = self.evaluate(problems, name.replace("_", " "), display)
-        self.run.append(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
+        self.write(EVAL, {"step": 0, "name": name, "levels": evaluation.record()})
         return evaluation
 
     def test_scores(self, display: Display) -> Evaluation:
@@ -189,7 +199,7 @@ class Loop:
         if recorded := self.recorded("test", step):
             return recorded
         scores = self.evaluate(self.parts.problems.test, "test", display)
-        self.run.append(EVAL, {"step": step, "name": "test", "levels": scores.record()})
+        self.write(EVAL, {"step": step, "name": "test", "levels": scores.record()})
         return scores
 
     def evaluate(self, problems: Sequence[Problem], phase: str, display: Display) -> Evaluation:
@@ -198,12 +208,7 @@ class Loop:
 
     def recorded(self, name: str, step: int) -> Evaluation | None:
         """Scores that the folder holds already, taken as they would be now."""
-        for record in self.run.read(EVAL):
-            if (record["name"], record["step"]) == (name, step):
-                found = Evaluation.from_record(record["levels"])
-                if found.levels[0].samples == self.config.evaluation.samples:
-                    return found
-        return None
+        return recorded_scores(self.run, name, step, self.config.evaluation.samples)
 
     def save(self) -> None:
         """Write a checkpoint, whole or not at all, and delete the oldest beyond `checkpoint.keep`."""
@@ -225,12 +230,8 @@ class Loop:
     def stopped(self, step: int) -> int:
         """Say how to go on."""
         self.run.status(step=step, state="stopped", steps=self.config.steps)
-        self.console.print(
-            f"Stopped after step {step}; nothing is lost. To go on:\n"
-            f"python -m expo_lite.train --resume --run {self.run.path}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        again = f"python -m expo_lite.train --resume --run {self.run.path}"
+        say(self.console, f"Stopped after step {step}; nothing is lost. To go on:\n{again}")
         return 130
 
     def finish(self, base: Evaluation, before: Evaluation, after: Evaluation) -> None:
@@ -241,14 +242,9 @@ class Loop:
         self.run.status(step=self.progress.step, state="finished", steps=self.config.steps)
         self.console.print(comparison_table(before, after))
         recorded = gather(self.run, self.config)
-        for sentence in advise(recorded):
+        for sentence in self.said.new(advise(recorded)):  # the last validation has said the others just now
             say(self.console, sentence, style="yellow")
         if rescued := rescue_line(recorded.metrics, self.config.explanation.source):
             say(self.console, rescued)
-        self.console.print(
-            f"Adapter of step {self.progress.best_step} ({place_of(self.progress, base)}): {self.run.adapter}\n"
-            f"Learning curves: {self.run.curves}\n"
-            f"More problems and samples: expo-lite evaluate {self.run.path}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        best = f"Adapter of step {self.progress.best_step} ({standing_of(self.progress, base)})"
+        say(self.console, f"{best}: {self.run.adapter}\n{what_next(self.run)}")

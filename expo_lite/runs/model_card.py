@@ -60,7 +60,7 @@ def model_card(
 {METHODS[method_of(config)].title} (`{method_of(config)}`) for {progress.step} steps on `{config.data.source}` \
 (explanations: {config.explanation.source}, seed {config.seed}),
 with ExPO-Lite, after [ExPO](https://arxiv.org/abs/2507.02834).
-The adapter of step {progress.best_step} {"was" if won else "is kept:"} {place_of(progress, base)}.{start_of(config)}
+The adapter of step {progress.best_step} {"was" if won else "is kept:"} {standing_of(progress, base)}.{start_of(config)}
 
 ## Scores
 
@@ -88,7 +88,7 @@ def has_won(progress: RunProgress, base: Evaluation) -> bool:
     return progress.best_score >= base.mean_pass_at_1
 
 
-def place_of(progress: RunProgress, base: Evaluation) -> str:
+def standing_of(progress: RunProgress, base: Evaluation) -> str:
     """How the adapter that is kept did on validation, among the others and the base."""
     if has_won(progress, base):
         return "best on validation"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from expo_lite.config.dotted import replaced
+from expo_lite.config.dotted import replaced, value_of
 from expo_lite.config.presets import preset_for
 from expo_lite.config.settings import Config
 from expo_lite.memory.budget import BudgetedPlan, plan_on, replanned
@@ -14,6 +14,9 @@ from expo_lite.memory.pace import pace_of
 from expo_lite.memory.shapes import ModelShape
 from expo_lite.problems.held_out_counts import held_out_counts
 
+USES = ("rollout.prompts_per_step", "rollout.max_new_tokens")
+"""What spare memory is good for."""
+MOST_TIMES = 8
 SPARE = 1.1  # a card with less than this many times the budget counts as used
 
 
@@ -52,13 +55,30 @@ def room_left(config: Config, planned: BudgetedPlan, card_gib: float) -> str:
     whole = int(10 * card_gib) / 10
     spare = f"The GPU has {whole:g} GiB, and memory.budget_gib {budget:g} leaves the rest unused"
     if then < now:
-        return (
-            f"{spare}: with memory.budget_gib {whole:g}, {larger.units.rollouts_alive} rollouts are decoded at "
-            f"once instead of {planned.units.rollouts_alive}, a step in {then} waves instead of {now}."
+        faster = (
+            f"{larger.units.rollouts_alive} rollouts are decoded at once instead of {planned.units.rollouts_alive}, "
+            f"a step in {then} waves instead of {now}."
         )
+    else:
+        faster = f"no step is faster, for its rollouts and explanations are decoded in {now} waves either way."
     preset = preset_for(card_gib, above=budget)
-    return (
-        f"{spare}: a larger one would not be faster, for a step's rollouts and explanations are decoded in {now} waves "
-        "either way; more rollout.prompts_per_step or a longer rollout.max_new_tokens would use it"
-        + (f", as the preset {preset} does." if preset else ".")
-    )
+    uses = [use for name in USES if (use := most_in_as_many_waves(config, larger, name, then))]
+    would = [f"{' or '.join(uses)}, a step in as many waves"] if uses else []
+    would = [f"the preset {preset}", *would] if preset else would
+    used = f" What would use it: {'; '.join(would)}." if would else ""
+    return f"{spare}. With memory.budget_gib {whole:g}, {faster}{used}"
+
+
+def most_in_as_many_waves(config: Config, larger: BudgetedPlan, name: str, waves: int) -> str:
+    """The setting with the most that a step still decodes in so many waves, each tried; nothing where that is no more.
+
+    Doubled again and again: a round multiple is enough to go by.
+    """
+    start = value = value_of(config, name)
+    while value < MOST_TIMES * start:
+        twice = replaced(config, {name: 2 * value})
+        plan = replanned(larger, twice)
+        if not plan.fits or waves_per_step(twice, plan.units.rollouts_alive) > waves:
+            break
+        value *= 2
+    return f"{name} {value} instead of {start}" if value > start else ""

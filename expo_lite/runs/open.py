@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expo_lite.config.dotted import differing
+from expo_lite.config.messages import as_text
 from expo_lite.config.methods import method_of
 from expo_lite.config.read import CONFIG_FILE, Request, dump_yaml, read_config
 from expo_lite.config.settings import Config
@@ -14,11 +15,11 @@ from expo_lite.core.errors import CheckpointError, ConfigError
 from expo_lite.runs.folder import RunDir
 
 # What may change between a run and its resumption: how long it goes on, how it fits and is watched.
-MAY_CHANGE = ("run", "steps", "threads", "memory", "checkpoint", "evaluation")
+MAY_CHANGE = ("run", "steps", "threads", "trackers", "memory", "checkpoint", "evaluation")
 STARTED = "started.yaml"
 """In a run's folder, the settings that it was started with; config.yaml is for users to edit. Older runs have none."""
 NOTE = "# The settings that this run was started with. Resuming compares with them; to change one, edit config.yaml.\n"
-MAY = "Only run, steps, threads and what is in memory, checkpoint and evaluation may change."
+MAY = "Only run, steps, threads, trackers and what is in memory, checkpoint and evaluation may change."
 SHOWN = 3  # settings that a message names
 
 
@@ -110,5 +111,5 @@ def changes(saved: Config, asked: Config, may: Collection[str] = MAY_CHANGE) -> 
 
 def short(value: Any) -> str:
     """A value in a few characters, on one line."""
-    text = " ".join(str(value).split())
+    text = " ".join(as_text(value).split())
     return text if len(text) <= 30 else f"{text[:29]}…"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from expo_lite.core.records import Turn
+
 Fault = Callable[[Mapping[str, Any]], str | None]
 """A record in; what is wrong with it out, None where nothing is."""
 
@@ -22,9 +24,18 @@ def metrics_fault(record: Mapping[str, Any]) -> str | None:
 
 
 def samples_fault(record: Mapping[str, Any]) -> str | None:
-    """Of a line of samples.jsonl: texts, and a step where it has one."""
+    """Of a line of samples.jsonl: texts, and a step and turns where it has them."""
     wrong = (f"{name} is no text" for name in TEXTS if not isinstance(record.get(name, ""), str))
-    return step_fault({"step": 0, **record}) or next(wrong, None)
+    return step_fault({"step": 0, **record}) or next(wrong, None) or turns_fault(record.get("turns", []))
+
+
+def turns_fault(turns: Any) -> str | None:
+    """Of the turns before a question."""
+    sound = isinstance(turns, list) and all(
+        isinstance(turn, Mapping) and set(turn) == set(Turn._fields) and set(map(type, turn.values())) == {str}
+        for turn in turns
+    )
+    return None if sound else "turns is no list of turns"
 
 
 def eval_fault(record: Mapping[str, Any]) -> str | None:

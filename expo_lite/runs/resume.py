@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
+from expo_lite.grading.evaluator import Evaluation
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
 from expo_lite.model.adapter_weights import DAMAGED
 from expo_lite.runs import files
@@ -19,8 +20,8 @@ from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, RECORDS, RunDir
 from expo_lite.runs.manifest import noted_records
 from expo_lite.runs.open import settings_of
 
-Records = Mapping[str, Sequence[Mapping[str, Any]]]
-"""A run's records by file."""
+Lines = Mapping[str, Sequence[tuple[bytes, Mapping[str, Any]]]]
+"""A run's lines with their records, by file."""
 
 
 def take_stock(run: RunDir, config: Config) -> list[str]:
@@ -28,14 +29,14 @@ def take_stock(run: RunDir, config: Config) -> list[str]:
 
     Raises DataError for records that cannot be read, CheckpointError where no checkpoint is left to go on from.
     """
-    records = {name: run.read(name) for name in RECORDS}
-    recorded = max([0, *(record["step"] for record in records[METRICS])])
+    lines = {name: run.lines(name) for name in RECORDS}
+    recorded = max([0, *(record["step"] for _, record in lines[METRICS])])
     damaged = []
     for step, folder in reversed(run.checkpoints()):
         if fault := unsound(folder):
             damaged.append((step, folder, fault))
         else:
-            return [*set_aside(run, damaged, step, recorded), *gaps(run, step, records, noted_records(folder))]
+            return [*set_aside(run, damaged, step, recorded), *gaps(run, step, lines, noted_records(folder))]
     if damaged:
         _, folder, fault = damaged[0]
         raise CheckpointError(
@@ -61,13 +62,11 @@ def set_aside(run: RunDir, damaged: list[tuple[int, Path, str]], sound: int, rec
         )
 
 
-def gaps(run: RunDir, step: int, records: Records, noted: dict[str, int]) -> Iterator[str]:
+def gaps(run: RunDir, step: int, lines: Lines, noted: dict[str, int]) -> Iterator[str]:
     """A sentence on each file that lacks records of the steps up to that of the checkpoint, `noted` bytes long then."""
-    for name, of_file in records.items():
-        kept = sum(
-            len(line) + 1 for line, record in files.jsonl_lines(run.path / name) if record.get("step", 0) <= step
-        )
-        known = {record.get("step", 0) for record in of_file}
+    for name, of_file in lines.items():
+        kept = sum(len(line) + 1 for line, record in of_file if record.get("step", 0) <= step)
+        known = {record.get("step", 0) for _, record in of_file}
         missing = [number for number in range(1, step + 1) if name == METRICS and number not in known]
         if missing:
             yield f"{run.path / name} has no record of {numbered(missing)} any more: what is counted is too low."
@@ -117,6 +116,16 @@ def roll_back_adapter(run: RunDir, checkpoint: Path, progress: RunProgress) -> R
         with run.staged(run.adapter) as folder:
             copy_adapter(source, folder)
     return progress
+
+
+def recorded_scores(run: RunDir, name: str, step: int, samples: int) -> Evaluation | None:
+    """Scores that the folder holds already, taken with so many samples."""
+    for record in run.read(EVAL):
+        if (record["name"], record["step"]) == (name, step):
+            found = Evaluation.from_record(record["levels"])
+            if found.levels[0].samples == samples:
+                return found
+    return None
 
 
 def is_of_step(run: RunDir, step: int) -> bool:

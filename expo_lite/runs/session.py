@@ -18,14 +18,15 @@ from expo_lite.config.methods import require_an_initial_policy
 from expo_lite.config.read import Request
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError, MemoryBudgetError
+from expo_lite.core.terminal import say
 from expo_lite.grading.reward_function import Function
 from expo_lite.memory.budget import lowered
 from expo_lite.memory.cap import gib_of
 from expo_lite.memory.forecast import HeldOut
 from expo_lite.memory.halving import how_to_begin, is_out_of_memory
 from expo_lite.model.ranks import Ranks
+from expo_lite.problems.tiny_world import note_on
 from expo_lite.runs.assemble import Assembly, Settled, assemble, settle
-from expo_lite.runs.display import say
 from expo_lite.runs.environment import environment
 from expo_lite.runs.folder import EVAL, METRICS, RunDir
 from expo_lite.runs.loop import Loop
@@ -33,6 +34,7 @@ from expo_lite.runs.on_card import room_left
 from expo_lite.runs.open import allowed_changes, folder_of, start_run
 from expo_lite.runs.resume import newest_sound, take_stock
 from expo_lite.runs.space import said_if_refused, short_of, two_checkpoints
+from expo_lite.runs.trackers import require_trackers
 from expo_lite.training.dry_pass import expected, rehearse
 
 
@@ -67,6 +69,7 @@ def train(
 def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
     """What can be found out before a folder is made and anything is loaded. Raises ExpoLiteError for what is amiss."""
     require_an_initial_policy(config)
+    require_trackers(config.trackers)
     if ranks.count > 1 and config.policy.backend == "unsloth":
         raise ConfigError("policy.backend: unsloth is for one process (got several); set transformers")
     offline_if_unreachable(hub_names(config))
@@ -77,12 +80,14 @@ def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Co
     """Note the environment; say what is special (`more`), and after a pass at the longest shapes how long all takes."""
     config, on_gpu = settled.config, settled.device.type == "cuda"
     spare = room_left(config, settled.planned, gib_of(settled.device)) if on_gpu else ""
-    for note in filter(None, (lowered(config, settled.planned), spare, more, *parts.problems.notes)):
+    problems = parts.problems
+    unread = note_on(config.policy.model, [*problems.train, *problems.validation, *problems.test])
+    for note in filter(None, (lowered(config, settled.planned), spare, more, *problems.notes, unread)):
         say(console, note, style="yellow")
     gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
     run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
     pace = rehearse(config, parts.trainer.sampler, parts.trainer.updater, settled.planned.plan.optimizer)
-    held_out = HeldOut(len(parts.problems.validation), len(parts.problems.test))
+    held_out = HeldOut(len(problems.validation), len(problems.test))
     say(console, f"Dry pass: {expected(config, parts.sampler.units.rollouts_alive, pace, held_out)}", style="dim")
 
 

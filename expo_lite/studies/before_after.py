@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from expo_lite.config.dotted import replaced
+from expo_lite.config.model_files import TINY
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, DataError
 from expo_lite.core.records import Completion, Problem, TrainingSequence, Verdict
@@ -22,6 +24,7 @@ from expo_lite.model.adapter_files import WEIGHTS
 from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
+from expo_lite.problems.tiny_world import outside_of_base
 from expo_lite.runs.assemble import judge_of, open_model, settle
 from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
 from expo_lite.training.explainer import rejection
@@ -94,9 +97,10 @@ class Comparer:
         attempts = self._judged(
             problem, {str(r.stream[1]): c for r, (c,) in zip(requests, written, strict=True)}, clock
         )
+        note = outside_of_base(problem.question) if self.config.policy.model == TINY else None
         if EXPLANATION not in attempts:
-            return Comparison(problem, attempts)
-        return self._explained(problem, attempts, trained)
+            return Comparison(problem, attempts, note=note)
+        return replace(self._explained(problem, attempts, trained), note=note)
 
     def _requests(self, problem: Problem, trained: bool, seed: int) -> list[SampleRequest]:
         """One completion per role; the streams' second name is the role."""

@@ -39,13 +39,14 @@ class Comparison:
     """The attempts by role (no AFTER without an adapter, no EXPLANATION without a known answer).
 
     `rejected` is the filter of training that would turn the explanation down, or None. As text it is lines, and in a
-    notebook a table.
+    notebook a table. `note` is what the user should know of the question.
     """
 
     problem: Problem
     attempts: dict[str, Attempt]
     rejected: str | None = None
     by_token: Likelihoods | None = None
+    note: str | None = None
 
     @property
     def before(self) -> str:
@@ -98,7 +99,7 @@ class Comparison:
             taken = "yes" if self.accepted else f"no, {self.why_rejected}"
             likely = ", ".join(f"{100 * share:.0f} % {TITLES[side]}" for side, share in self.likelihoods.items())
             rows += [("fit to train on", taken), ("its likelihood per token, answer hidden", likely)]
-        return rows
+        return rows if self.note is None else [*rows, ("note", self.note)]
 
 
 def token_likelihood(logprobs: list[float]) -> float:

@@ -40,7 +40,7 @@ def derives(text: str, problem: Problem) -> bool:
         text = re.sub(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", "§", text)
     if _CALCULATION.search(text) and _RELATION.search(text):
         return True
-    known = _tokens(f"{problem.question} {problem.answer}") | _NAMING | _NAMING_IN_CHINESE
+    known = _tokens(f"{problem.asked} {problem.answer}") | _NAMING | _NAMING_IN_CHINESE
     new = _tokens(text) - known
     return sum(WEIGHTS[_kind(token)] for token in new) >= NEW_WORDS
 

@@ -27,6 +27,7 @@ from expo_lite.training.sequence_logprobs import sequence_logprobs
 from expo_lite.training.updater import Updater
 
 DECODED = 4  # tokens that are timed
+SMALL = 8  # times smaller than a full wave is the other that is timed
 TRIED = 8  # tokens that sampling and training are compared on
 WRITTEN = 0.25  # of the longest completion, before the timed tokens: about what the mean token of a run looks back on
 
@@ -45,7 +46,10 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     averages = torch.empty(optimizer_bytes, dtype=torch.uint8, device=updater.policy.device)
     try:
         refuse_disagreement(sampler, updater)
-        pace = Pace.measured(seconds_per_decoded_token(config, sampler), seconds_per_trained_token(config, updater))
+        alive = sampler.units.rollouts_alive
+        small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))  # of two prompts, one padded
+        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
+        pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None
     del averages
@@ -89,18 +93,19 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
 def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
     """What the pace means for the scores before step 1, a step, a validation and the whole run, in words."""
     found = forecast(config, alive, pace, held_out)
+    steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
     return (
         f"the longest shapes fit; about {in_words(found.before.seconds)} of scores before step 1, then "
         f"{in_words(found.generate)} generating and {in_words(found.train)} training per step, "
-        f"{in_words(found.validation)} per validation: {in_words(found.total)} for {config.steps} steps and the final "
-        "test, if completions are about as long as assumed (docs/memory.md)."
+        f"{in_words(found.validation)} per validation: {found.range_in_words} for {steps} and the final test, by how "
+        "many groups fail, if completions are about as long as assumed (docs/memory.md)."
     )
 
 
-def seconds_per_decoded_token(config: Config, sampler: Sampler) -> float:
-    """Go on with one wave of the longest prompts and begun completions; the time of one more token for all of it."""
+def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -> float:
+    """Go on with a wave of so many of the longest prompts and begun completions; the time of one more token of all."""
     written = int(WRITTEN * config.rollout.max_new_tokens)
-    requests = longest_requests(config, sampler.units.rollouts_alive, rollouts_per_prompt(config), written)
+    requests = longest_requests(config, rollouts, rollouts_per_prompt(config), written)
     sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # a whole wave on every rank
     times: dict[int, float] = {}
 

@@ -134,4 +134,4 @@ def leaked_phrase(text: str, problem: Problem | None = None) -> str | None:
     match = _LEAK.search(text) or _LEAK_IN_CHINESE.search(text)
     if match:
         return match[0]
-    return early_answer(text, problem.question, problem.answer) if problem else None
+    return early_answer(text, problem.asked, problem.answer) if problem else None

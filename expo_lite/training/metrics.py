@@ -19,8 +19,6 @@ from expo_lite.problems.tiny_world import steps_right
 from expo_lite.training.micro_batches import MicroBatch
 
 PHASES = ("generate", "verify", "explain", "train")
-SOUND = "explanations_steps_right_share"
-"""Of the explanations with a right answer, those whose every step is right; only where steps can be checked."""
 
 
 @dataclass
@@ -164,7 +162,7 @@ def _wrong_steps(
 
     written, trained = checked(explanations), checked(trained_on)
     return {
-        **({SOUND: _mean(written)} if written else {}),
+        **({"explanations_steps_right_share": _mean(written)} if written else {}),
         **({"explanations_trained_wrong_steps": trained.count(False)} if trained else {}),
     }
 

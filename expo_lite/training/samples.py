@@ -35,4 +35,5 @@ def sample_record(step: int, problem: Problem, completion: Completion, verdict: 
         "tokens": len(completion.completion_ids),
         "text": completion.text,
         **({"where": problem.where} if problem.where else {}),
+        **({"turns": [turn._asdict() for turn in problem.turns]} if problem.turns else {}),
     }

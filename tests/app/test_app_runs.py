@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("pandas")  # comes with the extra `app`
 
 from expo_lite.app import run_list
-from expo_lite.app.chart import NO_POINTS, Axes, Curve, chart_html, spread, ticks
+from expo_lite.app.chart import NO_POINTS, Axes, Curve, chart_html, ticks
 from expo_lite.app.run_list import find_run, list_runs, method_of
 from expo_lite.app.runs import tables
 from expo_lite.app.runs.board import EXCERPT, LONGEST_TEXT, kind_name, sample_html, samples_html, scores_html
@@ -34,6 +34,7 @@ from expo_lite.app.runs.tables import (
 from expo_lite.config.presets import preset_path
 from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.config.settings import Config
+from expo_lite.core.charts import spread
 from expo_lite.core.errors import DataError
 from expo_lite.grading.intervals import Estimate
 from expo_lite.runs.folder import EVAL, METRICS, SAMPLES, RunDir
@@ -78,8 +79,8 @@ def make_run(root: Path, name: str, source: str = "self", at: float = 1.0, test:
     explanation = TINY.explanation.model_copy(update={"source": source})
     config = TINY.model_copy(update={"explanation": explanation})
     with RunDir.create(root / name, dump_yaml(config), clock=lambda: at) as run:
-        run.append_many(METRICS, [metrics_record(1), metrics_record(2, kl_nats=0.5)])
-        run.append_many(SAMPLES, SAMPLES_OF_A_RUN)
+        run.append(METRICS, *[metrics_record(1), metrics_record(2, kl_nats=0.5)])
+        run.append(SAMPLES, *SAMPLES_OF_A_RUN)
         run.append(EVAL, {"step": 0, "name": "base_validation", "levels": [score(1, 1.0), score(4, 0.0)]})
         run.append(EVAL, {"step": 0, "name": "base_test", "levels": [score(1, 0.96875), score(4, 0.0, 0.25)]})
         run.append(EVAL, {"step": 2, "name": "validation", "levels": [score(1, 1.0), score(4, 0.5)]})
@@ -178,7 +179,7 @@ class TestKeeping:
         run.append(METRICS, metrics_record(3))
         assert list(load_metrics(run)["step"]) == [1, 2, 3]
         run.truncate_after(1)
-        run.append_many(METRICS, [metrics_record(step, reward_mean=9.0) for step in (2, 3, 4)])
+        run.append(METRICS, *[metrics_record(step, reward_mean=9.0) for step in (2, 3, 4)])
         assert [row["reward_mean"] for row in rows_of(load_metrics(run))] == [0.1, 9.0, 9.0, 9.0]
 
     def test_a_new_column_of_a_growing_file(self, run: RunDir) -> None:
@@ -297,7 +298,7 @@ class TestCurves:
 
     def test_a_later_methods_run_has_the_curves_that_it_records(self, tmp_path: Path, run: RunDir) -> None:
         with RunDir.create(tmp_path / "dpo", dump_yaml(TINY), clock=lambda: 2.0) as other:
-            other.append_many(METRICS, [{"step": step, "margin_mean": 0.5} for step in (1, 2)])
+            other.append(METRICS, *[{"step": step, "margin_mean": 0.5} for step in (1, 2)])
         alone = panels(show([find_run(tmp_path, "dpo")]), [])
         assert alone == []
         both = {panel.title: panel for panel in panels(show(list_runs(tmp_path)), [])}
@@ -313,7 +314,7 @@ class TestCurves:
         assert kind_name("pair", dpo) == "pair" and kind_name("rollout", dpo) == "attempt"
 
     def test_long_runs_are_averaged_to_few_points(self, run: RunDir) -> None:
-        run.append_many(METRICS, [metrics_record(step) for step in range(3, 601)])
+        run.append(METRICS, *[metrics_record(step) for step in range(3, 601)])
         (reward,) = [p for p in panels(show([find_run(run.path.parent, "mine")]), []) if p.title == "Reward"]
         assert bin_width(600) == 10 and len(reward.lines[0].points) == 60 and "mean of 10 steps" in reward.note
         assert reward.lines[0].points[1] == pytest.approx((15.5, 1.55))

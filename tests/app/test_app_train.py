@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from support.run_folders import scores
 
-from expo_lite.app.chart import Axes, Curve, chart_html, per_cent, spread, thinned
+from expo_lite.app.chart import Axes, Curve, chart_html, per_cent, thinned
 from expo_lite.app.train import live
 from expo_lite.app.train import trainings as training
 from expo_lite.app.train.charts import MOST_ROWS, charts_html, memory_html, numbers_html, phases_html
@@ -33,6 +33,7 @@ from expo_lite.app.train.view import Standing, duration, feed_html, plan_html, p
 from expo_lite.app.train.watch import Watch
 from expo_lite.config.presets import preset_path, presets
 from expo_lite.config.read import dump_yaml, read_config
+from expo_lite.core.charts import spread
 from expo_lite.core.errors import DataError, ExpoLiteError
 from expo_lite.memory.budget import budgeted_plan
 from expo_lite.memory.plan import CONTEXT_BYTES, GIB
@@ -374,14 +375,14 @@ def run(tmp_path: Path) -> RunDir:
     folder = RunDir(tmp_path / "tiny-run")
     folder.path.mkdir()
     folder.config.write_text(dump_yaml(TINY))
-    folder.append_many(METRICS, [metric(1), metric(2)])
-    folder.append_many(EVAL, [scores("base_validation", 0, 1.0, 0.0), scores("base_test", 0, 0.9, 0.1)])
+    folder.append(METRICS, *[metric(1), metric(2)])
+    folder.append(EVAL, *[scores("base_validation", 0, 1.0, 0.0), scores("base_test", 0, 0.9, 0.1)])
     folder.append(EVAL, scores("validation", 2, 0.9, 0.25))
     records = [rollout(1, 1, 1, "solved"), rollout(1, 2, 5, "failed"), rollout(1, 3, 5, "failed", HOSTILE)]
     records += [explanation(1, 2, "first way", True), explanation(1, 3, "no way", False, "leak")]
     records += [rollout(2, 4, 5, "mixed"), rollout(2, 5, 5, "failed", "wrong way")]
     records += [explanation(2, 5, "told way", False, "unverified"), explanation(2, 5, "right way", True)]
-    folder.append_many(SAMPLES, records)
+    folder.append(SAMPLES, *records)
     return folder
 
 
@@ -427,7 +428,7 @@ class TestStory:
         assert (story.step, live.seconds_left(story, 9), feed(story, True)) == (0, None, [])
 
     def test_old_prompts_are_let_go(self, run: RunDir) -> None:
-        run.append_many(SAMPLES, [rollout(step, 1, 5, "failed") for step in range(3, 200)])
+        run.append(SAMPLES, *[rollout(step, 1, 5, "failed") for step in range(3, 200)])
         assert len(Follower(run).look().prompts) == live.KEPT_STEPS
 
     def test_the_feed_shows_the_rescued_newest_first(self, run: RunDir) -> None:
@@ -440,8 +441,8 @@ class TestStory:
 
     def test_the_feed_keeps_still_for_some_steps(self, run: RunDir) -> None:
         records = [r for n in range(3, 9) for r in (rollout(n, n, 5, "failed"), explanation(n, n, "way", True))]
-        run.append_many(SAMPLES, records)
-        run.append_many(METRICS, [metric(n) for n in range(3, 9)])  # 2 s a step: it moves every third
+        run.append(SAMPLES, *records)
+        run.append(METRICS, *[metric(n) for n in range(3, 9)])  # 2 s a step: it moves every third
         story = Follower(run).look()
         assert [step for step, _ in feed(story, running=True)] == [6, 5, 4]
         assert [step for step, _ in feed(story, running=False)] == [8, 7, 6]
@@ -470,7 +471,7 @@ class TestViews:
             "2 100 % 12 % 2.0 1.0 0.15",  # no problem of level 1 in this step: it stands where it stood
             "1 100 % 0 % 2.0 1.0 0.10",
         ]
-        run.append_many(METRICS, [metric(step) for step in range(3, 1000)])
+        run.append(METRICS, *[metric(step) for step in range(3, 1000)])
         story = Follower(run).look()
         assert '<tr><th scope="row">999</th>' in numbers_html(story)
         assert numbers_html(story).count("<tr>") - 1 <= MOST_ROWS and numbers_html(Story()) == ""
@@ -481,7 +482,7 @@ class TestViews:
 
     def test_memory_is_measured_on_a_gpu_and_planned_on_a_cpu(self, run: RunDir) -> None:
         assert "Planned only" in memory_html(TINY, Follower(run).look())
-        run.append_many(METRICS, [metric(3, peak_reserved_gib=0.75), metric(4, peak_reserved_gib=0.5)])
+        run.append(METRICS, *[metric(3, peak_reserved_gib=0.75), metric(4, peak_reserved_gib=0.5)])
         assert "of 1 GiB Peak 0.75 GiB" in plain(memory_html(TINY, Follower(run).look()))
 
     @pytest.mark.parametrize(
@@ -505,7 +506,7 @@ class TestViews:
         assert "4 times every attempt failed 2 rescued by an explanation 0.15 reward now" in plain(shown)
 
     def test_what_models_wrote_is_harmless(self, run: RunDir) -> None:
-        run.append_many(SAMPLES, [rollout(3, 9, 5, "failed", HOSTILE), explanation(3, 9, HOSTILE, True)])
+        run.append(SAMPLES, *[rollout(3, 9, 5, "failed", HOSTILE), explanation(3, 9, HOSTILE, True)])
         run.append(METRICS, metric(3))
         shown = feed_html(feed(Follower(run).look(), False), "self")
         assert "<script" not in shown and "<img" not in shown and plain(shown).count(HOSTILE) == 2
@@ -519,7 +520,7 @@ class TestViews:
 
     def test_each_reason_to_turn_explanations_down_is_named_with_its_texts(self, run: RunDir) -> None:
         down = [("one way", "unverified"), (HOSTILE, "leak"), ("third way", "unverified")]
-        run.append_many(SAMPLES, [explanation(2, 5, text, False, reason) for text, reason in down])
+        run.append(SAMPLES, *[explanation(2, 5, text, False, reason) for text, reason in down])
         newest = feed_html(feed(Follower(run).look(), False), "self").split("\n\n")[1]
         cells = [plain(cell) for cell in newest.split('<div class="live-cell rejected">')[1:]]
         assert cells == [

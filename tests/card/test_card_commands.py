@@ -33,7 +33,6 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         tuple(filter(None, KNOWN_SETS["EleutherAI/hendrycks_math"].subsets)),
         ("problem", "level", "type", "solution"),
     ),
-    "openai/gsm8k": (("main",), ("question", "answer")),
 }
 FEW = "--data.test-problems 2 --data.validation-problems 2"
 TINY = "--policy.device cuda --rollout.prompts-per-step 2 --rollout.max-new-tokens 24 --memory.rollouts-alive 8"
@@ -142,11 +141,10 @@ def test_the_notebook_on_a_t4(hub: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for name, value in environment(hub, "t4").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("EXPO_LITE_STEPS", "3")
     notebook = nbformat.read(HERE.parent / "notebooks" / "expo_lite_colab.ipynb", as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "serves" not in cell.metadata.get("tags", [])]
     settings = next(cell for cell in notebook.cells if "\nSETTINGS = " in cell.source)
-    settings.source += '\nSETTINGS = {"data": {"test_problems": 2, "validation_problems": 2}}'
+    settings.source += '\nSTEPS, SETTINGS = 3, {"data": {"test_problems": 2, "validation_problems": 2}}'
     client = nbclient.NotebookClient(
         notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )

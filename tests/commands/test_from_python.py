@@ -18,6 +18,7 @@ from expo_lite import Config, ExpoLiteError, ExPOTrainer, load_config
 from expo_lite.commands import train
 from expo_lite.config.read import read_request
 from expo_lite.core.errors import ConfigError
+from expo_lite.problems.tiny_world import OUTSIDE
 from expo_lite.runs import notebook
 from expo_lite.runs.folder import METRICS, RunDir
 
@@ -154,13 +155,20 @@ class TestSeeing:
         assert trainer.evaluate(k=(1, 3), problems=2).levels[0].samples == 3  # beside the others
         assert (scores.folder / "results.md").read_text() == str(scores) == scores._repr_markdown_()
 
-    def test_problems_that_were_trained_on_are_left_out(self, tmp_path: Path) -> None:
-        """More are asked for than were held out; the command line leaves the others out as well."""
-        rows = [{"question": f"What is {a}+{a + 1}?", "answer": str(2 * a + 1)} for a in range(10, 50)]
+    def test_problems_that_were_trained_on_are_left_out(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """More are asked for than were held out; the command line leaves the others out as well.
+
+        Some have numbers of three digits, which is said.
+        """
+        rows = [{"question": f"What is {a}+{a + 1}?", "answer": str(2 * a + 1)} for a in range(70, 110)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         data = {"source": str(tmp_path / "rows.jsonl"), "validation_problems": 2, "test_problems": 2}
         trainer = ExPOTrainer(load_config("tiny", run=str(tmp_path / "run"), **{**SMALL, "steps": 1, "data": data}))
         trainer.train()
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"{OUTSIDE} 11 of 40 problems are others." in said
         (level,) = trainer.evaluate(k=(1,), problems=5).levels
         assert level.problems == 2
 
@@ -179,19 +187,26 @@ class TestSeeing:
         with pytest.raises(ConfigError, match="has no adapter yet; train"):
             trainer.evaluate()
         with trainer:
-            seen = trainer.explain("What is 12+7?", "19")
+            seen = trainer.explain("What is 12+34?", "46")
             assert seen.after is None and seen.before and list(seen.likelihoods) == ["before"]
+
+    def test_what_the_shipped_model_does_not_read(self, trainer: ExPOTrainer) -> None:
+        with trainer:
+            for seen in (trainer.explain("What is 12+7?", "19"), trainer.compare("What is 12+7?")):
+                assert seen.note == OUTSIDE and f"note: {OUTSIDE}" in str(seen) and OUTSIDE in seen._repr_markdown_()
+            seen = trainer.compare("What is 12+34?")
+            assert seen.note is None and "note: " not in str(seen)
 
     def test_explanations(self, trainer: ExPOTrainer) -> None:
         with trainer:
-            seen = trainer.explain("What is 12+7+5+30+8?", "62")
+            seen = trainer.explain("What is 12+17+15+30+28?", "102")
             assert seen.explanation and seen.accepted is (seen.why_rejected is None)
             assert 0 < seen.likelihoods["before"] <= 1 and 0 < seen.likelihoods["after"] <= 1
-            assert "before training (wrong): " in str(seen) and "**What is 12+7+5+30+8?**" in seen._repr_markdown_()
-            plain = trainer.compare("What is 12+7?")
+            assert "before training (wrong): " in str(seen) and "**What is 12+17+15+30+28?**" in seen._repr_markdown_()
+            plain = trainer.compare("What is 12+34?")
             assert plain.explanation is None and plain.accepted is None and plain.likelihoods == {}
             with pytest.raises(ExpoLiteError, match="give the known answer"):
-                trainer.explain("What is 12+7?", "")
+                trainer.explain("What is 12+34?", "")
 
     def test_records(self, trainer: ExPOTrainer) -> None:
         assert [record["step"] for record in trainer.metrics()] == [1, 2] and trainer.curves.is_file()

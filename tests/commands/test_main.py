@@ -14,7 +14,7 @@ import expo_lite
 from expo_lite.commands import main as cli
 from expo_lite.commands import train
 from expo_lite.config import process_setup
-from expo_lite.config.presets import preset_path
+from expo_lite.config.presets import preset_path, presets
 from expo_lite.config.read import dump_yaml
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError
@@ -56,6 +56,13 @@ class TestEntry:
 
 
 class TestCommands:
+    @pytest.mark.parametrize("command", ["train", "plan", "evaluate", "study"])
+    def test_a_preset_without_a_name_lists_them(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        target = ["tiny"] if command == "evaluate" else []
+        assert cli.main([command, *target, "--preset"]) == 2
+        head, *listed = capsys.readouterr().err.splitlines()
+        assert head == "--preset: name one of these:" and [line.split()[0] for line in listed] == presets()
+
     def test_presets_are_listed_with_what_they_are_for(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["presets"]) == 0
         lines = capsys.readouterr().out.splitlines()

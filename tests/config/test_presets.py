@@ -15,8 +15,8 @@ from expo_lite.memory.plan import GIB, activation_bytes, kv_bytes_per_token, opt
 from expo_lite.memory.shapes import find_shape
 
 CARDS = [name for name in presets() if name != "tiny"]
-LEVELS = {"EleutherAI/hendrycks_math": 5, "openai/gsm8k": 1}
-TRAINING_PROBLEMS = {"EleutherAI/hendrycks_math": 7500, "openai/gsm8k": 7473}  # rows of the Hub's train splits
+LEVELS = {"EleutherAI/hendrycks_math": 5}
+TRAINING_PROBLEMS = {"EleutherAI/hendrycks_math": 7500}  # rows of the Hub's train split
 
 
 def comments(name: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from expo_lite.config.flags import as_flags
 from expo_lite.config.messages import settings
 from expo_lite.config.presets import preset_folder, preset_path, preset_summary, presets
 from expo_lite.config.read import dump_yaml, read_request
@@ -64,7 +65,12 @@ class TestFlags:
 
     @pytest.mark.parametrize(
         "argv",
-        [["complete,verified"], ['["complete", "verified"]'], ["complete", "--explanation.filters", "verified"]],
+        [
+            ["complete,verified"],
+            ["complete", "verified"],
+            ['["complete", "verified"]'],
+            ["complete", "--explanation.filters", "verified"],
+        ],
     )
     def test_filters(self, argv: list[str]) -> None:
         config = read_request(["--explanation.filters", *argv]).config
@@ -72,6 +78,11 @@ class TestFlags:
 
     def test_no_filters_at_all(self) -> None:
         assert read_request(["--explanation.filters", "[]"]).config.explanation.filters == frozenset()
+
+    def test_several_words_end_at_the_next_flag(self) -> None:
+        config = read_request(["--trackers", "wandb", "tensorboard", "--steps", "3"]).config
+        assert (config.trackers, config.steps) == ({"wandb", "tensorboard"}, 3)
+        assert read_request([*as_flags({"trackers": frozenset()}), "--steps", "3"]).config.trackers == frozenset()
 
     @pytest.mark.parametrize("flag", ["--rollout.group-size=5", "--rollout.group_size=5"])
     def test_spellings_of_a_flag(self, flag: str) -> None:
@@ -130,7 +141,7 @@ class TestMistakes:
             (["--objective.loss", "ppo"], "objective.loss: should be 'grpo', 'dr_grpo' or 'dapo' (got 'ppo')"),
             (["--prompt.hinted", "{question}"], "prompt.hinted: should contain {answer} (got '{question}')"),
             (["--data.levels", "{1"], "data.levels: should be like 1=1,5=3 or a,b or JSON (got '{1')"),
-            (["--preset"], "--preset: needs a value"),
+            (["--config"], "--config: needs a value"),
             (["--resum"], "resum: unknown setting (did you mean resume?)"),
             (["train"], "train: unexpected word on the command line (settings are written --name value)"),
         ],

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from trl import GRPOTrainer
 from expo_lite.commands import evaluate, train
 from expo_lite.config.settings import Config, DataConfig, RewardConfig
 from expo_lite.core.errors import ConfigError, DataError
-from expo_lite.core.records import Problem, Verdict
+from expo_lite.core.records import Problem, Turn, Verdict
 from expo_lite.grading.evaluator import Evaluator
 from expo_lite.grading.judge import SharedJudge, attempt_verdicts
 from expo_lite.grading.reward_function import RewardFunction, function_name, load_function
@@ -37,6 +38,7 @@ ROWS = [
     {"question": "What is 5+4?", "answer": "9", "level": 2, "colour": "blue", "completion": "neither"},
 ]
 PROBLEMS = [Problem(str(n), row["question"], row["answer"], row["level"], None, row) for n, row in enumerate(ROWS)]
+TURNS = (Turn("user", "Add."), Turn("assistant", "I add."))
 TEXTS = [["2. ", "3"], ["9", "1"]]
 
 
@@ -69,17 +71,20 @@ class Recorder:
 class TestAsTRLCallsIt:
     """Against TRL's own code, for the same rows: what it hands over is handed over, with the same values."""
 
-    @pytest.mark.parametrize("messages", [False, True])
-    def test_the_same_arguments(self, policy: Policy, messages: bool) -> None:
+    @pytest.mark.parametrize(
+        ("messages", "turns"), [(False, ()), (True, ()), (True, TURNS)], ids=["text", "messages", "several turns"]
+    )
+    def test_the_same_arguments(self, policy: Policy, messages: bool, turns: tuple[Turn, ...]) -> None:
         ours, theirs = Recorder(), Recorder()
         written = completions(policy)
-        judge(policy, ours, messages=messages).judge_completions(PROBLEMS, written)
+        asked = [replace(problem, turns=turns) for problem in PROBLEMS]
+        judge(policy, ours, messages=messages).judge_completions(asked, written)
 
-        def said(role: str, text: str) -> Any:
-            return [{"role": role, "content": text}] if messages else text
+        def said(role: str, text: str, *before: Turn) -> Any:
+            return [turn._asdict() for turn in (*before, Turn(role, text))] if messages else text
 
         repeated = [row for row in ROWS for _ in range(2)]
-        inputs = [{"prompt": said("user", row["question"]), **row} for row in repeated]
+        inputs = [{"prompt": said("user", row["question"], *turns), **row} for row in repeated]
         flat = [completion for of_problem in written for completion in of_problem]
         stand_in = SimpleNamespace(
             accelerator=SimpleNamespace(device="cpu", is_main_process=True),
@@ -156,6 +161,20 @@ class TestJudging:
     def test_mistakes(self, policy: Policy, function: Any, message: str) -> None:
         with pytest.raises(DataError, match=f"^reward.function: .*{message}"):
             judge(policy, function).judge_completions(PROBLEMS, completions(policy))
+
+    def test_a_function_for_messages_that_is_handed_text(self, policy: Policy) -> None:
+        def conversational(completions: Any, **_: Any) -> list[float]:
+            return [float("3" in completion[0]["content"]) for completion in completions]
+
+        with pytest.raises(DataError, match=r"raised TypeError: .*, line \d+\); .* wants reward\.messages true$"):
+            judge(policy, conversational).judge_completions(PROBLEMS, completions(policy))
+        found = judge(policy, conversational, messages=True).judge_completions(PROBLEMS, completions(policy))
+        assert [[j.reward for j in of] for of in found] == [[0, 1], [0, 0]]
+
+    def test_of_chats_as_text_the_last_turn(self, policy: Policy) -> None:
+        seen = Recorder()
+        judge(policy, seen).judge_completions([replace(PROBLEMS[0], turns=TURNS)], completions(policy)[:1])
+        assert seen.given["prompts"] == ["What is 1+2?"] * 2
 
     def test_async(self, policy: Policy) -> None:
         async def later(**_: Any) -> list[float]:

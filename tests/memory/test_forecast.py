@@ -11,6 +11,7 @@ import torch
 from support.card import driver_of
 from support.tiny_models import tiny_config
 
+from expo_lite.config.dotted import replaced, value_of
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config, DataConfig
 from expo_lite.memory.budget import plan_on
@@ -32,7 +33,7 @@ from expo_lite.problems.held_out_counts import held_out_counts
 from expo_lite.problems.hub import KNOWN_SETS
 from expo_lite.runs.on_card import forecast_on, room_left
 
-PACE = Pace.measured(decoded_token=0.1, trained_token=0.001)
+PACE = Pace.measured({32: 0.1}, 0.001)
 
 
 def run(**settings: Any) -> Config:
@@ -168,10 +169,27 @@ def test_what_a_larger_card_is_for() -> None:
 
     assert said(24, "24gb") == said(23.6, "24gb") == said(14.6, "colab-t4") == ""
     more = said(23.57, "24gb", "--memory.budget-gib", "12")
-    assert "with memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 29, a step in 2 waves" in more
+    assert "With memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 29, a step in 2 waves" in more
     same = said(24, "8gb")
-    assert "would not be faster" in same and same.endswith("as the preset 24gb does.")
-    assert "preset" not in said(80, "24gb") and "more rollout.prompts_per_step" in said(80, "24gb")
+    assert "no step is faster" in same and "What would use it: the preset 24gb; rollout.prompts_per_step 24" in same
+    assert "preset" not in said(80, "24gb") and "rollout.prompts_per_step 48 instead of 12" in said(80, "24gb")
+
+
+@pytest.mark.parametrize("name", ["rollout.prompts_per_step", "rollout.max_new_tokens"])
+@pytest.mark.parametrize("card", ["H100", "L4"])
+def test_what_would_use_a_larger_card_fits_it(name: str, card: str) -> None:
+    """With the setting as it is advised, and one that is twice as large does not, or takes more waves."""
+    config = preset("8gb")
+    budget = {"memory.budget_gib": CARDS[card].gib}
+    words = room_left(config, plan_on(config, place_of(config)), CARDS[card].gib).split()
+    most, start = int(words[words.index(name) + 1]), value_of(config, name)
+
+    def waves(value: int) -> int:
+        changed = replaced(config, {**budget, name: value})
+        planned = plan_on(changed, place_of(changed, card))
+        return waves_per_step(changed, planned.units.rollouts_alive) if planned.fits else 99
+
+    assert waves(most) <= waves(start) and (most == 8 * start or waves(2 * most) > waves(start))
 
 
 def test_the_budget_that_is_named_is_the_cards_own() -> None:

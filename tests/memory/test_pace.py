@@ -90,7 +90,17 @@ def test_what_takes_longer_counts() -> None:
     assert fast.decoded_token(64, 1100) == launching_seconds(SEVEN) == fast.decoded_token(8, 1100)
     assert slow.decoded_token(64, 1100) == decoding_seconds(CARDS["RTX 4060 Ti 16GB"], SEVEN, QLORA, 64, 1100)
     assert pace_of(CARDS["T4"], SEVEN, QLORA).decoded_token(1, 1) == 2 * launching_seconds(SEVEN)  # Colab's host
-    assert Pace.measured(0.5, 0.1).decoded_token(1, 1) == Pace.measured(0.5, 0.1).decoded_token(99, 999) == 0.5
+    assert (
+        Pace.measured({8: 0.5}, 0.1).decoded_token(1, 1) == Pace.measured({8: 0.5}, 0.1).decoded_token(99, 999) == 0.5
+    )
+
+
+def test_a_small_wave_takes_what_two_sizes_say() -> None:
+    """A line through both; where a small one takes longer by chance, all take as long as the full one."""
+    pace = Pace.measured({16: 0.2, 128: 0.9}, 0.1)
+    assert [pace.decoded_token(n, 1) for n in (16, 72, 128)] == pytest.approx([0.2, 0.55, 0.9])
+    assert Pace.measured({16: 1.0, 128: 0.9}, 0.1).decoded_token(16, 1) == 0.9
+    assert Pace.measured({16: 0.0, 128: 0.9}, 0.1).decoded_token(1, 1) == 0.0
 
 
 def test_training_by_hand() -> None:

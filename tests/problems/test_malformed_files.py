@@ -18,7 +18,7 @@ import pytest
 from expo_lite.commands.train import main
 
 GOOD = [{"question": f"{i}+{i}?", "answer": str(2 * i)} for i in range(32)]
-CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]
+CHAT = [{"role": "user", "content": "1+1?"}, {"role": "tool", "content": "2"}]
 
 
 def lines(*rows: Any) -> bytes:
@@ -138,6 +138,9 @@ TEXT = {
     '"NaN"': ("data.jsonl", bad_row(answer="NaN"), r"data\.jsonl:33: answer: .*'NaN'"),
     '"null"': ("data.jsonl", bad_row(answer="$\\boxed{null}$"), r"data\.jsonl:33: answer: .*null"),
     "NaN in CSV": ("data.csv", b"question,answer\n1+1?,2\nq?,nan\n", r"data\.csv:3: answer: .*'nan'"),
+    "not applicable": ("data.csv", b"question,answer\n1+1?,2\nq?,N/A\n", r"data\.csv:3: answer: .*'N/A'"),
+    "to do": ("data.jsonl", bad_row(answer="TODO"), r"data\.jsonl:33: answer: .*'TODO'"),
+    "a dash": ("data.jsonl", bad_row(answer="-"), r"data\.jsonl:33: answer: .*'-'"),
     "empty": ("data.jsonl", bad_row(answer=" "), r"data\.jsonl:33: answer: "),
     "surrogate in the question": ("data.jsonl", bad_row(question="q\ud800"), r"data\.jsonl:33: question: .*surrogate"),
     "surrogate in the answer": ("data.jsonl", bad_row(answer="1\ud800"), r"data\.jsonl:33: answer: .*surrogate"),
@@ -159,7 +162,7 @@ TEXT = {
         r"data\.jsonl:33: answer: .*sentence",
     ),
     "several answers": ("data.jsonl", bad_row(answer='["1", "2"]'), r"data\.jsonl:33: answer: .*list"),
-    "a conversation": ("data.jsonl", bad_row(question=CHAT), r"data\.jsonl:33: question: .*user, assistant"),
+    "a tool in a chat": ("data.jsonl", bad_row(question=CHAT), r"data\.jsonl:33: question: turn 2 has the role 'tool'"),
     "a chat as text": ("data.csv", b"prompt,answer\n\"[{'role': 'user'}]\",2\n", r"data\.csv:2: prompt"),
     "an answer without bounds": ("data.jsonl", bad_row(answer="1 + " * 999), r"data\.jsonl:33: answer: .*characters"),
     "a field without an end": ("data.csv", b'question,answer\n1+1?,2\n"q?,' + b"1" * 140_000, r"data\.csv:3: not v"),

@@ -62,22 +62,6 @@ def test_a_chat_of_one_turn_is_a_question(tmp_path: Path, name: str) -> None:
     assert note.startswith(r"3 questions ask for the answer after #### or the like, but the verifier reads \boxed{}")
 
 
-@pytest.mark.parametrize(
-    ("prompt", "says"),
-    [
-        ([{"role": "system", "content": "s"}, {"role": "user", "content": "q"}], r"system, user \(.* prompt\.system\)"),
-        ([{"role": "assistant", "content": "a"}], "should be text or one turn of the user, got a chat of assistant"),
-        ([{"role": "user", "content": None}], "should be non-empty text, got None"),
-        ([{"content": "q"}], "a chat of None"),
-        ([], r"should be non-empty text, got \[\]"),
-    ],
-)
-def test_other_chats_are_refused(tmp_path: Path, prompt: list, says: str) -> None:
-    path = write(tmp_path / "data.jsonl", gsm8k(1) | {"prompt": prompt})
-    with pytest.raises(DataError, match=rf"data\.jsonl:1: prompt: .*{says}"):
-        problems_of(read_file(path), {"question": "prompt"}, str(path))
-
-
 def test_a_field_that_is_missing_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", gsm8k(1), {**gsm8k(2), "reward_model": None})
     with pytest.raises(DataError, match=r"no column reward_model\.truth; its columns are ability, .*, reward_model"):

@@ -90,7 +90,7 @@ def test_rows_are_read(tmp_path: Path) -> None:
         ({"question": " ", "answer": "2"}, "question: should be non-empty text"),
         (
             {"question": [{"role": "user", "content": " "}], "answer": "2"},
-            "question: should be non-empty text, got ' '",
+            r"question: turn 1 \(user\) should be non-empty text, got ' '",
         ),
         ({"question": "1+1?"}, "answer: should be text or a number, got None"),
         ({"question": "1+1?", "answer": True}, "answer: should be text or a number, got True"),
@@ -263,7 +263,10 @@ def test_csv_lines_are_counted_through_line_breaks_in_fields(tmp_path: Path) -> 
         (b"question;answer\n1+1?;2\n", "columns are separated by semicolons; save it with commas"),
         (b"question\tanswer\n1+1?\t2\n", "columns are separated by tabs"),
         (b"question,answer,answer\nq,1,2\n", "names the column 'answer' more than once"),
-        (b"task,answer\nq,1\n", "no column question or problem or prompt; its columns are answer, task"),
+        (
+            b"task,answer\nq,1\n",
+            "no column question or problem or prompt or messages or .*; its columns are answer, task",
+        ),
         (b'question,answer\nq,1\n"q,2\nr,3\n', r"data\.csv:3: not valid CSV: unexpected end of data"),
         ("question,answer\nq,1\ncafé?,2\n".encode("latin-1"), r"data\.csv:3: not UTF-8 text; save the file as UTF-8"),
         ("question,answer\nq,1\n".encode("utf-16"), r"data\.csv:1: not UTF-8 text"),

@@ -152,3 +152,37 @@ def test_steps_are_told_only_of_the_worlds_own_questions() -> None:
     question = tiny_world.problem(NUMBERS).question
     assert (tiny_world.steps_right(question, right), tiny_world.steps_right(question, wrong)) == (True, False)
     assert tiny_world.steps_right("Tom has 23, 45, 12 and 67 pears. How many?", right) is None
+
+
+@pytest.mark.parametrize("level", tiny_world.LEVELS)
+def test_the_base_reads_its_own_world(level: int) -> None:
+    assert not any(tiny_world.outside_of_base(p.question) for p in tiny_world.problems("test", level, 100))
+
+
+@pytest.mark.parametrize(
+    ("question", "inside"),
+    [
+        ("What is 10+99?", True),
+        (" What is 23 + 45 + 67?\n", True),
+        ("What is 12+34+56+78+90+11?", True),
+        ("What is 12+34+56+78+90+11+22?", False),  # seven numbers
+        ("What is 12?", False),
+        ("What is 12+7?", False),  # one digit
+        ("What is 12+07?", False),
+        ("What is 112+34?", False),
+        ("What is 12-34?", False),
+        ("what is 12+34?", False),
+        ("12+34", False),
+        ("What is 12+34? Explain.", False),
+        ("What is ١2+34?", False),
+        ("", False),
+    ],
+)
+def test_what_the_base_does_not_read(question: str, inside: bool) -> None:
+    assert tiny_world.outside_of_base(question) == (None if inside else tiny_world.OUTSIDE)
+
+
+def test_a_note_counts_what_the_base_does_not_read() -> None:
+    problems = [tiny_world.problem(operands) for operands in ((12, 34), (12, 7), (112, 34))]
+    assert tiny_world.note_on("tiny", problems) == f"{tiny_world.OUTSIDE} 2 of 3 problems are others."
+    assert tiny_world.note_on("tiny", problems[:1]) == tiny_world.note_on("Qwen/Qwen2.5-1.5B-Instruct", problems) == ""

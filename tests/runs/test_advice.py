@@ -11,13 +11,14 @@ from rich.console import Console
 from support.run_folders import LEARNED, STUCK, against_base, explanation, write_run
 
 from expo_lite.config.read import read_config
-from expo_lite.runs.diagnosis.advice import advise, gather
+from expo_lite.runs.diagnosis import Finding
+from expo_lite.runs.diagnosis.advice import Said, advise, gather
 from expo_lite.runs.display import Display
 
 
 def advice_on(folder: Path, *metrics: dict[str, Any], **records: Any) -> list[str]:
     run = write_run(folder, metrics, **records)
-    return advise(gather(run, read_config(run.config)))
+    return [finding.sentence for finding in advise(gather(run, read_config(run.config)))]
 
 
 def rejected(**reasons: int) -> dict[str, Any]:
@@ -86,3 +87,19 @@ def test_what_the_model_wrote_does_not_break_the_display(tmp_path: Path) -> None
     with Display(Console(file=shown, width=400), steps=1, done=0) as display:
         display.note(sentence, style="yellow")
     assert "told in [/red], the answer" in shown.getvalue()
+
+
+def test_a_warning_is_said_once_and_then_counted() -> None:
+    """Its figures change with every validation, its name does not."""
+    said = Said()
+
+    def now(*names: str) -> list[str]:
+        return said.lines([Finding(name, "warning", f"{name} at {sum(said.times.values())}.") for name in names])
+
+    assert now("clipping", "leaks") == ["clipping at 0.", "leaks at 0."]
+    assert now("clipping") == ["As before: clipping (2 times)"]
+    assert now() == []
+    assert now("forgetting", "clipping", "leaks") == [
+        "forgetting at 3.",
+        "As before: clipping (3 times), leaks (2 times)",
+    ]

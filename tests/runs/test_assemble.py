@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from support.tiny_models import tiny_base, tiny_config
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import PolicyConfig, PromptConfig
 from expo_lite.core.errors import ConfigError, DataError
+from expo_lite.core.records import Turn
 from expo_lite.model.policy import add_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.problems import ProblemSet, tiny_world
-from expo_lite.runs.assemble import assemble, settle, with_short_prompts, with_short_solutions
+from expo_lite.runs.assemble import assemble, chat_notes, settle, with_short_prompts, with_short_solutions
 from scripts.tiny_base.tokenizer import build_tokenizer
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
@@ -51,6 +53,22 @@ def test_long_solutions_are_not_trained_on_and_counted() -> None:
     assert with_short_solutions(problems, prompts(), 100) == problems
     with pytest.raises(DataError, match=rf"rollout\.max_new_tokens: .*at most {limit - 1} tokens"):
         with_short_solutions(problems, prompts(), limit - 1)
+
+
+def test_what_a_setting_does_not_reach_in_chats_is_said() -> None:
+    chat, own = (replace(SHORT, turns=(Turn(role, "?"),)) for role in ("user", "system"))
+    problems = ProblemSet([SHORT, chat, own], [own], [SHORT])
+    system, told = (
+        "2 problems have a system turn of their own",
+        "reward.function is told the last turn alone of 3 chats",
+    )
+
+    def said(rewarded: bool, of: ProblemSet = problems, **settings: Any) -> list[str]:
+        return [note.split(",")[0].split(";")[0] for note in chat_notes(of, tiny_config(**settings), rewarded)]
+
+    assert said(False) == said(True, reward__messages=True) == []
+    assert said(True) == [told] and said(True, prompt__system="Be kind.") == [system, told]
+    assert said(True, ProblemSet([SHORT], [SHORT], [SHORT]), prompt__system="Be kind.") == []
 
 
 def test_only_a_run_on_solutions_minds_their_length() -> None:

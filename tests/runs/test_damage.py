@@ -1,4 +1,4 @@
-"""Forty kinds of damage to a finished run's folder: every command says a sentence or heals it, and nothing is lost."""
+"""Many kinds of damage to a finished run's folder: every command says a sentence or heals it, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from expo_lite.runs.diagnosis.advice import diagnose
 from expo_lite.runs.folder import RunDir
 
 NONE, EXPERT = {"explanation__source": "none"}, {"explanation__source": "expert"}
+EARLY, FOUR = "First I show that 4 are more. 4-2=2", {"role": "user", "content": "There are 4 apples and 2 pears."}
 LEAK = "2+2=4. As we were told, the answer is $\\boxed{4}$."
 
 
@@ -155,6 +156,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         {"metrics": [written(8, leak=2)]},
         ["2 of 9", "betraying"],
         "--prompt.hinted",
+    ),
+    (  # the same text is no leak where an earlier turn, as the filter reads it, has the number
+        "trained_leaks",
+        {"metrics": steps(), "samples": [explanation(EARLY)], **UNFILTERED},
+        {"metrics": steps(), "samples": [explanation(EARLY, turns=[FOUR])], **UNFILTERED},
+        ["1 of 1", "First I show that 4"],
+        "--explanation.filters complete,explains,no_leak,verified",
     ),
     (
         "trained_leaks",
@@ -381,6 +389,22 @@ def test_the_problems_most_alike_tell_a_wrong_answer_from_a_weak_model(tmp_path:
         told = disagreeing(0, ["5"] * 4, question=question)
         found = findings(tmp_path / name, metrics=steps(), samples=[*hard, *easy, *told])
         assert {"disagreements", "wrong_answers"} & set(found) == {name}
+
+
+def test_problems_are_alike_by_all_their_turns(tmp_path: Path) -> None:
+    """The last turn may be the same in every chat; a row shows what was said before it."""
+
+    def chats(samples: list[dict[str, Any]], said: str) -> list[dict[str, Any]]:
+        return [{**sample, "turns": [{"role": "user", "content": said}]} for sample in samples]
+
+    hard = chats(attempts(0, 0, 0, question="Their sum?"), "Take 3 and 4.")
+    easy = chats([{**s, "problem": f"easy {s['problem']}"} for s in attempts(1, 1, 1, 1)], "Take 31 and 42.")
+    for said, name in (("Take 2 and 5.", "disagreements"), ("Take 22 and 35.", "wrong_answers")):
+        told = chats(disagreeing(0, ["5"] * 4, question="Their sum?"), said)
+        samples = [{**sample, "question": "Their sum?"} for sample in (*hard, *easy, *told)]
+        found = findings(tmp_path / name, metrics=steps(), samples=samples)
+        assert {"disagreements", "wrong_answers"} & set(found) == {name}
+        assert found[name].cases[0]["question"] == f"{said} Their sum?"
 
 
 def test_problems_of_other_levels_are_no_neighbours(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ class TestJsonLines:
     def test_what_is_appended_is_read(self, run: RunDir) -> None:
         assert run.read(METRICS) == []
         run.append(METRICS, {"step": 1, "loss": 0.5})
-        run.append_many(METRICS, [{"step": 2, "text": "½ · \u2028 line\nbreak"}, {"step": 3, "x": (1, None, True)}])
-        run.append_many(METRICS, [])
+        run.append(METRICS, *[{"step": 2, "text": "½ · \u2028 line\nbreak"}, {"step": 3, "x": (1, None, True)}])
+        run.append(METRICS, *[])
         assert RunDir(run.path).read(METRICS) == [  # reading needs no lock
             {"step": 1, "loss": 0.5},
             {"step": 2, "text": "½ · \u2028 line\nbreak"},
@@ -130,7 +130,7 @@ class TestJsonLines:
 
     def test_a_tensor_is_an_error_and_writes_nothing(self, run: RunDir) -> None:
         with pytest.raises(TypeError):
-            run.append_many(METRICS, [{"step": 1}, {"step": 2, "loss": object()}])
+            run.append(METRICS, *[{"step": 1}, {"step": 2, "loss": object()}])
         assert run.read(METRICS) == []
 
     @settings(deadline=None, max_examples=40)
@@ -156,7 +156,7 @@ class TestResume:
         def write(run: RunDir, steps: range) -> None:
             for step in steps:
                 run.append(METRICS, {"step": step, "reward": step / 7})
-                run.append_many(SAMPLES, [{"step": step, "text": f"{i}½"} for i in range(3)])
+                run.append(SAMPLES, *[{"step": step, "text": f"{i}½"} for i in range(3)])
                 if step % 2 == 0:
                     run.append(EVAL, {"step": step})
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, write_settings
+from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, undisturbed_run, write_settings
 
 from expo_lite.commands.train import main
 from expo_lite.config.read import read_config, read_request
@@ -49,9 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(config: Path) -> Path:
-    folder = config.parent / "undisturbed"
-    assert start(config, folder)[0] == 0
-    return folder
+    return undisturbed_run(config)
 
 
 class TestFolder:
@@ -437,7 +435,11 @@ def test_the_best_adapter_is_the_one_kept(config: Path, tmp_path: Path, monkeypa
     assert [kept == weights for weights in of_step] == [False, True, False]
     assert "Adapter of step 2 (best on validation)" in shown
     assert "step 2 was best" in (tmp_path / "run" / "README.md").read_text()
-    assert shown.count("Level 1 has fallen from ") == 2  # at steps 1 and 3
+    assert shown.count("Level 1 has fallen from ") == 1  # at step 1
+    (end,) = (line for line in shown.splitlines() if "forgetting (2 times)" in line)  # at step 3
+    assert end.startswith("As before: ") and end not in shown.partition("Held-out problems, ")[2]
+    after = (f"python app.py --run {tmp_path / 'run'}\n", f"expo-lite doctor {tmp_path / 'run'}\n")
+    assert all(command in shown for command in after)
 
 
 def test_where_none_is_as_good_as_the_base_none_is_called_best(

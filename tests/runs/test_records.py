@@ -35,6 +35,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (METRICS, {"step": 1, "explanations_written": [1]}, "explanations_written is no number"),
     (SAMPLES, {"step": None, "text": "a"}, "step is missing"),
     (SAMPLES, {"step": 1, "text": 3}, "text is no text"),
+    (SAMPLES, {"step": 1, "turns": 3}, "turns is no list of turns"),
+    (SAMPLES, {"step": 1, "turns": [{"role": "user"}]}, "turns is no list of turns"),
     (EVAL, {"step": 1, "levels": []}, "name is missing"),
     (EVAL, {"step": 1, "name": "validation"}, "levels is missing"),
     (EVAL, {"step": 1, "name": "validation", "levels": [1]}, "levels holds something else"),

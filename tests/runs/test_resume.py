@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.whole_runs import results, resume, start, steps, write_settings
+from support.whole_runs import results, resume, start, steps, undisturbed_run, write_settings
 
 from expo_lite.config.dotted import differing, replaced
 from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError
 from expo_lite.model.adapter_files import WEIGHTS
 from expo_lite.model.non_finite import diverged
-from expo_lite.runs import files
+from expo_lite.runs import files, trackers
 from expo_lite.runs.folder import ADAPTER_DIGEST, EVAL, METRICS, SAMPLES, RunDir
 from expo_lite.runs.manifest import write_manifest
 from expo_lite.runs.open import settings_of
@@ -36,9 +36,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(config: Path) -> Path:
-    folder = config.parent / "undisturbed"
-    assert start(config, folder)[0] == 0
-    return folder
+    return undisturbed_run(config)
 
 
 @pytest.fixture
@@ -256,6 +254,12 @@ class TestSettings:
         tested = [(r["name"], r["levels"][0]["samples"]) for r in RunDir(copy).read(EVAL) if r["step"] in (0, 5)]
         assert tested[-4:] == [(name, 3) for name in ("base_validation", "base_test", "validation", "test")]
         assert "3 samples each" in (copy / "README.md").read_text()
+
+    def test_trackers_may_change(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.edit(copy, trackers=["tensorboard"])
+        monkeypatch.setattr(trackers, "version_of", str)  # installed, and if it is not, left out with a warning
+        status, shown = resume(copy)
+        assert status == 0 and "Changed since the start: trackers [] -> tensorboard." in shown
 
     def test_an_older_run_takes_its_configuration(self, copy: Path) -> None:
         (copy / "started.yaml").unlink()

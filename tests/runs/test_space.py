@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, write_settings
+from support.whole_runs import INTERRUPTED_RUN, results, resume, start, steps, undisturbed_run, write_settings
 
 from expo_lite.config.read import read_config
 from expo_lite.core.errors import CheckpointError
@@ -34,9 +34,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(config: Path) -> Path:
-    folder = config.parent / "undisturbed"
-    assert start(config, folder)[0] == 0
-    return folder
+    return undisturbed_run(config)
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from io import StringIO
 from math import comb
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 from support.run_folders import write_run
 from support.scripted_trainings import Counts, Script, levels
 
@@ -25,15 +26,16 @@ from expo_lite.commands import study as compare
 from expo_lite.config.flags import as_flags
 from expo_lite.config.methods import METHODS
 from expo_lite.core.errors import ExpoLiteError
+from expo_lite.grading.intervals import Estimate
 from expo_lite.memory.forecast import longest_share
 from expo_lite.runs.folder import METRICS, RunDir
 from expo_lite.runs.on_card import forecast_on
 from expo_lite.studies.methods import study
 from expo_lite.studies.methods.jobs import Job, run_all
 from expo_lite.studies.methods.lines import forgetting, stacked
-from expo_lite.studies.methods.pictures import plot_soundness
+from expo_lite.studies.methods.pictures import PITCH, plot_scores
+from expo_lite.studies.methods.progress import JobsDisplay, Tally
 from expo_lite.studies.methods.request import StudyRequest
-from expo_lite.studies.methods.study import Tally
 from expo_lite.studies.methods.trials import Outcome, Trial, begin_from
 from expo_lite.studies.methods.variants import ablations, methods
 
@@ -239,6 +241,36 @@ class TestGoingOn:
         assert "grpo-rate0.0001-seed1-equal-tokens: 1 min; 10 of 10 trainings" in lines
         assert lines[-1] == f"Report: {tmp_path / 'report.md'}"
 
+    def test_a_log_says_at_once_what_is_under_way(self, tmp_path: Path) -> None:
+        """And then every half minute."""
+        console, now = Console(file=StringIO(), width=200), [0.0]
+        display = JobsDisplay(console, Tally(3, "trainings", 2, {"a"}), tmp_path, clock=lambda: now[0])
+        jobs = [Job(name, "m", (), tmp_path / "log") for name in ("b", "c")]
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "status.json").write_text('{"state": "running", "step": 3, "steps": 9, "heartbeat": 1}')
+        with display:
+            for now[0] in (0.0, 5.0, 29.0, 31.0):
+                display.watch(jobs)
+        said = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert said == ["1 of 3 trainings; now b step 3/9, c"] * 2
+
+    @pytest.mark.parametrize("width", [80, 120])
+    def test_a_terminal_shows_each_training_and_the_time_left(self, width: int, tmp_path: Path) -> None:
+        """A third of one of two is done after 10 s: 50 s are left then."""
+        console, now = Console(file=StringIO(), width=width, force_terminal=True), [0.0]
+        display = JobsDisplay(console, Tally(2, "trainings", 1), tmp_path, clock=lambda: now[0])
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "status.json").write_text('{"state": "running", "step": 3, "steps": 9, "heartbeat": 1}')
+        display.watch([Job("b", "m", (), tmp_path / "log")])
+        now[0] = 10.0
+        display.rows()
+        now[0] = 15.0  # nothing has ended since
+        shown = Console(file=StringIO(), width=width, color_system=None)
+        shown.print(display.rows())
+        whole, one, *_ = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert whole.split()[:2] == ["trainings", "0/2"] and "0:00:45 left" in whole
+        assert one.split()[:2] == ["step", "3/9"] and one.rstrip().endswith(" b")
+
     def test_how_long_the_rest_takes(self) -> None:
         """Three that are left take two rounds of two; what was done before says nothing of the pace."""
         tally = Tally(6, "trainings", at_once=2, done={"a", "b"})
@@ -252,6 +284,9 @@ def closed_form(counts: list[list[int]], k: int, samples: int = 4) -> float:
     """pass@k over seeds and problems."""
     each = [1 - comb(samples - c, k) / comb(samples, k) for of_seed in counts for c in of_seed]
     return sum(each) / len(each)
+
+
+ONE = Estimate(1.0, 0.9, 1.0)
 
 
 class TestReport:
@@ -309,15 +344,16 @@ class TestReport:
         assert "1 seed;" in text and "over problems.\n" in text and "Differences" not in text
         assert text.count("## pass@1 after equal steps") == 1 and script.names("train") == ["grpo-rate0.0005-seed7"]
 
-    def test_soundness_is_drawn_by_windows_over_all_seeds(self) -> None:
-        """Steps 1 to 10 of both seeds, then step 11 of one."""
-        runs = [{1: 0.5, 10: 1.0}, {2: 0.75, 11: 0.25}]
-        config = SimpleNamespace(explanation=SimpleNamespace(source="self"))
-        trials = [SimpleNamespace(outcome=SimpleNamespace(config=config, steps_right=steps)) for steps in runs]
+    def test_a_row_for_each_method_and_a_number_for_each_level(self) -> None:
+        """Each dot within its interval, in its method's row and its level's column."""
+        scores = {"base": {4: Estimate(0.0, 0.0, 0.03), 5: Estimate(0.5, 0.4, 0.6)}, "GRPO": {4: ONE, 5: ONE}}
         axes = Figure().add_subplot()
-        plot_soundness(axes, SimpleNamespace(trials=trials), "red")  # type: ignore[arg-type]
-        (drawn,) = axes.lines
-        assert drawn.get_xydata().tolist() == [[10, 75], [20, 25]]
+        plot_scores(axes, scores, 4)
+        assert [text.get_text() for text in axes.texts] == ["0", "50", "100", "100"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["base", "GRPO"]
+        dot, interval = axes.lines[3], axes.collections[1].get_segments()[0]  # type: ignore[attr-defined]
+        assert [x - PITCH for x, _ in interval] == pytest.approx([0.4, 0.6])  # of the base on the second level
+        assert [*dot.get_xdata(), *dot.get_ydata()] == pytest.approx([PITCH + 0.5, 0])
 
     @pytest.mark.parametrize(
         ("counts", "expected"),
@@ -333,14 +369,12 @@ class TestOutcome:
         first |= {"explanations_trained": 3, "generate_seconds": 1.0, "verify_seconds": 0.5, "validation_seconds": 99}
         second = {"generated_tokens": 20, "groups_taught": 3, "failed_groups": 2, "rescued_groups": 0}
         second |= {"explanations_trained": 4, "explanations_trained_wrong_steps": 1, "explain_seconds": 2.0}
-        second |= {"explanations_steps_right_share": 0.75}
         scored = [(0, "base_validation", 0.9), (1, "validation", 0.6), (2, "validation", 0.5), (2, "test", 0.95)]
         evaluations = [{"step": step, "name": name, "levels": levels(mean)} for step, name, mean in scored]
         run = write_run(tmp_path, [first, second], evaluations, rollout__prompts_per_step=4)
         outcome = Outcome.of(run)
         assert (outcome.validation, outcome.seconds, outcome.generated_tokens) == (pytest.approx(0.6), 3.5, 30)
         assert (outcome.taught_nothing_share, outcome.rescued_share, outcome.wrong_steps_share) == (0.5, 0.25, 0.25)
-        assert outcome.steps_right == {2: 0.75}
         assert list(outcome.curve) == [0, 1, 2] and outcome.curve[2] == pytest.approx({1: 0.45, 2: 0.55})
 
 

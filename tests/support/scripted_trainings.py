@@ -36,7 +36,12 @@ class Script:
     jobs: list[Job] = field(default_factory=list)
 
     def run_all(
-        self, jobs: Sequence[Job], at_once: int, done: Callable[[Job, float], None], note: Callable[..., None] = print
+        self,
+        jobs: Sequence[Job],
+        at_once: int,
+        done: Callable[[Job, float], None],
+        note: Callable[..., None] = print,
+        watch: Callable[[Sequence[Job]], None] = lambda running: None,
     ) -> None:
         """Do the jobs at once."""
         for job in jobs:

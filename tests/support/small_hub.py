@@ -75,17 +75,15 @@ def save_model(folder: Path, tied: bool) -> None:
 
 
 def problems(columns: Iterable[str], split: str, start: int) -> list[dict[str, str]]:
-    """Rows with the columns of MATH, or of GSM8K."""
+    """Rows with the columns of MATH."""
     rows = []
     for number in range(start, start + (80 if split == "train" else 40)):
         answer = ANSWERS[number % len(ANSWERS)]
         row = {
             "problem": f"How many are {number}?",
-            "question": f"How many are {number}?",
             "level": f"Level {1 + number % 5}",
             "type": "Algebra",
             "solution": rf"They are $\boxed{{{answer}}}$.",
-            "answer": f"They are {answer}.\n#### {answer}",
         }
         rows.append({column: row[column] for column in columns})
     return rows

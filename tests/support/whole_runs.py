@@ -42,6 +42,13 @@ def start(config: Path, folder: Path, *flags: str) -> tuple[int, str]:
     return run(["--preset", "tiny", "--config", str(config), "--run", str(folder), *flags])
 
 
+def undisturbed_run(config: Path) -> Path:
+    """The folder of a run from its first step to its last, beside its settings."""
+    folder = config.parent / "undisturbed"
+    assert start(config, folder)[0] == 0
+    return folder
+
+
 def resume(folder: Path, *flags: str) -> tuple[int, str]:
     return run(["--resume", "--run", str(folder), *flags])
 

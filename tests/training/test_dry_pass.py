@@ -97,7 +97,7 @@ def test_its_rows_are_padded_as_in_a_run(parts: tuple[Config, Assembly], monkeyp
 def test_what_the_pace_means() -> None:
     """A tenth of a second a token: a validation of 40 answers takes two waves of at most 24, the base's scores four."""
     config = read_request([*FLAGS, "--rollout.max-new-tokens", "100", "--evaluation.samples", "2"], "test").config
-    said = expected(config, 24, Pace.measured(0.1, 0.001), HeldOut(validation=20, test=20))
+    said = expected(config, 24, Pace.measured({24: 0.1}, 0.001), HeldOut(validation=20, test=20))
     tokens = (longest_share(24) + longest_share(16)) * 100
     assert f"about {in_words(0.2 * tokens)} of scores before step 1, then " in said
     assert f"{in_words(0.1 * tokens)} per validation: " in said
@@ -106,7 +106,7 @@ def test_what_the_pace_means() -> None:
 def test_the_run_says_it_with_the_problems_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pace = Pace.measured(60.0, 0.0)
+    pace = Pace.measured({6: 60.0}, 0.0)
     monkeypatch.setattr(session, "rehearse", lambda *_: pace)
     monkeypatch.setattr(session.Loop, "to_the_end", lambda loop: 0)
     held_out = ["--data.validation-problems", "3", "--data.test-problems", "5"]

@@ -77,8 +77,8 @@ class Follower:
         """Read what is new; from the start where a resumed run has dropped its last records."""
         if not all(tail.goes_on() for tail in self._tails.values()):
             self._begin()
-        self.story.metrics += (record for record in self._tails[METRICS].new() if "step" in record)
-        self.story.scores += (record for record in self._tails[EVAL].new() if "step" in record)
+        self.story.metrics += self._tails[METRICS].new()
+        self.story.scores += self._tails[EVAL].new()
         for record in self._tails[SAMPLES].new():
             with suppress(KeyError, TypeError, ValueError):  # another version's record
                 _add_sample(self.story, record)

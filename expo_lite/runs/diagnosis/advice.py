@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from expo_lite.config.settings import Config
@@ -15,9 +17,28 @@ def gather(run: RunDir, config: Config) -> Evidence:
     return Evidence(config, run.read(METRICS), run.read(EVAL), run.read(SAMPLES))
 
 
-def advise(run: Evidence) -> list[str]:
-    """Sentences on why a run that is under way learns little, or what it loses; none if nothing is wrong."""
-    return [finding.sentence for finding in examine(run, LEARNING) if finding.severity != "good"]
+def advise(run: Evidence) -> list[Finding]:
+    """Why a run that is under way learns little, or what it loses; none if nothing is wrong."""
+    return [finding for finding in examine(run, LEARNING) if finding.severity != "good"]
+
+
+class Said:
+    """Which findings were told, and how often: the first time with their sentences, then by their names."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    def lines(self, findings: Sequence[Finding]) -> list[str]:
+        """What to say of these now."""
+        new = self.new(findings)
+        known = [finding.name for finding in findings if self.times[finding.name]]
+        self.times.update(finding.name for finding in findings)
+        again = ", ".join(f"{name.replace('_', ' ')} ({self.times[name]} times)" for name in known)
+        return [*new, *([f"As before: {again}"] if again else [])]
+
+    def new(self, findings: Sequence[Finding]) -> list[str]:
+        """Sentences of those that were not told yet; they do not count."""
+        return [finding.sentence for finding in findings if not self.times[finding.name]]
 
 
 def diagnose(run: RunDir, config: Config, now: float | None = None) -> list[Finding]:

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from expo_lite.config.settings import Config
+from expo_lite.core.records import Problem, Turn
 
 MOSTLY, SOME = 0.5, 0.05
 EXAMPLE = 400  # characters shown of a sample
@@ -98,6 +99,12 @@ def has_signal(steps: Sequence[Step]) -> bool:
 def groups(steps: Sequence[Step]) -> float:
     """Problems attempted."""
     return sum(total(steps, f"{kind}_groups") for kind in ("failed", "mixed", "solved"))
+
+
+def problem_of(sample: Mapping[str, Any]) -> Problem:
+    """The problem of a record of samples.jsonl, as far as that holds it."""
+    name, question, answer = (str(sample.get(part, "")) for part in ("problem", "question", "answer"))
+    return Problem(name, question, answer, turns=tuple(Turn(**turn) for turn in sample.get("turns", ())))
 
 
 def sample_case(sample: Mapping[str, Any]) -> dict[str, Any]:

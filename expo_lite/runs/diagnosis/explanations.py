@@ -6,9 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from expo_lite.core.records import Problem
 from expo_lite.runs.diagnosis.attempts import longer
-from expo_lite.runs.diagnosis.evidence import MOSTLY, Evidence, Finding, has_signal, mean, sample_case, total
+from expo_lite.runs.diagnosis.evidence import (
+    MOSTLY,
+    Evidence,
+    Finding,
+    has_signal,
+    mean,
+    problem_of,
+    sample_case,
+    total,
+)
 from expo_lite.training.hint_leaks import leaked_phrase
 
 REASONS = {
@@ -86,8 +94,7 @@ def trained_leaks(run: Evidence) -> Finding | None:
 
 def leak_of(sample: Mapping[str, Any]) -> str | None:
     """The words of a recorded explanation that betray the hint, or None."""
-    problem, question, answer, text = (str(sample.get(name, "")) for name in ("problem", "question", "answer", "text"))
-    return leaked_phrase(text, Problem(problem, question, answer))
+    return leaked_phrase(str(sample.get("text", "")), problem_of(sample))
 
 
 def trained_wrong(run: Evidence) -> Finding | None:

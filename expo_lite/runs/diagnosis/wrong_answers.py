@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expo_lite.grading.answer_text import boxed_answer, normalise
-from expo_lite.runs.diagnosis.evidence import Evidence, Finding
+from expo_lite.runs.diagnosis.evidence import Evidence, Finding, problem_of
 
 ENOUGH = 4  # explanations of one problem
 VISITS = 2  # steps they come from: those of one step share the slip of one policy
@@ -92,7 +92,7 @@ def suspicion(explanations: Sequence[Sample]) -> dict[str, Any] | None:
         return None
     return {
         **({"row": first["where"]} if first.get("where") else {}),
-        "question": " ".join(str(first.get("question", "")).split()),
+        "question": " ".join(problem_of(first).asked.split()),
         "known": gold,
         "other": other,
         "arrived_there": f"{count} of {len(explanations)}",
@@ -106,8 +106,8 @@ def _handled(attempts: Sequence[Sample], explanations: Sequence[Sample]) -> bool
 
 
 def _look(sample: Sample) -> tuple[Any, Counter[str]]:
-    """A problem's level, and the words of its question, numbers by their length alone."""
-    words = re.findall(r"\d+|\w+|[^\w\s]", str(sample.get("question", "")))
+    """A problem's level, and the words of its question and of the turns before it, numbers by their length alone."""
+    words = re.findall(r"\d+|\w+|[^\w\s]", problem_of(sample).asked)
     return sample.get("level"), Counter("0" * len(word) if word.isdigit() else word.lower() for word in words)
 
 

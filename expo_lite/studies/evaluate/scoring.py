@@ -13,10 +13,12 @@ from expo_lite.config import process_setup
 from expo_lite.config.settings import Config, DataConfig
 from expo_lite.core.progress import ChunkProgress, OnProgress
 from expo_lite.core.records import Answered, Problem
+from expo_lite.core.terminal import say
 from expo_lite.grading.evaluator import Evaluator
 from expo_lite.grading.reward_function import Function, source_digest
 from expo_lite.grading.scores import BASE, LevelResult, caption, level_results, results_table
 from expo_lite.problems import load_test
+from expo_lite.problems.tiny_world import note_on
 from expo_lite.runs import files
 from expo_lite.runs.assemble import Settled, assemble_evaluator, settle, with_prompts_within
 from expo_lite.runs.display import PhaseDisplay
@@ -38,7 +40,7 @@ def score(
     if found is None:
         return process_setup.INTERRUPTED
     console.print(results_table(found.levels, found.title))
-    console.print(f"Results: {folder}", highlight=False, soft_wrap=True)
+    say(console, f"Results: {folder}")
     return 0
 
 
@@ -78,8 +80,8 @@ def scored(
     `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
     """
     problems, notes = load_test(config.data, trained)
-    for note in notes:
-        console.print(note, style="yellow", highlight=False)
+    for note in filter(None, (*notes, note_on(config.policy.model, problems))):
+        say(console, note, style="yellow")
     settled = settle(config, function)
     source = source_digest(settled.function) if settled.function else None
     settings = settings_of(config, problems, source)
@@ -87,7 +89,7 @@ def scored(
         try:
             answers = answer(settled, problems, models, sheet, console)
         except KeyboardInterrupt:
-            console.print(f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
+            say(console, f"Stopped; what is answered is kept in {folder}, and the same command goes on from there.")
             return None
         results = level_results(answers, ks)
         found = Scored(results, caption(results, config.rollout.temperature), folder)
@@ -103,11 +105,8 @@ def answer(
     try:
         short = with_prompts_within(limit, problems, "test", evaluator.prompts)
         if len(short) < len(problems):
-            console.print(
-                f"{len(problems) - len(short)} problems with prompts of more than {limit} tokens are left out.",
-                style="yellow",
-                highlight=False,
-            )
+            left_out = f"{len(problems) - len(short)} problems with prompts of more than {limit} tokens are left out."
+            say(console, left_out, style="yellow")
         with PhaseDisplay(console) as display:
             return {model: answer_as(model, evaluator, short, sheet, display.on_progress) for model in models}
     finally:

@@ -43,9 +43,15 @@ class Running:
 
 
 def run_all(
-    jobs: Sequence[Job], at_once: int, done: Callable[[Job, float], None], note: Callable[..., None] = print
+    jobs: Sequence[Job],
+    at_once: int,
+    done: Callable[[Job, float], None],
+    note: Callable[..., None] = print,
+    watch: Callable[[Sequence[Job]], None] = lambda running: None,
 ) -> None:
     """Run the jobs in order, `at_once` at a time; `done` hears of each that ended well, with its seconds.
+
+    `watch` is told again and again which are under way.
 
     Where one fails, or Ctrl-C or SIGTERM comes, those under way are asked to stop and waited for: a training saves
     what it has; a second Ctrl-C asks them again, and a training then ends at once. `note` hears of the first. Raises
@@ -63,6 +69,7 @@ def run_all(
                     done(ended.job, time.monotonic() - ended.began)
                 if stop.asked:
                     raise KeyboardInterrupt
+                watch([one.job for one in running])
                 time.sleep(POLL_SECONDS)
         finally:
             _stop(running)

@@ -1,75 +1,74 @@
-"""The picture of a comparison: learning on the hardest levels, scores by level, and whether explanations are sound."""
+"""The picture of a comparison: learning on the hardest levels, and scores by level."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from expo_lite.grading.intervals import seed_and_problem_interval
+from expo_lite.core import charts
+from expo_lite.grading.intervals import Estimate, seed_and_problem_interval
+from expo_lite.grading.scores import BASE
+from expo_lite.runs.plot_style import PER_CENT, Series, curves, picture, whole_steps
 from expo_lite.studies.methods.lines import Counts, VariantLine
 
+PITCH = 1.7  # from one level to the next, where 1 is from 0 to 100 %
 HARDEST = 2  # levels whose mean the curves show
-WINDOW = 10  # steps that the share of sound explanations is a mean of; a single step has few
-COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
+MARKERS, DASHES = "osD^vPX*", ("-", "--", "-.", ":")
 
 
 def plot_comparison(lines: Sequence[VariantLine], base: Counts, samples: int, k: int, path: Path) -> None:
-    """Left: validation pass@1 of the hardest levels against steps. Middle: test pass@k by level.
-
-    Right, where steps can be checked: the share of explanations with a right answer whose every step is right.
-    """
-    checked = any(trial.outcome.steps_right for line in lines for trial in line.trials)
-    figure = Figure(figsize=(12 + 5 * checked, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2 + checked)
-    left, right = panels[:2]
-    for number, line in enumerate(lines):
-        plot_curve(left, line, COLORS[number % len(COLORS)])
-        if checked:
-            plot_soundness(panels[2], line, COLORS[number % len(COLORS)])
-    named = " and ".join(map(str, list(base)[-HARDEST:]))
-    left.set(title=f"Validation on level {named}", xlabel="step", ylabel="pass@1 (%)", ylim=(-2, 102))
-    plot_scores(right, lines, base, samples, k)
-    figure.legend(*right.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=120)
+    """Above: validation pass@1 of the hardest levels against steps. Below: test pass@k, a panel for each level."""
+    counts = {BASE: base, **{line.title: line.counts for line in lines}}
+    scores = {
+        title: {level: seed_and_problem_interval(of_level, samples, k) for level, of_level in found.items()}
+        for title, found in counts.items()
+    }
+    with picture(path, 1, 2, panel=(11.5, 3.3)) as (above, below):
+        named = " and ".join(map(str, list(base)[-HARDEST:]))
+        above.set(title=f"Validation, level {named} (pass@1, %; bands: all seeds)", xlabel="step", ylim=PER_CENT)
+        whole_steps(above)
+        curves(above, [curve(line, number) for number, line in enumerate(lines)], unit=" %")
+        plot_scores(below, scores, k)
 
 
-def plot_curve(axes: Axes, line: VariantLine, color: str) -> None:
-    """The mean over seeds, shaded from the lowest to the highest."""
-    curves = [trial.outcome.curve for trial in line.trials]
-    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
-    hardest = sorted(curves[0][steps[0]])[-HARDEST:]
-    values = np.array([[100 * np.mean([curve[step][n] for n in hardest]) for step in steps] for curve in curves])
-    axes.plot(steps, values.mean(0), color=color, marker=".", label=line.title)
-    axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
+def plot_test_scores(scores: Mapping[str, Mapping[int, Estimate]], k: int, path: Path) -> None:
+    """Test pass@k alone, by title and level."""
+    with picture(path, 1, panel=(9.5, 0.7 + 0.3 * len(scores))) as (axes,):
+        plot_scores(axes, scores, k)
 
 
-def plot_soundness(axes: Axes, line: VariantLine, color: str) -> None:
-    """Means over `WINDOW` steps and all seeds, at the windows' ends."""
-    shares: defaultdict[int, list[float]] = defaultdict(list)
-    for trial in line.trials:
-        for step, share in trial.outcome.steps_right.items():
-            shares[math.ceil(step / WINDOW) * WINDOW].append(100 * share)
-    if line.trials[0].outcome.config.explanation.source == "self":
-        axes.plot(sorted(shares), [np.mean(shares[end]) for end in sorted(shares)], color=color, marker=".")
-    axes.set(title="Explanations with a right answer: every step right (%)", xlabel="step", ylim=(-2, 102))
+def look(number: int) -> tuple[str, str, str]:
+    """Colour, marker and dash of the method with this number: told apart without colour, too."""
+    return charts.SERIES[number % len(charts.SERIES)], MARKERS[number % len(MARKERS)], DASHES[number % len(DASHES)]
 
 
-def plot_scores(axes: Axes, lines: Sequence[VariantLine], base: Counts, samples: int, k: int) -> None:
-    """Bars by level, base first, with intervals."""
-    bars = [("base", base, "lightgray"), *((line.title, line.counts, COLORS[n % 10]) for n, line in enumerate(lines))]
-    width = 0.85 / len(bars)
-    for number, (title, counts, color) in enumerate(bars):
-        estimates = [seed_and_problem_interval(counts[level], samples, k) for level in base]
-        below_and_above = [[100 * (e.mean - e.low) for e in estimates], [100 * (e.high - e.mean) for e in estimates]]
-        places = np.arange(len(base)) + (number - (len(bars) - 1) / 2) * width
-        heights = [100 * e.mean for e in estimates]
-        axes.bar(places, heights, 0.95 * width, yerr=below_and_above, color=color, label=title, error_kw={"lw": 0.8})
-    axes.set(title=f"Test pass@{k}", xticks=range(len(base)), ylim=(0, 105))
-    axes.set_xticklabels([f"level {level}" for level in base])
+def curve(line: VariantLine, number: int) -> Series:
+    """The mean over seeds, with a band from the lowest to the highest."""
+    of_seeds = [trial.outcome.curve for trial in line.trials]
+    steps = sorted(set.intersection(*(set(of_seed) for of_seed in of_seeds)))
+    hardest = sorted(of_seeds[0][steps[0]])[-HARDEST:]
+    values = np.array([[100 * np.mean([of_seed[step][n] for n in hardest]) for step in steps] for of_seed in of_seeds])
+    points = list(zip(steps, *(map(float, of(axis=0)) for of in (values.mean, values.min, values.max)), strict=True))
+    return Series(line.title, *look(number)[:1], points, *look(number)[1:])
+
+
+def plot_scores(axes: Axes, scores: Mapping[str, Mapping[int, Estimate]], k: int) -> None:
+    """A row for each method, base first, and a column for each level: a dot with its interval, and the number."""
+    levels = list(next(iter(scores.values())))
+    for row, (title, by_level) in enumerate(scores.items()):
+        colour, marker, _ = (charts.BASE, "o", "") if title == BASE else look(row - 1)
+        for column, level in enumerate(levels):
+            estimate, left = by_level[level], PITCH * column
+            axes.plot([left, left + 1], [row, row], color=charts.GRID, linewidth=1, zorder=1)
+            axes.hlines(row, left + estimate.low, left + estimate.high, color=colour, linewidth=5, alpha=0.3)
+            axes.plot(left + estimate.mean, row, color=colour, marker=marker, markersize=6)
+            axes.text(left + 1.1, row, f"{100 * estimate.mean:.0f}", va="center", color=charts.INK)
+    axes.set(title=f"Test problems solved (pass@{k}, %; bars: 95 % intervals)", ylim=(len(scores) - 0.4, -0.6))
+    axes.set_yticks(range(len(scores)), list(scores), color=charts.INK)
+    ends = [PITCH * column + end for column in range(len(levels)) for end in (0, 0.5, 1)]
+    names = [name for level in levels for name in ("0", f"50\nlevel {level}", "100")]
+    axes.set_xticks(ends, names)
+    axes.grid(False)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 
 from rich.console import Console
 
 from expo_lite.core.errors import CheckpointError, ConfigError, first_line
+from expo_lite.core.terminal import say
 from expo_lite.grading.scores import ADAPTER, BASE
-from expo_lite.memory.forecast import in_words
 from expo_lite.runs import files
 from expo_lite.runs.lock import RunLock
 from expo_lite.studies.methods.jobs import Job, run_all
+from expo_lite.studies.methods.progress import JobsDisplay, Tally
 from expo_lite.studies.methods.report import write_report
 from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.trials import StudyTrials, Trial, begin_from
@@ -22,26 +23,6 @@ from expo_lite.studies.methods.variants import STANDARD, Variant
 
 TESTED = ("problems", "samples")
 """What all scores of a folder share."""
-
-
-@dataclass
-class Tally:
-    """How many of `total` are done, those of an earlier call among them, and how long the rest takes."""
-
-    total: int
-    what: str
-    at_once: int
-    done: set[str] = field(default_factory=set)
-    seconds: list[float] = field(default_factory=list)
-
-    def add(self, name: str, seconds: float) -> str:
-        """Count one that has ended, and say where things stand."""
-        self.done.add(name)
-        self.seconds.append(seconds)
-        left = self.total - len(self.done)
-        rest = left * sum(self.seconds) / len(self.seconds) / min(self.at_once, max(1, left))
-        to_go = f", about {in_words(rest)} to go" if left else ""
-        return f"{name}: {in_words(seconds)}; {len(self.done)} of {self.total} {self.what}{to_go}"
 
 
 class Study:
@@ -78,7 +59,7 @@ class Study:
         searched = self.search()
         rates = {variant.name: best_rate(trials) for variant, trials in searched.items()}
         for name, rate in rates.items():
-            self.console.print(f"{name}: learning rate {rate:g}", highlight=False)
+            say(self.console, f"{name}: learning rate {rate:g}")
         trials = {variant: self.seeds(variant, rates[variant.name]) for variant in asked.searched}
         trials |= {variant: self.seeds(variant, rates[STANDARD]) for variant in asked.changed}
         self.train(list(chain(*trials.values())))
@@ -89,7 +70,7 @@ class Study:
         )
         self.score(trained.scored)
         write_report(asked, trained)
-        self.console.print(f"Report: {asked.to / 'report.md'}", highlight=False, soft_wrap=True)
+        say(self.console, f"Report: {asked.to / 'report.md'}")
 
     def trial(self, variant: Variant, rate: float, seed: int) -> Trial:
         """A training of the comparison's own number of steps."""
@@ -143,12 +124,13 @@ class Study:
         self.run(jobs, tally)
 
     def run(self, jobs: Sequence[Job], tally: Tally) -> None:
-        """Run commands and say of each how long it took, and how many are done."""
+        """Run commands, show how far they are, and say of each how long it took, and how many are done."""
 
         def done(job: Job, seconds: float) -> None:
-            self.console.print(tally.add(job.name, seconds), highlight=False, soft_wrap=True)
+            say(self.console, tally.add(job.name, seconds))
 
-        run_all(jobs, self.asked.jobs, done, self.console.print)
+        with JobsDisplay(self.console, tally, self.asked.to) as display:
+            run_all(jobs, self.asked.jobs, done, self.console.print, display.watch)
 
 
 def best_rate(trials: Sequence[Trial]) -> float:

@@ -28,7 +28,7 @@ from expo_lite.studies.evaluate.answer_sheet import SETTINGS
 from expo_lite.studies.methods.jobs import Job
 from expo_lite.studies.methods.request import StudyRequest
 from expo_lite.studies.methods.variants import Variant
-from expo_lite.training.metrics import PHASES, SOUND
+from expo_lite.training.metrics import PHASES
 
 PLACE_AND_FIT = {*MAY_CHANGE} - {"evaluation"}
 """What trainings that are compared may differ in: all are scored alike."""
@@ -165,7 +165,6 @@ class Outcome:
     rescued_share: float
     wrong_steps_share: float | None
     curve: dict[int, dict[int, float]]
-    steps_right: dict[int, float]  # by step: of the explanations that arrive, those whose every step is right
 
     @classmethod
     def of(cls, run: RunDir) -> Outcome:
@@ -185,7 +184,6 @@ class Outcome:
             rescued_share=total("rescued_groups") / max(1, total("failed_groups")),
             wrong_steps_share=_share(metrics, "explanations_trained_wrong_steps", "explanations_trained"),
             curve=curve,
-            steps_right={record["step"]: record[SOUND] for record in metrics if SOUND in record},
         )
 
 

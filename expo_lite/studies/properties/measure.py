@@ -10,7 +10,9 @@ from rich.console import Console
 
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
+from expo_lite.core.terminal import say
 from expo_lite.runs.assemble import assemble, settle
+from expo_lite.runs.display import PhaseDisplay
 from expo_lite.runs.files import to_json, write_text
 from expo_lite.runs.plots import plot_properties
 from expo_lite.studies.properties.readings import TRAINED, MeanReading, markdown, summarise, unanswered
@@ -28,11 +30,12 @@ def measure(
     with assemble(settle(config)) as parts:
         make_folder(folder)
         notes = list(parts.problems.notes)
-        for side in sides:
-            console.print(f"Writing and reading texts ({side}) ...", style="dim")
-            readings, left_out = read_all_kinds(parts, config, trained=side == TRAINED)
-            rows += summarise(readings, side)
-            notes += [f"{side}: {note}" for note in [*left_out, *unanswered(readings)]]
+        with PhaseDisplay(console) as display:
+            for side in sides:
+                say(console, f"Writing and reading texts ({side}) ...", style="dim")
+                readings, left_out = read_all_kinds(parts, config, side == TRAINED, display.on_progress)
+                rows += summarise(readings, side)
+                notes += [f"{side}: {note}" for note in [*left_out, *unanswered(readings)]]
     record = {
         "subject": subject,
         "model": config.policy.model,

@@ -156,7 +156,7 @@ def tables(rows: Sequence[MeanReading]) -> list[TextTable]:
         kinds = [kind for kind in KINDS if any((row.measure, row.kind) == (measure, kind) for row in rows)]
         shown = {(r.kind, r.level): MEASURES[measure].shown(r) for r in rows if (r.measure, r.side) == (measure, side)}
         lines = [[kind, *(shown.get((kind, level), "-") for level in levels)] for kind in kinds]
-        found.append(TextTable(f"{MEASURES[measure].title} ({side})", heads, lines, words=(0,), dense=True))
+        found.append(TextTable(f"{MEASURES[measure].title} ({side})", heads, lines, words=(0,)))
     return found
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 
 from expo_lite.config.dotted import replaced
 from expo_lite.config.settings import Config
+from expo_lite.core.progress import OnProgress, announced, in_phase, silent
 from expo_lite.core.records import Completion, Problem, TrainingSequence, Verdict
 from expo_lite.grading.judge import attempt_verdicts
 from expo_lite.model.sampler import SampleRequest
@@ -19,24 +20,31 @@ from expo_lite.training.explainer import Explainer
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
 
-def read_all_kinds(parts: Assembly, config: Config, trained: bool) -> tuple[list[Reading], list[str]]:
+def read_all_kinds(
+    parts: Assembly, config: Config, trained: bool, on_progress: OnProgress = silent
+) -> tuple[list[Reading], list[str]]:
     """The texts of all kinds on the test problems, with notes on what was left out.
 
     The same model writes and reads: with the adapter if `trained`, else the base.
     """
     problems = parts.problems.test
     with nullcontext() if trained else parts.policy.reference():
-        explained, notes = self_explanations(parts, config, problems)
+        explained, notes = self_explanations(parts, config, problems, in_phase("explanations", on_progress))
         experts, more_notes = expert_solutions(parts, config, problems)
-        return read([*explained, *experts, *own_attempts(parts, config, problems)], parts), notes + more_notes
+        attempts = own_attempts(parts, config, problems, in_phase("attempts", on_progress))
+        texts = [*explained, *experts, *attempts]
+        with announced("reading", len(texts), "texts", on_progress):
+            return read(texts, parts), notes + more_notes
 
 
-def self_explanations(parts: Assembly, config: Config, problems: Sequence[Problem]) -> tuple[list[Text], list[str]]:
+def self_explanations(
+    parts: Assembly, config: Config, problems: Sequence[Problem], on_progress: OnProgress = silent
+) -> tuple[list[Text], list[str]]:
     """Explanations of the told answer that training would accept; the note says how many it would not."""
     # also of a model trained by another method
     config = replaced(config, {"explanation.source": "self", "explanation.hint": "answer"})
     explainer = Explainer(config, parts.sampler, parts.prompts, parts.judge)
-    written = list(chain.from_iterable(explainer.explain(problems, step=0)))
+    written = list(chain.from_iterable(explainer.explain(problems, 0, on_progress)))
     accepted = [e for e in written if e.rejected is None]
     note = f"{len(accepted)} of {len(written)} self-explanations pass training's filters; the others are left out."
     return [Text(SELF, e.problem, e.completion, e.verdict is Verdict.CORRECT) for e in accepted], [note]
@@ -57,15 +65,18 @@ def expert_solutions(parts: Assembly, config: Config, problems: Sequence[Problem
     return texts, [f"{too_long} expert solutions of more than {limit} tokens are left out."] if too_long else []
 
 
-def own_attempts(parts: Assembly, config: Config, problems: Sequence[Problem]) -> list[Text]:
+def own_attempts(
+    parts: Assembly, config: Config, problems: Sequence[Problem], on_progress: OnProgress = silent
+) -> list[Text]:
     """The model's own attempts under the task prompt, right and wrong; one that was cut off is wrong.
 
     One that could not be judged in time is neither.
     """
     rollout, samples = config.rollout, config.evaluation.samples
     requests = [SampleRequest(parts.prompts.task(p), samples, (config.seed, "properties", p.id)) for p in problems]
-    written = parts.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature)
-    verdicts = attempt_verdicts(parts.judge, problems, written)
+    written = parts.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, on_progress=on_progress)
+    with announced("verifying", sum(map(len, written)), "completions", on_progress):
+        verdicts = attempt_verdicts(parts.judge, problems, written)
     return [
         Text(RIGHT if verdict is Verdict.CORRECT else WRONG, problem, completion, verdict is Verdict.CORRECT)
         for problem, completions, of_problem in zip(problems, written, verdicts, strict=True)
