@@ -14,6 +14,7 @@ from expo_lite.config.presets import preset_path
 from expo_lite.config.process_setup import avoid_fragments, hush_libraries
 from expo_lite.config.read import Request, resolve
 from expo_lite.config.settings import Config
+from expo_lite.config.versions import require_tested
 from expo_lite.config.yaml_file import Layer, read_yaml
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import shaped_like
@@ -244,4 +245,5 @@ class ExPOTrainer:
         hush_libraries()
         avoid_fragments()
         offline_if_unreachable(hub_names(self.config))
+        require_tested()
         import_early(self.config.policy)

@@ -33,6 +33,7 @@ class Form:
 RUN = Form("peft", False, "config.yaml")
 ADAPTER = Form("peft", False, "training.yaml")
 MERGED = Form("transformers", True, "training.yaml")
+GGUF = Form("gguf", True, "training.yaml")
 
 
 def model_card(
@@ -66,9 +67,7 @@ The adapter of step {progress.best_step} {"was" if won else "is kept:"} {standin
 {scores(config, before, after)}{later(more)}
 ## Use
 
-```python
-{how_to_load(config, form)}
-```
+{in_llama_cpp(config) if form is GGUF else how_to_load(config, form)}
 
 ## Again
 
@@ -131,7 +130,7 @@ def later(more: str) -> str:
 
 
 def how_to_load(config: Config, form: Form) -> str:
-    """A program that answers one question."""
+    """A program that answers one question, as a block of code."""
     base = model_source(config.policy.model)
     where, folder = "this folder, or put its name on the Hub here", "."
     if form is RUN:
@@ -143,7 +142,8 @@ def how_to_load(config: Config, form: Form) -> str:
     else:
         imported = "from peft import PeftModel\n"
         load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), folder)'
-    return f"""{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
+    return f"""```python
+{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "{folder}"  # in {where}
 tokenizer = AutoTokenizer.from_pretrained({f'"{base}"' if form is RUN else "folder"})
@@ -152,7 +152,23 @@ task = {config.prompt.task!r}
 messages = [{{"role": "user", "content": task.replace("{{question}}", "What is 12+34?")}}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
 output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens}, do_sample=False)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+```"""
+
+
+def in_llama_cpp(config: Config) -> str:
+    """How to ask the GGUF file, whose chat template is in it."""
+    return f"""`model.gguf` is for llama.cpp and programs that are built on it; its chat template is in the file:
+
+```
+llama-server -m model.gguf
+```
+
+It was trained to be asked as one turn of a user, with the question in its place:
+
+```
+{config.prompt.task.strip()}
+```"""
 
 
 def versions(packages: Mapping[str, str] | None) -> str:
