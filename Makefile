@@ -1,7 +1,7 @@
 # The habits; `make` alone lists them. PYTHON names the interpreter of your environment.
 PYTHON ?= python
 
-.PHONY: help install test slow lint format types layers base notebooks clean
+.PHONY: help install test slow matrix lint format types layers base notebooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -15,6 +15,9 @@ test:  ## the fast tests
 
 slow:  ## the slow tests: packages, whole runs
 	$(PYTHON) -m pytest -m slow -n 2 --dist loadfile
+
+matrix:  ## tests with other versions of transformers and peft
+	$(PYTHON) -m scripts.matrix
 
 lint:  ## style and format
 	$(PYTHON) -m ruff check .

@@ -19,6 +19,7 @@ from expo_lite.config.presets import presets
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "https://github.com/me/expo-lite"
 
 
 def python(*arguments: str | Path, cwd: Path, path: Path | None = None) -> str:
@@ -68,9 +69,41 @@ def test_wheel_holds_the_package_presets_and_model(built: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"expo_lite", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
 
+def test_twine_has_nothing_to_say(built: Path) -> None:
+    pytest.importorskip("twine")
+    said = python("-m", "twine", "--no-color", "check", "--strict", *built.glob("expo_lite-*"), cwd=built)
+    assert said.count(": PASSED") == 2
+
+
+def test_with_an_address_the_wheel_shows_it(checkout: Path, tmp_path: Path) -> None:
+    """As it would be released: the address in one place, and from there in the metadata and before every link."""
+    shutil.rmtree(checkout / "expo_lite" / "presets")  # the stale copy
+    (checkout / "PKG-INFO").unlink()  # else README is taken from there as it was
+    pyproject = (checkout / "pyproject.toml").read_text(encoding="utf-8")
+    pyproject = re.sub(r"\[project\.urls\]\n(.+\n)*", "", pyproject)
+    table = f'[project.urls]\nRepository = "{ADDRESS}"\n\n[project.scripts]'
+    (checkout / "pyproject.toml").write_text(pyproject.replace("[project.scripts]", table), encoding="utf-8")
+    python("-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path / "dist", checkout, cwd=tmp_path)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = file.read(name).decode()
+    assert f"Project-URL: Repository, {ADDRESS}\n" in metadata
+    assert f'src="{ADDRESS}/raw/main/docs/images/' in metadata and f"]({ADDRESS}/blob/main/docs/start.md)" in metadata
+    assert not re.search(r"""\]\(docs/|(src|srcset)="docs/""", metadata)
+
+
 def test_sdist_holds_tests_and_documents(checkout: Path) -> None:
     folders = ("docs", "tests", "examples", "scripts")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "presets/tiny.yaml", *folders):
+    for name in (
+        "pyproject.toml",
+        "hatch_build.py",
+        "README.md",
+        "LICENSE",
+        "constraints.txt",
+        "presets/tiny.yaml",
+        *folders,
+    ):
         assert (checkout / name).exists(), name
 
 

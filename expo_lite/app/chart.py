@@ -16,7 +16,7 @@ from expo_lite.app.text import harmless
 from expo_lite.core.charts import spread
 
 MOST_POINTS = 240
-NO_POINTS = "comes with the first step"
+NO_POINTS = "nothing yet"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ def figure_html(title: str, note: str, body: str, heading: str = "h3", small: bo
     """`body` below its title and a note."""
     head = f"<figcaption><{heading}>{escape(title)}</{heading}><p>{escape(note)}</p></figcaption>"
     return f'<figure class="live-chart{" small" if small else ""}">{head}{body}</figure>'
+
+
+def skeleton_html(title: str, note: str, heading: str = "h3") -> str:
+    """One place holder for all charts that are still to come; `note` says when and which."""
+    return figure_html(title, note, '<div class="bones" aria-hidden="true"><i></i><i></i><i></i></div>', heading)
 
 
 def numbers_table(label: str, heads: Sequence[str], bodies: str, caption: str = "") -> str:

@@ -7,14 +7,14 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from expo_lite.app.run_list import find_run, list_runs
+from expo_lite.app.run_list import Run, config_of, find_run, list_runs, titled, to_open
 from expo_lite.config.flags import Parser
 from expo_lite.config.presets import preset_path
 from expo_lite.config.read import CONFIG_FILE, layers_of, read_config, resolve
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.model.adapter_files import read_settings, shaped_like
-from expo_lite.runs.target import adapter_sources
+from expo_lite.runs.target import adapter_sources, run_around
 
 LOGIN = "expo"
 SHORTEST_PASSWORD = 8
@@ -37,16 +37,32 @@ class Opening:
     def adapters(self) -> dict[str, Path]:
         """Folders of the adapters that fit the model, by name: one given by its folder, then runs, newest first."""
         own = {self.own_adapter.name: self.own_adapter} if self.own_adapter else {}
-        runs = [run for run in list_runs(self.root) if fits(run.config, self.config)]
-        return own | {run.name: run.adapter for run in runs if run.adapter is not None}
+        return own | {run.name: run.adapter for run in self._runs() if run.adapter is not None}
+
+    def titles(self) -> dict[str, str]:
+        """The adapters' names, each with the method that trained it where that is known."""
+        own = {}
+        if self.own_adapter is not None:
+            run, name = run_around(self.own_adapter), self.own_adapter.name
+            own = {name: titled(name, config) if run and (config := config_of(run)) else name}
+        return own | {run.name: run.title for run in self._runs()}
 
     def starts_with(self) -> str:
-        """The adapter to show first: the one asked for, else of the newest finished run, else of any; empty if none."""
-        adapters = self.adapters()
-        if self.chosen in adapters:
+        """The adapter to show first; empty if there is none.
+
+        It is the one asked for, else of the newest finished run that explains itself, else of any finished run, else
+        of one that goes on.
+        """
+        if self.chosen in self.adapters():
             return str(self.chosen)
-        finished = (run.name for run in list_runs(self.root) if run.state == "finished" and run.name in adapters)
-        return next(finished, next(iter(adapters), ""))
+        runs = self._runs()
+        finished = [run for run in runs if run.state == "finished"]
+        found = to_open(finished or runs)
+        return found.name if found else ""
+
+    def _runs(self) -> list[Run]:
+        """Those whose adapter fits, newest first."""
+        return [run for run in list_runs(self.root) if run.adapter is not None and fits(run.config, self.config)]
 
 
 @dataclass(frozen=True)

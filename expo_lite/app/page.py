@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.exceptions import ComponentProcessingError
 from gradio.themes import Base, Font
 
 from expo_lite.app.compare import tab as compare_tab
@@ -38,6 +40,8 @@ QUEUED = 64
 """Events that may wait in gradio's queue; more are refused."""
 SECONDS_BETWEEN_LOOKS = 0.02
 """How often gradio looks into its empty queue. Its own 1 ms would keep a tenth of a core busy with an idle page."""
+LONGEST_REFUSAL = 200
+"""Characters of gradio's own words that are repeated: they hold what was refused."""
 HEADER = """
 <header class="hero">
 <h1>ExPO<span>-Lite</span></h1>
@@ -94,9 +98,26 @@ def theme() -> Base:
     )
 
 
+class Page(gr.Blocks):
+    """Blocks whose fields refuse a value in a sentence: gradio would print a traceback in the terminal as well.
+
+    It happens to honest users too: a page that is older than the app holds choices that are no more.
+    """
+
+    async def preprocess_data(self, *given: Any, **named: Any) -> list[Any]:
+        """The inputs of an event as its function takes them. Raises gr.Error."""
+        try:
+            return await super().preprocess_data(*given, **named)
+        except (gr.Error, ComponentProcessingError) as error:
+            why = str(getattr(error, "message", error))
+            raise gr.Error(
+                f"{why[:LONGEST_REFUSAL]}. Reload the page and choose again.", print_exception=False
+            ) from None
+
+
 def build_page(context: AppContext) -> gr.Blocks:
     """The whole page, not yet launched."""
-    with gr.Blocks(title="ExPO-Lite", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="ExPO-Lite", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(HEADER, elem_id="header")
         to_compare = gr.State("")  # not inside the tabs: it would take the place of one
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:

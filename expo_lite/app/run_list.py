@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,15 +48,40 @@ class Run:
     heartbeat: float
 
     @property
+    def title(self) -> str:
+        """Its name and its method, as users choose it and see it named."""
+        return titled(self.name, self.config)
+
+    @property
+    def explains_itself(self) -> bool:
+        """Whether it trains on self-explanations, which is what the page is about; others are its controls."""
+        return self.config.explanation.source == "self"
+
+    @property
     def adapter(self) -> Path | None:
         """Its adapter (the best so far), if there is one yet."""
         return self.folder.adapter if self.folder.adapter.is_dir() else None
+
+
+def titled(name: str, config: Config) -> str:
+    """The name with the method, where users see only one of many."""
+    return f"{name} · {method_of(config).name}"
 
 
 def list_runs(root: Path) -> list[Run]:
     """The readable runs directly below `root`, newest first."""
     found = [run for name in _names(root) if (run := _read(root, name)) is not None]
     return sorted(found, key=lambda run: run.heartbeat, reverse=True)
+
+
+def to_open(runs: Sequence[Run]) -> Run | None:
+    """Of runs, newest first, the one to show before anyone has chosen: one that explains itself, if there is one."""
+    return next((run for run in runs if run.explains_itself), next(iter(runs), None))
+
+
+def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What a Dropdown takes: titles and names."""
+    return [(run.title, run.name) for run in runs]
 
 
 def find_run(root: Path, name: str) -> Run:

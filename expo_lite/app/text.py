@@ -24,10 +24,18 @@ _MATH = re.compile(
     re.DOTALL,
 )
 
+_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+"""A box around what may hold braces of its own, as a fraction does."""
+
 
 def harmless(text: str) -> str:
     """Text as HTML (and Markdown) that shows just that text."""
     return "".join(c if c == " " or c.isalnum() else f"&#{ord(c)};" for c in _PRIVATE.sub("", text) if c != "\0")
+
+
+def unmarked(text: str) -> str:
+    """Text for a line of a list, where no mathematics is rendered: without its delimiters and boxes."""
+    return _BOX.sub(r"\1", _MATH.sub(lambda math: next(part for part in math.groups() if part is not None), text))
 
 
 def with_math(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from expo_lite.app.opening import LOGIN, Options, read_options
 from expo_lite.config import process_setup
 from expo_lite.config.hub import hub_names, offline_if_unreachable
+from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import ConfigError, ExpoLiteError
 from expo_lite.core.terminal import tell
 
@@ -68,6 +69,7 @@ class App(NamedTuple):
 def prepare(options: Options) -> App:
     """Open the model and build the page. Raises ExpoLiteError if the model cannot be opened."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    require_tested()
     from expo_lite.app import page  # late: --help and errors of the command line come at once
     from expo_lite.app.context import AppContext
     from expo_lite.app.worker import ModelWorker

@@ -17,6 +17,7 @@ from expo_lite.config.flags import Parser, read_flags
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.read import layers_of, read_config, resolve
 from expo_lite.config.settings import Config
+from expo_lite.config.versions import require_tested
 from expo_lite.config.yaml_file import Layer
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.unsloth import import_early
@@ -49,6 +50,7 @@ class EvaluateRequest:
 def main(argv: list[str]) -> int:
     """Evaluate as the command line says."""
     asked = read_asked(argv)
+    require_tested()
     import_early(asked.config.policy)
     from expo_lite.studies.evaluate import scoring  # late: --help and mistakes are answered without loading torch
 

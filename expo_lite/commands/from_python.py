@@ -14,6 +14,7 @@ from expo_lite.config.presets import preset_path
 from expo_lite.config.process_setup import avoid_fragments, hush_libraries
 from expo_lite.config.read import Request, resolve
 from expo_lite.config.settings import Config
+from expo_lite.config.versions import require_tested
 from expo_lite.config.yaml_file import Layer, read_yaml
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import shaped_like
@@ -176,27 +177,33 @@ class ExPOTrainer:
             raise KeyboardInterrupt
         return found
 
-    def compare(self, question: str, answer: str = "", **columns: Any) -> Comparison:
+    def compare(self, question: str, answer: str = "", explained_by: str = "base", **columns: Any) -> Comparison:
         """The question answered by the base and, once there is one, by the trained adapter.
 
-        With the known answer also explained, and judged; `columns` are what else a reward function needs. The model
-        stays open for the next question.
+        With the known answer also judged, and explained: by the base (adapter off), or `explained_by="trained"`.
+        `columns` are what else a reward function needs. The model stays open for the next question.
         """
         self._refuse_changes()
         from expo_lite.core.records import Problem
+        from expo_lite.studies.before_after import checked_explainer
 
         adapter = RunDir(self.run).adapter
         trained = adapter.is_dir()
+        explained_by = checked_explainer(explained_by, trained)
         comparer = self._open(adapter if trained else None)
         if trained:
             comparer.use_adapter(adapter)
-        return comparer.compare(Problem("asked", question, answer, columns=columns), trained, self.config.seed)
+        problem = Problem("asked", question, answer, columns=columns)
+        return comparer.compare(problem, trained, self.config.seed, explained_by=explained_by)
 
-    def explain(self, question: str, answer: str, **columns: Any) -> Comparison:
-        """`compare` with the known answer: what the model writes when told, and whether training would take it."""
+    def explain(self, question: str, answer: str, explained_by: str = "base", **columns: Any) -> Comparison:
+        """`compare` with the known answer: what the base (or `explained_by="trained"`) writes when told it.
+
+        Also whether training would take that, and how likely it is to both, answer hidden.
+        """
         if not answer:
             raise ConfigError("explain: give the known answer (compare() does without)")
-        return self.compare(question, answer, **columns)
+        return self.compare(question, answer, explained_by, **columns)
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record per step; docs/reading-a-run.md says what the numbers mean."""
@@ -238,4 +245,5 @@ class ExPOTrainer:
         hush_libraries()
         avoid_fragments()
         offline_if_unreachable(hub_names(self.config))
+        require_tested()
         import_early(self.config.policy)

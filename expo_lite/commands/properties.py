@@ -14,6 +14,7 @@ from expo_lite.config.flags import Parser
 from expo_lite.config.hub import hub_names, offline_if_unreachable
 from expo_lite.config.read import read_config, read_request, require_a_model
 from expo_lite.config.settings import Config
+from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import ConfigError
 from expo_lite.core.terminal import say
 from expo_lite.model.adapter_files import shaped_like
@@ -36,6 +37,7 @@ class PropertiesRequest:
 def main(argv: list[str]) -> None:
     """Measure as the command line says."""
     asked = read_command(argv)
+    require_tested()
     import_early(asked.config.policy)
     offline_if_unreachable(hub_names(asked.config))
     from expo_lite.studies.properties.measure import measure  # late: --help and mistakes are answered without torch

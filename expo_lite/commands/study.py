@@ -17,6 +17,7 @@ from expo_lite.config.flags import Parser
 from expo_lite.config.methods import METHODS
 from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
+from expo_lite.config.versions import require_tested
 from expo_lite.core.errors import ConfigError
 from expo_lite.core.terminal import say
 from expo_lite.memory.cards import cards, named_card
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> int:
     say(console, cost(asked, given.card))
     if given.dry_run:
         return 0
+    require_tested()
     from expo_lite.studies.methods.study import Study  # late: --help and mistakes are answered without loading torch
 
     try:

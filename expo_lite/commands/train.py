@@ -7,6 +7,7 @@ import textwrap
 from expo_lite.config import process_setup
 from expo_lite.config.read import dump_yaml, read_request, require_a_model
 from expo_lite.config.settings import Config
+from expo_lite.config.versions import require_tested
 from expo_lite.memory.budget import plan_on
 from expo_lite.memory.cards import place_of
 from expo_lite.memory.shapes import is_here
@@ -21,6 +22,7 @@ def main(argv: list[str]) -> int | None:
         print(dump_yaml(request.config) + plan_comment(request.config), end="")
         return 0
     require_a_model(argv)
+    require_tested()
     import_early(request.config.policy)
     from expo_lite.runs import session  # late: --help and --dry-run answer without loading torch
 

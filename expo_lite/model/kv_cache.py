@@ -21,9 +21,8 @@ class PreallocatedLayer(DynamicLayer):
     def __init__(self, like: DynamicLayer, rows: int, length: int) -> None:
         """Room for `rows` rows of `length` tokens, shaped as those of a filled layer; no row yet."""
         super().__init__()
-        self.is_initialized = True
-        self.dtype, self.device = like.dtype, like.device
         self.key_room, self.value_room = roomy(like.keys, rows, length), roomy(like.values, rows, length)
+        self.is_initialized, self.device = True, self.key_room.device  # a layer's own dtype is gone since 5.24
         self._show(0, like.get_seq_length())
 
     def append_rows(self, source: DynamicLayer, rows: Tensor) -> None:

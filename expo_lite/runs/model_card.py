@@ -35,6 +35,7 @@ class Form:
 RUN = Form("peft", False, "config.yaml")
 ADAPTER = Form("peft", False, "training.yaml")
 MERGED = Form("transformers", True, "training.yaml")
+GGUF = Form("gguf", True, "training.yaml")
 
 
 def model_card(
@@ -69,9 +70,7 @@ The adapter of step {progress.best_step} {"was" if won else "is kept:"} {standin
 {scores(config, before, after)}{later(more)}
 ## Use
 
-```python
-{how_to_load(config, form, plain)}
-```
+{in_llama_cpp(config) if form is GGUF else how_to_load(config, form, plain)}
 
 ## Again
 
@@ -149,7 +148,8 @@ def how_to_load(config: Config, form: Form, plain: str | None = None) -> str:
         load = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), folder)'
     template = f"tokenizer.chat_template = {plain!r}\n" if plain and form is RUN else ""
     until = f", stop_strings=[{STOP!r}], tokenizer=tokenizer" if plain else ""
-    return f"""{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
+    return f"""```python
+{imported}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "{folder}"  # in {where}
 tokenizer = AutoTokenizer.from_pretrained({f'"{base}"' if form is RUN else "folder"})
@@ -158,7 +158,24 @@ task = {config.prompt.task!r}
 messages = {messages_of(config)}
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
 output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens}, do_sample=False{until})
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+```"""
+
+
+def in_llama_cpp(config: Config) -> str:
+    """How to ask the GGUF file, whose chat template is in it."""
+    before = "below the same solved examples" if config.prompt.examples else "as one turn of a user"
+    return f"""`model.gguf` is for llama.cpp and programs that are built on it; its chat template is in the file:
+
+```
+llama-server -m model.gguf
+```
+
+It was trained to be asked {before}, with the question in its place:
+
+```
+{config.prompt.task.strip()}
+```"""
 
 
 def messages_of(config: Config) -> str:

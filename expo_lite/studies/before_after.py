@@ -1,6 +1,7 @@
-"""One question, three times: tried by the base, explained by the policy that is told the answer, tried by the policy.
+"""One question, three times: tried by the base, explained by a model that is told the answer, tried by the policy.
 
-All three come from one set of weights, in one wave: each row has the adapter on or off. The explanation is then read
+All three come from one set of weights, in one wave: each row has the adapter on or off. The base explains, unless the
+trained policy is asked to: what a training begins with is the base's own explanations. The explanation is then read
 again under the task prompt, to see how likely each of its tokens is to a model that was not told the answer.
 """
 
@@ -9,14 +10,13 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from expo_lite.config.dotted import replaced
 from expo_lite.config.model_files import TINY
 from expo_lite.config.settings import Config
 from expo_lite.core.boxes import boxed_answer
-from expo_lite.core.errors import CheckpointError, DataError
+from expo_lite.core.errors import CheckpointError, ConfigError, DataError
 from expo_lite.core.records import Completion, Problem, TrainingSequence, Verdict
 from expo_lite.grading.judge import Judge, attempt_verdicts
 from expo_lite.grading.reward_function import Function
@@ -26,7 +26,17 @@ from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.problems.tiny_world import outside_of_base
 from expo_lite.runs.assemble import judge_of, open_model, settle
-from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
+from expo_lite.studies.comparison import (
+    AFTER,
+    BASE,
+    BEFORE,
+    EXPLANATION,
+    MODELS,
+    TRAINED,
+    Attempt,
+    Comparison,
+    Likelihoods,
+)
 from expo_lite.training.explainer import rejection
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
@@ -79,18 +89,26 @@ class Comparer:
         return str(self.policy.tokenizer.decode(ids, skip_special_tokens=True))
 
     def compare(
-        self, problem: Problem, trained: bool, seed: int = 0, greedy: bool = False, listen: Listener | None = None
+        self,
+        problem: Problem,
+        trained: bool,
+        seed: int = 0,
+        greedy: bool = False,
+        listen: Listener | None = None,
+        explained_by: str = BASE,
     ) -> Comparison:
         """Write all columns at once; `trained` says whether the adapter in use is worth comparing.
 
-        Raises DataError if the prompt is too long. The problem's answer may be empty: unknown.
+        `explained_by` is BASE or TRAINED; without an adapter it is the base. The problem's answer may be empty:
+        unknown. Raises DataError if the prompt is too long.
         """
         if not self.fits(problem):
             raise DataError(
                 f"The question is too long for this model: {self._longest_prompt(problem)} tokens with its prompt, and "
                 f"at most {self.config.rollout.max_prompt_tokens} are read (rollout.max_prompt_tokens)."
             )
-        requests = self._requests(problem, trained, seed)
+        explained_by = explained_by if trained else BASE
+        requests = self._requests(problem, trained, seed, explained_by)
         clock = _Clock(listen)
         rollout = self.config.rollout
         written = self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, greedy, clock)
@@ -100,15 +118,16 @@ class Comparer:
         note = outside_of_base(problem.question) if self.config.policy.model == TINY else None
         if EXPLANATION not in attempts:
             return Comparison(problem, attempts, note=note)
-        return replace(self._explained(problem, attempts, trained), note=note)
+        rejected, likelihoods = self._explained(problem, attempts[EXPLANATION], trained)
+        return Comparison(problem, attempts, rejected, likelihoods, explained_by, note)
 
-    def _requests(self, problem: Problem, trained: bool, seed: int) -> list[SampleRequest]:
+    def _requests(self, problem: Problem, trained: bool, seed: int, explained_by: str) -> list[SampleRequest]:
         """One completion per role; the streams' second name is the role."""
         task, stream = self.prompts.task(problem), (0, problem.question)
         requests = [SampleRequest(task, 1, (seed, BEFORE, *stream), adapter=False)]
         if problem.answer:
             hinted = self.prompts.hinted(problem)
-            requests.append(SampleRequest(hinted, 1, (seed, EXPLANATION, *stream), adapter=trained))
+            requests.append(SampleRequest(hinted, 1, (seed, EXPLANATION, *stream), adapter=explained_by == TRAINED))
         if trained:
             requests.append(SampleRequest(task, 1, (seed, AFTER, *stream)))
         return requests
@@ -123,9 +142,8 @@ class Comparer:
             for (role, completion), verdict in zip(written.items(), verdicts, strict=True)
         }
 
-    def _explained(self, problem: Problem, attempts: dict[str, Attempt], trained: bool) -> Comparison:
-        """With training's verdict on the explanation, and its likelihood without the hint."""
-        attempt = attempts[EXPLANATION]
+    def _explained(self, problem: Problem, attempt: Attempt, trained: bool) -> tuple[str | None, Likelihoods]:
+        """Why training would turn the explanation down, if it would, and its likelihood without the hint."""
         assert attempt.verdict is not None
         rejected = rejection(problem, attempt.completion, attempt.verdict, self.config.explanation.filters)
         unhinted = TrainingSequence(self.prompts.task(problem), attempt.completion.completion_ids)
@@ -133,8 +151,7 @@ class Comparer:
             with self.policy.reference():
                 before = self._logprobs(unhinted)
             after = self._logprobs(unhinted) if trained else None
-        likelihoods = Likelihoods(self._pieces(attempt.completion.completion_ids), before, after)
-        return Comparison(problem, attempts, rejected, likelihoods)
+        return rejected, Likelihoods(self._pieces(attempt.completion.completion_ids), before, after)
 
     def _logprobs(self, sequence: TrainingSequence) -> list[float]:
         (logprobs,) = sequence_logprobs([sequence], self.policy, self.sampler.units)
@@ -167,6 +184,15 @@ class _Clock:
         self.seconds[role] = time.perf_counter() - self.start
         if self.listen is not None:
             self.listen(role, self.ids[role])
+
+
+def checked_explainer(name: object, trained: bool) -> str:
+    """Who is to write the explanation, BASE or TRAINED. Raises ConfigError."""
+    if name not in MODELS:
+        raise ConfigError(f"explained_by: should be {' or '.join(MODELS)} (got {str(name)[:80]!r})")
+    if name == TRAINED and not trained:
+        raise ConfigError("explained_by: there is no trained model yet, only the base can explain")
+    return str(name)
 
 
 def assemble_comparer(config: Config, function: Function | None = None) -> Comparer:

@@ -9,7 +9,12 @@ from expo_lite.core.records import Completion, Problem, Verdict, why_rejected
 from expo_lite.core.tables import TextTable
 
 BEFORE, EXPLANATION, AFTER = "before", "explanation", "after"
-TITLES = {BEFORE: "before training", EXPLANATION: "explanation", AFTER: "after training"}
+BASE, TRAINED = "base", "trained"
+MODELS = {BASE: "the base", TRAINED: "the trained model"}
+"""Who can write an explanation, by the name that is asked for: adapter off, adapter on."""
+TITLES = {BEFORE: "before training", AFTER: "after training"}
+READERS = {BEFORE: MODELS[BASE], AFTER: MODELS[TRAINED]}
+"""Whose likelihood of the explanation it is."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,15 @@ class Likelihoods:
 class Comparison:
     """The attempts by role (no AFTER without an adapter, no EXPLANATION without a known answer).
 
-    `rejected` is the filter of training that would turn the explanation down, or None. As text it is lines, and in a
-    notebook a table. `note` is what the user should know of the question.
+    `rejected` is the filter of training that would turn the explanation down, or None; `explained_by` is who wrote it,
+    BASE or TRAINED. `note` is what the user should know of the question. As text it is lines, in a notebook a table.
     """
 
     problem: Problem
     attempts: dict[str, Attempt]
     rejected: str | None = None
     by_token: Likelihoods | None = None
+    explained_by: str = BASE
     note: str | None = None
 
     @property
@@ -55,7 +61,7 @@ class Comparison:
 
     @property
     def explanation(self) -> str | None:
-        """What the model writes when it is told the answer; None without a known answer."""
+        """What `explained_by` writes when it is told the answer; None without a known answer."""
         return self._text(EXPLANATION)
 
     @property
@@ -75,7 +81,8 @@ class Comparison:
 
     @property
     def likelihoods(self) -> dict[str, float]:
-        """How likely the explanation's tokens are without the hint, BEFORE and AFTER: geometric means."""
+        """How likely the explanation's tokens are without the hint: geometric means, to the base (BEFORE) and to the
+        trained model (AFTER). One of the two wrote it, told the answer: `explained_by`."""
         sides = {} if self.by_token is None else {BEFORE: self.by_token.before, AFTER: self.by_token.after}
         return {side: token_likelihood(logprobs) for side, logprobs in sides.items() if logprobs is not None}
 
@@ -94,12 +101,15 @@ class Comparison:
         rows = []
         for role, attempt in self.attempts.items():
             verdict = "" if attempt.verdict is None else f" ({attempt.verdict.value})"
-            rows.append((TITLES[role] + verdict, _on_one_line(attempt.completion.text)))
+            rows.append((self._title(role) + verdict, _on_one_line(attempt.completion.text)))
         if self.accepted is not None:
             taken = "yes" if self.accepted else f"no, {self.why_rejected}"
-            likely = ", ".join(f"{100 * share:.0f} % {TITLES[side]}" for side, share in self.likelihoods.items())
+            likely = ", ".join(f"{100 * share:.0f} % to {READERS[side]}" for side, share in self.likelihoods.items())
             rows += [("fit to train on", taken), ("its likelihood per token, answer hidden", likely)]
         return rows if self.note is None else [*rows, ("note", self.note)]
+
+    def _title(self, role: str) -> str:
+        return TITLES.get(role) or f"explanation by {MODELS[self.explained_by]}, told the answer"
 
 
 def token_likelihood(logprobs: list[float]) -> float:

@@ -19,7 +19,7 @@ from expo_lite.app.compare.job import CompareQuestion, answer_for, as_json, boar
 from expo_lite.app.limits import checked_answer, checked_question, checked_seed
 from expo_lite.app.opening import Opening, read_options
 from expo_lite.app.run_list import find_run, list_runs
-from expo_lite.app.text import DISPLAY, INLINE, harmless, with_math
+from expo_lite.app.text import DISPLAY, INLINE, harmless, unmarked, with_math
 from expo_lite.app.worker import Done, Failed, ModelWorker, Stopped, Ticket, Waiting
 from expo_lite.commands import app
 from expo_lite.commands import main as cli
@@ -30,7 +30,7 @@ from expo_lite.core.errors import ConfigError, DataError, ExpoLiteError
 from expo_lite.core.records import Completion, Problem, Verdict
 from expo_lite.problems import tiny_world
 from expo_lite.runs.folder import RunDir
-from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Attempt, Comparison, Likelihoods
+from expo_lite.studies.comparison import AFTER, BASE, BEFORE, EXPLANATION, TRAINED, Attempt, Comparison, Likelihoods
 
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(1)> ![](http://evil.example/a.png) {{7*7}} ${alert(1)} `x`"
@@ -43,7 +43,7 @@ def attempt(text: str, answer: str | None, verdict: Verdict | None, finished: bo
     return Attempt(Completion([1], [5, 6, 2], [], finished, text), answer, verdict, 0.42)
 
 
-def comparison(after: bool = True, rejected: str | None = None) -> Comparison:
+def comparison(after: bool = True, rejected: str | None = None, by: str = BASE) -> Comparison:
     attempts = {
         BEFORE: attempt("1+1=3", "3", Verdict.WRONG),
         EXPLANATION: attempt("1+1=2", "2", Verdict.CORRECT),
@@ -51,7 +51,7 @@ def comparison(after: bool = True, rejected: str | None = None) -> Comparison:
     if after:
         attempts[AFTER] = attempt("so $2$", "2", Verdict.CORRECT)
     likelihoods = Likelihoods(["1", "\n2", ""], [-0.1, -6.0, 0.0], [-0.1, -0.2, 0.0] if after else None)
-    return Comparison(Problem("a", "1+1?", "2"), attempts, rejected, likelihoods)
+    return Comparison(Problem("a", "1+1?", "2"), attempts, rejected, likelihoods, by)
 
 
 def cards(shown: str) -> list[str]:
@@ -86,6 +86,18 @@ class TestText:
 
     def test_hostile_mathematics_stays_harmless(self) -> None:
         assert "<" not in with_math(r"$<img src=x>$ $\href{javascript:alert(1)}{x}$")
+
+    @pytest.mark.parametrize(
+        ("text", "plain"),
+        [
+            (r"so $\boxed{12}$.", "so 12."),
+            (r"\(x\) is \boxed{\frac{1}{2}}", r"x is \frac{1}{2}"),
+            ("costs $5 and $6", "costs $5 and $6"),
+            (r"cut $\boxed{1", r"cut $\boxed{1"),
+        ],
+    )
+    def test_in_a_list_mathematics_has_no_marks(self, text: str, plain: str) -> None:
+        assert unmarked(text) == plain
 
 
 class TestLimits:
@@ -140,6 +152,23 @@ class TestBoard:
         shown = cards(board_html(Board(comparison=comparison(after=False), trained=False)))
         assert "after is the same as before" in shown[2]
 
+    def test_who_writes_stands_in_every_column(self) -> None:
+        def heads(board: Board) -> list[str]:
+            return [" ".join(card.split("Sees")[0].split()) for card in cards(board_html(board))]
+
+        assert heads(Board()) == [
+            "1 Before training The base, adapter off",
+            "2 Self-explanation Explained by the base, adapter off",
+            "3 After training The trained model, adapter on",
+        ]
+        shown = heads(Board(comparison=comparison(), model="mine · ExPO", explained_by=TRAINED))
+        assert shown[1:] == [
+            "2 Self-explanation Explained by the trained model, adapter on",
+            "3 After training mine · ExPO , adapter on",
+        ]
+        assert "Explained by the base" in heads(Board(trained=False, explained_by=TRAINED))[1]
+        assert is_empty(board_html(Board(explained_by=TRAINED)))
+
     def test_drafts_while_writing_and_after_a_stop(self) -> None:
         drafts = {BEFORE: Draft("1+1=", 4, 0.21)}
         assert "4 tokens · 0.2 s" in cards(board_html(Board(drafts, running=True)))[0]
@@ -173,7 +202,7 @@ class TestLikelihoods:
     def test_tokens_say_their_numbers_and_the_mean_is_geometric(self) -> None:
         shown = likelihood_html(comparison())
         assert 'class="tok alien" title="0.2 %">&#9166;&#10;2<' in shown
-        assert 'class="tok likely"' not in shown.split("After training")[1].replace("likely (10", "")
+        assert 'class="tok likely"' not in shown.split("Read by the trained model")[1].replace("likely (10", "")
         means = re.findall(r"<strong>([^<]*)</strong> per token", shown)
         assert means == ["13 %", "90 %"]  # exp(-6.1 / 3), exp(-0.3 / 3)
 
@@ -181,7 +210,7 @@ class TestLikelihoods:
         rows = re.findall("<tr>(.*?)</tr>", likelihood_html(comparison()))
         cells = [[html.unescape(cell) for cell in re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
         assert cells == [
-            ["Token", "Before", "After"],
+            ["Token", "Base", "Trained"],
             ["1", "90 %", "90 %"],
             ["⏎2", "0.2 %", "82 %"],
             ["∎", "100 %", "100 %"],
@@ -193,9 +222,16 @@ class TestLikelihoods:
         tokens = [html.unescape(token) for token in re.findall('<th scope="row">(.*?)</th>', shown)]
         assert tokens == ["…", "␣a", "b"]
 
+    def test_who_wrote_and_who_reads(self) -> None:
+        by_base, by_trained = (likelihood_html(comparison(by=by)) for by in (BASE, TRAINED))
+        assert "The base wrote this explanation" in by_base and "its own words" not in by_base
+        assert "The trained model wrote this explanation" in by_trained and "reads its own words" in by_trained
+        assert re.findall("<h4>(.*?)</h4>", by_base) == ["Read by the base", "Read by the trained model"]
+
     def test_untrained_there_is_one_reading(self) -> None:
         assert likelihood_html(comparison(after=False)).count('class="reading"') == 1
-        assert "After</th>" not in likelihood_html(comparison(after=False))
+        assert "Trained</th>" not in likelihood_html(comparison(after=False))
+        assert "by the base. A mark" in likelihood_html(comparison(after=False))
         assert likelihood_html(None) == ""
 
 
@@ -238,11 +274,19 @@ class TestPicking:
         attempts = {r: attempt("x", "2", Verdict.CORRECT if v else Verdict.WRONG) for r, v in verdicts.items()}
         assert words in summary(Comparison(Problem("a", "?", "2"), attempts))
 
+    def test_what_the_model_does_not_read_is_not_called_too_hard(self) -> None:
+        attempts = {BEFORE: attempt("x", "2", Verdict.WRONG), AFTER: attempt("x", "2", Verdict.WRONG)}
+        outside = Comparison(Problem("a", "What is 1+1?", "2"), attempts, note="It reads other sums.")
+        assert summary(outside) == "Done. It reads other sums."
+        attempts[AFTER] = attempt("x", "2", Verdict.CORRECT)
+        assert "learned" in summary(outside)  # right all the same
+        assert as_json(outside)["note"] == "It reads other sums." and "note" not in as_json(comparison())
+
     def test_as_json(self) -> None:
         out = as_json(comparison(rejected="leak"))
         assert out["before"] == {"text": "1+1=3", "answer": "3", "correct": False, "tokens": 3, "seconds": 0.42}
         assert out["after"]["correct"] is True
-        assert out["explanation"]["rejected"] == "leak"
+        assert out["explanation"]["rejected"] == "leak" and out["explanation"]["explained_by"] == BASE
         assert out["explanation"]["token_likelihood_before"] == pytest.approx(0.1308, abs=1e-3)
 
 
@@ -306,6 +350,28 @@ class TestRuns:
         assert opening.starts_with() == "done"
         assert Opening(TINY, tmp_path / "empty").starts_with() == ""
 
+    def test_one_that_explains_itself_comes_first_and_each_names_its_method(self, tmp_path: Path) -> None:
+        grpo = TINY.model_copy(update={"explanation": TINY.explanation.model_copy(update={"source": "none"})})
+        make_run(tmp_path, "control", config=grpo, at=3)
+        opening = Opening(TINY, tmp_path)
+        assert opening.starts_with() == "control"  # nothing else is there
+        make_run(tmp_path, "older", at=1)
+        make_run(tmp_path, "mine", at=2)
+        make_run(tmp_path, "going-on", state="running", at=4)
+        assert opening.starts_with() == "mine"
+        assert opening.titles() == {
+            "going-on": "going-on · ExPO",
+            "control": "control · GRPO",
+            "mine": "mine · ExPO",
+            "older": "older · ExPO",
+        }
+        assert Opening(TINY, tmp_path, chosen="control").starts_with() == "control"
+        assert checked(opening, "1+1?", "2", "control", True, 0).model == "control · GRPO"
+        (tmp_path / "alone").mkdir()
+        assert Opening(TINY, tmp_path, own_adapter=tmp_path / "alone").titles()["alone"] == "alone"
+        inside = tmp_path / "mine" / "adapter"
+        assert Opening(TINY, tmp_path, own_adapter=inside).titles()["adapter"] == "adapter · ExPO"
+
     @pytest.mark.parametrize("model", ["../done", "/etc", "missing", "done/adapter"])
     def test_a_model_is_asked_for_by_a_name_that_is_offered(self, tmp_path: Path, model: str) -> None:
         make_run(tmp_path, "done")
@@ -314,6 +380,8 @@ class TestRuns:
         assert checked(opening, "1+1?", "2", "", True, 0).adapter is None
         with pytest.raises(DataError, match="There is no trained model"):
             checked(opening, "1+1?", "2", model, True, 0)
+        with pytest.raises(ConfigError, match="explained_by: should be base or trained"):
+            checked(opening, "1+1?", "2", "done", True, 0, model)
 
 
 class TestWaysIn:
@@ -636,14 +704,17 @@ class TestClear:
     def press(self, context: Any, number: int) -> Iterator[tuple[str, str, str]]:
         from expo_lite.app.compare import events
 
-        return events.press(context)("What is 1+1?", "2", "What is 1+1?", "", True, 0, number, self.VISITOR)
+        asked = ("What is 1+1?", "2", "What is 1+1?", "", BASE, True, 0, number)
+        first, *_, stop = next(shown := events.press(context)(*asked, self.VISITOR))
+        assert stop.interactive and "html" not in first  # Stop at once, and nothing else yet
+        return ((board, likelihoods, status) for board, likelihoods, status, _ in shown)
 
     def test_the_last_that_a_press_shows_is_nothing(self, context: Any) -> None:
         from expo_lite.app.compare import events
 
         shown = self.press(context, 1)
         assert any("writing" in board for board, _, _ in shown)  # and no further yet
-        cleared = events.clear(context)("", 1, self.VISITOR)
+        cleared = events.clear(context)("", BASE, 1, self.VISITOR)
         assert cleared[:2] == ("", "") and is_empty(cleared[2])
         assert cleared[3:] == ("", events.status(events.INVITATION))
         assert list(shown) == list(self.press(context, 1)) == [cleared[2:]]  # also of a press that Clear overtook
@@ -655,14 +726,19 @@ class TestClear:
     def test_what_was_shown_after_clear_goes_when_the_press_has_ended(self, context: Any) -> None:
         from expo_lite.app.compare import events
 
-        ended, skipped = events.ended(context), [{"__type__": "update"}] * 3
-        assert list(ended("", 1, self.VISITOR)) == skipped
-        cleared = events.clear(context)("", 1, self.VISITOR)
-        assert ended("", 1, self.VISITOR) == cleared[2:]
-        assert list(ended("", 2, self.VISITOR)) == skipped  # pressed after Clear
-        assert list(ended("", 1, SimpleNamespace(session_hash="b"))) == skipped
+        def ended(number: int, visitor: Any = self.VISITOR) -> list[Any]:
+            *shown, stop = events.ended(context)("", BASE, number, visitor)
+            assert not stop.interactive  # nothing is left to stop
+            return shown
+
+        skipped = [{"__type__": "update"}] * 3
+        assert ended(1) == skipped
+        cleared = events.clear(context)("", BASE, 1, self.VISITOR)
+        assert ended(1) == list(cleared[2:])
+        assert ended(2) == skipped  # pressed after Clear
+        assert ended(1, SimpleNamespace(session_hash="b")) == skipped
         events.stop(context)(2, self.VISITOR)
-        assert list(ended("", 2, self.VISITOR)) == skipped
+        assert ended(2) == skipped
 
     def test_the_page_asks_after_each_press_and_breaks_none_off(self, context: Any) -> None:
         import gradio as gr
@@ -674,5 +750,7 @@ class TestClear:
             tab.build(context, Shell(page, tabs, {"compare"}, gr.State("")))
         by_name = {one.name: one for one in page.fns.values()}
         assert by_name["ended"].trigger_after == by_name["press"]._id
-        assert by_name["ended"].outputs == by_name["press"].outputs == by_name["clear"].outputs[2:]
+        shown = by_name["press"].outputs
+        assert by_name["ended"].outputs == shown and shown[:-1] == by_name["clear"].outputs[2:]
+        assert shown[-1].elem_id == "stop"
         assert not any(one.cancels for one in page.fns.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import os
@@ -57,6 +58,22 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def test_a_choice_that_is_no_more_is_refused_in_a_sentence_and_without_a_traceback() -> None:
+    """Gradio's own refusal is printed with a traceback."""
+    gr = pytest.importorskip("gradio")
+    from expo_lite.app.page import Page
+
+    with Page() as page:
+        run, seed = gr.Dropdown(["mine"]), gr.Number(minimum=0)
+        run.change(lambda *_: None, [run, seed])
+    (event,) = page.fns.values()
+    assert asyncio.run(page.preprocess_data(event, ["mine", 1], None)) == ["mine", 1]
+    for values in (["gone", 1], ["x" * 1_000_000, 1], ["mine", -1], ["mine", "one"]):
+        with pytest.raises(gr.Error, match=r"\. Reload the page and choose again\.") as refused:
+            asyncio.run(page.preprocess_data(event, values, None))
+        assert not refused.value.print_exception and len(str(refused.value)) < 300
+
+
 @contextmanager
 def launched(root: Path, **options: Any) -> Iterator[str]:
     """The app in this process, without a public link; gives its address."""
@@ -100,7 +117,7 @@ class TestApi:
         out = compare(client)
         assert set(out) == {"before", "explanation"}  # nothing is trained
         assert set(out["before"]) == {"text", "answer", "correct", "tokens", "seconds"}
-        assert 0 < out["explanation"]["token_likelihood_before"] < 1
+        assert 0 < out["explanation"]["token_likelihood_before"] < 1 and out["explanation"]["explained_by"] == "base"
         assert out["before"] | {"seconds": 0} == compare(client, seed=5)["before"] | {"seconds": 0}  # greedy
 
     def test_nothing_else_is_public(self, client: Any) -> None:
@@ -116,6 +133,7 @@ class TestApi:
             ({"question": "What is " + "+".join(["11"] * 30) + "?"}, "too long for this model"),
             ({"model": "../../etc"}, "no trained model"),
             ({"seed": -1}, "whole number"),
+            ({"explained_by": "me"}, "explained_by: should be base or trained"),
         ],
     )
     def test_what_is_refused_is_refused_in_a_sentence(self, client: Any, asked: dict[str, Any], sentence: str) -> None:

@@ -142,7 +142,8 @@ class TestTables:
         empty = RunDir(tmp_path / "new")
         assert [len(load(empty)) for load in (load_metrics, load_samples, load_evaluations)] == [0, 0, 0]
         shown = show(list_runs(tmp_path))
-        assert NO_POINTS in curves_html(shown, levels_of(shown))
+        drawn = curves_html(shown, levels_of(shown))
+        assert drawn.count("come with the first step") == 1 and NO_POINTS not in drawn  # one place holder for all
         assert "No test scores yet" in scores_html(shown)
 
     @pytest.mark.parametrize("line", ['{"step": 1}', "{", '{"step": 1, "name": "test", "levels": [3]}'])
@@ -353,13 +354,15 @@ class TestCurves:
         os.utime(tmp_path / "other" / "config.yaml", (0, 0))
         assert [run.name for run in first_choice(list_runs(tmp_path))] == ["new", "grpo"]
         assert first_choice([]) == []
+        make_run(tmp_path, "control", "none", 4)
+        assert [run.name for run in first_choice(list_runs(tmp_path))] == ["new", "control"]  # the page's own run first
 
 
 class TestBoards:
     def test_base_against_adapter(self, tmp_path: Path, run: RunDir) -> None:
         shown = text_of(scores_html(show(list_runs(tmp_path))))
         assert "32 a level, 4 samples each" in shown and "pass@4 before" in shown
-        assert "A mine 1 97 [48, 97] 100 [50, 100] 100 [50, 100] 100 [50, 100]" in shown
+        assert "A mine · ExPO 1 97 [48, 97] 100 [50, 100] 100 [50, 100] 100 [50, 100]" in shown
         assert "4 0 [0, 0] 62 [31, 62] 25 [12, 25] 75 [38, 75]" in shown
 
     def test_a_run_that_goes_on_has_no_after(self, tmp_path: Path) -> None:
@@ -375,6 +378,7 @@ class TestBoards:
         table = samples_html(samples, TINY)
         assert len(text_of(table)) < 6 * (EXCERPT + 100) and "END" not in table
         assert "✗ no answer" in text_of(table) and "self-explanation" in text_of(table)
+        assert "boxed" not in table and "$" not in table
         assert "END" in sample_html(samples[5], TINY)
         assert "Expert" in sample_html(samples[2], EXPERT)
 

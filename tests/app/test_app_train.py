@@ -26,10 +26,10 @@ from expo_lite.app.train import live
 from expo_lite.app.train import trainings as training
 from expo_lite.app.train.charts import MOST_ROWS, charts_html, memory_html, numbers_html, phases_html
 from expo_lite.app.train.choice import Prepared, checked_wish, held_by_app, prepare
-from expo_lite.app.train.live import Follower, Story, feed
+from expo_lite.app.train.live import FeedPage, Follower, Story, feed
 from expo_lite.app.train.process import LOCK, command_of, is_training_command
 from expo_lite.app.train.trainings import Trainings, TrainRequest, command_line
-from expo_lite.app.train.view import Standing, duration, feed_html, plan_html, progress_html, sentence
+from expo_lite.app.train.view import Standing, duration, feed_html, feed_title_html, plan_html, progress_html, sentence
 from expo_lite.app.train.watch import Watch
 from expo_lite.config.presets import preset_path, presets
 from expo_lite.config.read import dump_yaml, read_config
@@ -425,27 +425,57 @@ class TestStory:
 
     def test_a_folder_without_records(self, tmp_path: Path) -> None:
         story = Follower(RunDir(tmp_path / "none")).look()
-        assert (story.step, live.seconds_left(story, 9), feed(story, True)) == (0, None, [])
+        assert (story.step, live.seconds_left(story, 9), feed(story, True).total) == (0, None, 0)
 
-    def test_old_prompts_are_let_go(self, run: RunDir) -> None:
-        run.append(SAMPLES, *[rollout(step, 1, 5, "failed") for step in range(3, 200)])
-        assert len(Follower(run).look().prompts) == live.KEPT_STEPS
+    def test_only_the_newest_failed_problems_are_kept(self, run: RunDir) -> None:
+        run.append(SAMPLES, *[rollout(step, 1, 5, "failed") for step in range(3, 3 + live.MOST_KEPT)])
+        run.append(SAMPLES, *[rollout(900, n, 1, "solved") for n in range(9)])
+        run.append(METRICS, metric(900))
+        story = Follower(run).look()
+        assert len(story.failed) == live.MOST_KEPT and min(step for step, _ in story.failed) == 3
+        page = feed(story, running=False)
+        assert (page.total, page.is_cut) == (live.MOST_KEPT, True)
+        assert f"1\N{EN DASH}3 of the newest {live.MOST_KEPT}, newest first" in feed_title_html(page, "none")
 
     def test_the_feed_shows_the_rescued_newest_first(self, run: RunDir) -> None:
-        shown = feed(Follower(run).look(), running=False)
-        assert [(step, p.question, p.rescuer) for step, p in shown] == [
+        shown = feed(Follower(run).look(), running=False).prompts
+        assert [(p.step, p.question, p.rescuer) for p in shown] == [
             (2, "What is 5?", "right way"),
             (1, "What is 2?", "first way"),
         ]
-        assert shown[0][1].rejected == [("unverified", "told way")]
+        assert shown[0].rejected == [("unverified", "told way")]
 
     def test_the_feed_keeps_still_for_some_steps(self, run: RunDir) -> None:
         records = [r for n in range(3, 9) for r in (rollout(n, n, 5, "failed"), explanation(n, n, "way", True))]
         run.append(SAMPLES, *records)
         run.append(METRICS, *[metric(n) for n in range(3, 9)])  # 2 s a step: it moves every third
         story = Follower(run).look()
-        assert [step for step, _ in feed(story, running=True)] == [6, 5, 4]
-        assert [step for step, _ in feed(story, running=False)] == [8, 7, 6]
+        assert [p.step for p in feed(story, running=True).prompts] == [6, 5, 4]
+        assert [p.step for p in feed(story, running=False).prompts] == [8, 7, 6]
+
+    def test_all_that_were_rescued_can_be_paged_through(self, run: RunDir) -> None:
+        """Eight: of steps 1 to 8, and a page stays what it is while newer ones come."""
+
+        def steps(page: FeedPage) -> list[int]:
+            return [prompt.step for prompt in page.prompts]
+
+        def rescued(n: int) -> list[dict[str, Any]]:
+            return [rollout(n, n, 5, "failed"), explanation(n, n, "way", True)]
+
+        run.append(SAMPLES, *[record for n in range(3, 9) for record in rescued(n)])
+        run.append(METRICS, *[metric(n) for n in range(3, 9)])
+        follower = Follower(run)
+        first = feed(follower.look(), False)
+        assert (steps(first), first.place, first.total, first.newer) == ([8, 7, 6], 1, 8, None)
+        second = feed(follower.look(), False, first.older or 0)
+        assert (steps(second), second.place, second.newer) == ([5, 4, 3], 4, live.NEWEST)
+        last = feed(follower.look(), False, second.older or 0)
+        assert (steps(last), last.place, last.older, last.newer) == ([2, 1], 7, None, first.older)
+        run.append(SAMPLES, *rescued(9))
+        run.append(METRICS, metric(9))
+        second = feed(follower.look(), False, first.older or 0)
+        assert (steps(second), second.place, second.newer) == ([5, 4, 3], 5, 8)
+        assert "5\N{EN DASH}7 of 9, newest first" in feed_title_html(second, "self")
 
 
 class TestViews:
@@ -460,7 +490,9 @@ class TestViews:
 
     def test_before_the_first_step_charts_say_so(self) -> None:
         shown = charts_html(TINY, Story())
-        assert shown.count("comes with the first step") == 4 and "Nothing yet." in shown
+        assert shown.count("<figure") == shown.count("come with the first step") == 1
+        scored = charts_html(TINY, Story(scores=[scores("base_validation", 0, 1.0, 0.0)]))
+        assert scored.count("<figure") == 2 and "Latest: L1 100 %; L2 0 %." in scored
         assert charts_html(None, Story()) == ""
 
     def test_the_curves_as_numbers(self, run: RunDir) -> None:
@@ -502,17 +534,21 @@ class TestViews:
 
     def test_numbers_and_bar(self, run: RunDir) -> None:
         shown = progress_html(Standing("tiny-run", "running", TINY), Follower(run).look())
+        assert "<h3>tiny&#45;run &#183; ExPO</h3>" in shown
         assert 'aria-valuemax="100" aria-valuenow="2"' in shown and "width:2.0%" in shown
         assert "4 times every attempt failed 2 rescued by an explanation 0.15 reward now" in plain(shown)
 
     def test_what_models_wrote_is_harmless(self, run: RunDir) -> None:
         run.append(SAMPLES, *[rollout(3, 9, 5, "failed", HOSTILE), explanation(3, 9, HOSTILE, True)])
         run.append(METRICS, metric(3))
-        shown = feed_html(feed(Follower(run).look(), False), "self")
+        shown = feed_html(feed(Follower(run).look(), False).prompts, "self")
         assert "<script" not in shown and "<img" not in shown and plain(shown).count(HOSTILE) == 2
 
     def test_a_feed_in_words(self, run: RunDir) -> None:
-        _, newest, _ = feed_html(feed(Follower(run).look(), False), "self").split("\n\n")
+        page = feed(Follower(run).look(), False)
+        assert "Rescued: every attempt failed, an explanation taught the way" in feed_title_html(page, "self")
+        assert "the data&#39;s solution" in feed_title_html(page, "expert").replace("'", "&#39;")
+        newest, _ = feed_html(page.prompts, "self").split("\n\n")
         assert plain(newest) == (
             "What is 5? answer 42 · level 5 · step 2 ✗ One of its wrong attempts wrong way ✓ Its own explanation, "
             "learned from right way – Turned down: it does not arrive at the answer told way"
@@ -521,7 +557,7 @@ class TestViews:
     def test_each_reason_to_turn_explanations_down_is_named_with_its_texts(self, run: RunDir) -> None:
         down = [("one way", "unverified"), (HOSTILE, "leak"), ("third way", "unverified")]
         run.append(SAMPLES, *[explanation(2, 5, text, False, reason) for text, reason in down])
-        newest = feed_html(feed(Follower(run).look(), False), "self").split("\n\n")[1]
+        newest = feed_html(feed(Follower(run).look(), False).prompts, "self").split("\n\n")[0]
         cells = [plain(cell) for cell in newest.split('<div class="live-cell rejected">')[1:]]
         assert cells == [
             "– Turned down: it does not arrive at the answer (3) told way 2 more one way third way",
@@ -534,7 +570,10 @@ class TestViews:
         for record in (rollout(1, 1, 5, "failed"), rollout(1, 2, 1, "solved")):
             live._add_sample(story, record)
         story.metrics.append(metric(1, rescued_groups=0))
-        assert "Not rescued" in feed_html(feed(story, False), "none")
+        page = feed(story, False)
+        assert "Not rescued: every attempt failed, so GRPO had" in feed_title_html(page, "none")
+        assert "<h3>Not rescued: every attempt failed</h3>" in feed_title_html(page, "self")  # not yet, or not at all
+        assert feed_title_html(feed(Story(), False), "self") == ""
 
     @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
     def test_durations(self, seconds: float, words: str) -> None:
@@ -586,13 +625,58 @@ class TestWatch:
 
     def test_a_look_at_nothing(self, tmp_path: Path) -> None:
         shown = Watch(Trainings(tmp_path / "none")).look("")
-        assert shown is not None and "No run yet" in shown.progress and shown.charts == shown.feed == ""
+        assert shown is not None and "No run yet" in shown.progress and shown.charts == shown.feed.problems == ""
 
     def test_a_resumption_that_failed_is_not_called_stopped(self, run: RunDir) -> None:
         (run.path / "status.json").write_text(json.dumps({"pid": 1, "state": "stopped", "step": 2}))
         (run.path / _LOCK).write_text("999999999\n")  # a later process, gone since
         standing = Watch(Trainings(run.path.parent)).standing("tiny-run")
         assert standing is not None and standing.state == "lost"
+
+
+class TestTab:
+    @pytest.fixture
+    def events(self, run: RunDir) -> Iterator[dict[str, Any]]:
+        """The tab's events by the names of their functions."""
+        gr = pytest.importorskip("gradio")
+        from expo_lite.app.context import AppContext
+        from expo_lite.app.opening import Opening
+        from expo_lite.app.shell import Shell
+        from expo_lite.app.train import tab
+        from expo_lite.app.worker import ModelWorker
+
+        context = AppContext(ModelWorker(lambda: None), Opening(TINY, run.path.parent), {})  # type: ignore[arg-type]
+        with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Train live", id="train"):
+            tab.build(context, Shell(page, tabs, {"train"}, gr.State("")))
+        yield {one.name: one for one in page.fns.values()}
+        context.worker.close()
+
+    def test_what_was_said_of_a_stop_goes_when_the_run_has_ended(self, events: dict[str, Any]) -> None:
+        """It is told to who cannot see the run's head, where it stands."""
+        said, *_ = events["tick"].fn("tiny-run", live.NEWEST, "")
+        assert "unseen" in said and plain(said) == "Ended without a word after step 2 of 100. Its last words are below."
+        assert events["tick"].fn("tiny-run", live.NEWEST, events["tick"].fn("tiny-run", live.NEWEST, "")[-1])[0] != said
+        refused, *_ = events["acted"].fn("tiny-run", live.NEWEST)
+        assert "unseen" not in refused and plain(refused)
+
+    def test_after_a_start_the_command_is_that_of_the_run(
+        self, events: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Trainings, "start", lambda self, asked: self.fresh_name(asked))
+        said, command, *_ = events["start"].fn("tiny", "expo", 3)
+        assert f"{WISH.name} has begun." in plain(said)
+        assert f"The command that runs {WISH.name} " in plain(command)
+        assert plain(command).endswith(f"/{WISH.name}")
+        after = [one for one in events.values() if one.trigger_after == events["start"]._id]
+        assert all(one.fn is None for one in after)  # no other command takes its place
+
+    def test_a_page_of_rescued_problems(self, events: dict[str, Any], run: RunDir) -> None:
+        more = [r for n in range(3, 9) for r in (rollout(n, n, 5, "failed"), explanation(n, n, "way", True))]
+        run.append(SAMPLES, *more)
+        run.append(METRICS, *[metric(n) for n in range(3, 9)])
+        page, title, newer, older, problems = events["turn"].fn("tiny-run", live.NEWEST)
+        assert page == 5 and "4\N{EN DASH}6 of 8" in title and newer.interactive and older.interactive
+        assert re.findall(r"step (\d)", plain(problems)) == ["5", "4", "3"]
 
 
 @pytest.mark.slow
@@ -618,4 +702,4 @@ def test_the_tiny_preset_for_real(tmp_path: Path) -> None:
     shown = watch.look(name)
     assert shown is not None and shown.standing is not None
     assert shown.standing.state == "finished", trainings.last_words(name)
-    assert "step 2 of 2" in shown.progress and "L5 0 %" in shown.charts and "learned from" in shown.feed
+    assert "step 2 of 2" in shown.progress and "L5 0 %" in shown.charts and "learned from" in shown.feed.problems

@@ -72,6 +72,16 @@ def held_back(route: Any) -> None:
     route.continue_()
 
 
+STOP_AT_ONCE = """() => new Promise(done => {
+    const stop = document.getElementById('stop');
+    new MutationObserver((_, observer) => {
+        if (!stop.disabled) { observer.disconnect(); stop.click(); done(); }
+    }).observe(stop, {attributes: true});
+    document.getElementById('compare').click();
+})"""
+"""Press Compare, and Stop as soon as it can be pressed."""
+
+
 def clear(page: Any) -> None:
     page.locator("#clear").click()
     page.locator("#board .card.empty").nth(2).wait_for()
@@ -107,10 +117,19 @@ class TestCompare:
             )
         assert right >= 6  # of 8
 
+    def test_a_long_name_moves_no_other_column_out_of_line(self, app_url: str, visit: Callable[..., Any]) -> None:
+        page = visit(app_url)
+        press(page)
+        page.locator("#board .card.after .of").evaluate("name => name.textContent = 'a-run-of-a-long-name '.repeat(5)")
+        for part in (".card-body", ".card-foot"):
+            tops = page.locator(f"#board {part}").evaluate_all("all => all.map(e => e.getBoundingClientRect().top)")
+            assert len(tops) == 3 and max(tops) - min(tops) < 1
+
     def test_the_explanation_becomes_likely(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
         press(page)
         assert re.search(r"(\d+) tokens? · \d+\.\d s", card(page, "explanation").inner_text())
+        assert "Explained by the base" in card(page, "explanation").inner_text()
         before, after = (float(n.split()[0]) for n in page.locator(".mean strong").all_inner_texts())
         assert before < 80 and after > 95
         marked = [page.locator(".reading").nth(n).locator(".tok.alien").count() for n in (0, 1)]
@@ -219,9 +238,11 @@ class TestStopAndClear:
 
     def test_stop_stops_and_the_next_press_works(self, slow_url: str, visit: Callable[..., Any]) -> None:
         page = visit(slow_url)
+        assert not page.locator("#stop").is_enabled()  # nothing runs
         page.locator("#compare").click()
         page.locator("#board .card.writing").nth(1).wait_for()
         page.locator("#stop").click()
+        page.locator("#stop[disabled]").wait_for()
         page.locator("#status", has_text="Stopped").wait_for(timeout=1000)
         page.wait_for_function("document.querySelectorAll('#board .card.writing').length == 0")
         held = page.locator("#board").inner_text()
@@ -232,11 +253,11 @@ class TestStopAndClear:
 
     def test_stop_at_once_stops_a_press_that_is_under_way(self, slow_url: str, visit: Callable[..., Any]) -> None:
         page = visit(slow_url)
-        page.route("**/queue/join**", held_back)  # so that Stop overtakes it
-        page.evaluate("for (const id of ['compare', 'stop']) document.getElementById(id).click()")
-        page.locator("#status", has_text="Stopped before the first token.").wait_for()
+        page.route("**/queue/join**", held_back)
+        page.evaluate(STOP_AT_ONCE)
+        page.locator("#status", has_text="Stopped").wait_for()
         page.wait_for_timeout(1000)
-        assert page.locator("#board .card.empty").count() == 3
+        assert page.locator("#board .card.writing").count() == 0
         page.locator("#compare").click()  # and the next press works
         page.locator("#board .card.writing").first.wait_for()
 
@@ -343,14 +364,12 @@ class TestReading:
         press(page)
         page.locator(".token-table").wait_for()
         page.get_by_role("tab", name="Compare").focus()
-        order = ["tabs"]
+        order = ["tabs"]  # Stop is none of them while there is nothing to stop
         while order[-1] != "summary":
             page.keyboard.press("Tab")
             reached = page.evaluate(REACHED)
             order += [reached] if reached not in (None, order[-1]) else []
-        assert order == [
-            *("tabs", "level", "another", "question", "answer", "compare", "stop", "clear", "settings", "summary")
-        ]
+        assert order == [*("tabs", "level", "another", "question", "answer", "compare", "clear", "settings", "summary")]
 
     def test_likelihoods_can_be_read_without_a_mouse(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)

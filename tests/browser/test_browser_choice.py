@@ -43,6 +43,11 @@ def after(page: Any) -> Any:
     return page.locator("#board .card.after")
 
 
+def titled(name: str) -> str:
+    """A run as it is chosen: with its method."""
+    return f"{name} · ExPO"
+
+
 def shows_model(page: Any, words: str) -> None:
     page.wait_for_function("words => document.querySelector('#model input')?.value == words", arg=words)
 
@@ -67,27 +72,27 @@ def compared(page: Any) -> str:
 def test_compare_before_and_after_is_of_the_run_on_the_screen(two_url: str, visit: Callable[..., Any]) -> None:
     page = visit(two_url)
     page.get_by_text("Settings").click()
-    shows_model(page, EMPTY)
+    shows_model(page, titled(EMPTY))
     shown = compared(page)
     assert "✗ wrong" in shown and EMPTY in shown
     go_to(page, "Train live")
-    choose(page, "train-run", ABLE)
+    choose(page, "train-run", titled(ABLE))
     page.locator("#train-progress", has_text=ABLE).wait_for()
     page.locator("#train-compare").click()
-    shows_model(page, ABLE)
+    shows_model(page, titled(ABLE))
     shown = compared(page)
     assert "✓ right" in shown and ABLE in shown
-    choose(page, "model", EMPTY)  # chosen later than the button was pressed: it stays
+    choose(page, "model", titled(EMPTY))  # chosen later than the button was pressed: it stays
     go_to(page, "Runs")
     go_to(page, "Compare")
     page.wait_for_timeout(500)
-    shows_model(page, EMPTY)
+    shows_model(page, titled(EMPTY))
 
 
 def test_the_base_alone_stays_chosen(two_url: str, visit: Callable[..., Any]) -> None:
     page = visit(two_url)
     page.get_by_text("Settings").click()
-    shows_model(page, EMPTY)
+    shows_model(page, titled(EMPTY))
     assert SAME_AS_BEFORE not in after(page).inner_text()
     choose(page, "model", "none: the base alone")
     after(page).get_by_text(SAME_AS_BEFORE).wait_for()

@@ -72,9 +72,9 @@ class TestRuns:
     def test_curves_show_the_files_numbers(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
-        assert page.locator(".keys .name").all_inner_texts() == [GRPO, EXPO]  # newest first
+        assert page.locator(".keys .name").all_inner_texts() == [EXPO, GRPO]  # what explains itself first
         assert "GRPO · tiny · step 10 of 10 · finished" in page.locator(".keys").inner_text()
-        for letter, name in zip("AB", (GRPO, EXPO), strict=True):
+        for letter, name in zip("AB", (EXPO, GRPO), strict=True):
             run = RunDir(root / name)
             rewards = {r["step"]: r["reward_mean"] for r in run.read(METRICS)}
             assert points(page, "Reward", letter) == pytest.approx(rewards, rel=0.005)
@@ -120,7 +120,7 @@ class TestRuns:
         read = page.locator(".readout").all_inner_texts()
         assert len(read) == 8 and len({text.split(":")[0] for text in read}) == 1 and read[0].startswith("step 6")
         last = RunDir(root / EXPO).read(METRICS)[-1]["failed_groups"]
-        assert read[6].endswith(f"B {last}")
+        assert f" A {last} " in f"{read[6]} ".replace(" ·", " ")
 
     def test_a_samples_filters(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
@@ -150,8 +150,9 @@ class TestRuns:
     def test_pages_turn_and_stop_at_the_ends(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
-        total = len(RunDir(root / GRPO).read(SAMPLES))
+        total = len(RunDir(root / EXPO).read(SAMPLES))  # of two runs, the one that explains itself comes first
         pages = -(-total // 25)
+        assert not page.locator("#samples-before").is_enabled()
         page.locator("#samples-after").click()
         page.locator("#samples-count", has_text=f"page 2 of {pages}").wait_for()
         assert page.locator("#samples tr[data-row]").first.get_attribute("data-row") == "26"
@@ -159,6 +160,7 @@ class TestRuns:
         page.locator("#samples-page input").press("Enter")
         page.locator("#samples-count", has_text=f"page {pages} of {pages}").wait_for()
         assert page.locator("#samples tr[data-row]").count() == total - 25 * (pages - 1)
+        assert page.locator("#samples-before").is_enabled() and not page.locator("#samples-after").is_enabled()
 
     def test_by_keyboard_alone(self, url: str, visit: Callable[..., Any]) -> None:
         page = visit(url)
@@ -167,9 +169,32 @@ class TestRuns:
         page.keyboard.press("Enter")
         page.locator("#sample .sample-text").wait_for()
 
-    def test_what_models_wrote_is_harmless(self, url: str, visit: Callable[..., Any]) -> None:
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_the_row_of_the_sample_beside_it_is_marked(self, url: str, visit: Callable[..., Any], scheme: str) -> None:
+        page = visit(url, color_scheme=scheme)
+        open_runs(page)
+        row = page.locator("#samples tr[data-row]").nth(3)
+        row.click()
+        page.locator("#sample .sample-text").wait_for()
+        page.mouse.move(0, 0)
+        colours = page.locator("#samples tr[data-row] td:last-child").evaluate_all(
+            "cells => cells.map(cell => getComputedStyle(cell).backgroundColor)"
+        )
+        assert colours[3] not in {*colours[:3], *colours[4:]} and len(set(colours)) == 2
+
+    def test_no_score_is_cut_on_a_narrow_screen(self, url: str, visit: Callable[..., Any]) -> None:
+        page = visit(url, viewport={"width": 400, "height": 900})
+        open_runs(page)
+        sizes = page.locator(".scores .wide").evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert sizes[0] <= sizes[1]
+        assert page.locator(".scores td[data-head='pass@1 after']").first.is_visible()
+
+    def test_what_models_wrote_is_harmless(self, url: str, root: Path, visit: Callable[..., Any]) -> None:
         page = visit(url)
         open_runs(page)
+        page.locator("#samples-run input").click()
+        page.get_by_role("option", name=GRPO).click()
+        found(page, len(RunDir(root / GRPO).read(SAMPLES)))
         page.locator("#samples-text").locator("input, textarea").fill("evil.example")
         found(page, 1)
         page.locator("#samples tr[data-row]").first.click()
@@ -300,7 +325,7 @@ class TestKeyboard:
         open_runs(page)
         stops = visited(page, "Runs", "samples-after")
         filters = ["samples-run", "samples-kind", "samples-verdict", "samples-levels", "samples-text"]
-        table = ["samples", "samples-before", "samples-page", "samples-after"]
+        table = ["samples", "samples-page", "samples-after"]  # there is no page before the first
         assert [name for name, _, _ in stops] == [
             "runs",
             "refresh-runs",
@@ -329,13 +354,13 @@ class TestKeyboard:
             page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelectorAll('.keys .key').length == 1")
-        assert page.locator(".keys .name").all_inner_texts() == [EXPO]
+        assert page.locator(".keys .name").all_inner_texts() == [GRPO]
         while not page.evaluate("document.activeElement.matches('#runs input')"):
             page.keyboard.press("Tab")
-        page.keyboard.type("grpo")
+        page.keyboard.type("ExPO")  # methods can be searched for, too
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelectorAll('.keys .key').length == 2")
-        assert page.locator(".keys .name").all_inner_texts() == [EXPO, GRPO]
+        assert page.locator(".keys .name").all_inner_texts() == [GRPO, EXPO]
 
     def test_a_plan_is_changed(self, url: str, visit: Callable[..., Any]) -> None:
         page = visit(url)
@@ -366,7 +391,7 @@ class TestScreenReaders:
         page.reload()
         open_runs(page)
         page.evaluate("document.querySelector('#samples-count [role=status]').seen = true")
-        page.get_by_label("explanations").check()
+        page.locator("#samples-text").locator("input, textarea").fill("nobody wrote this")
         page.locator("#samples-count", has_text=re.compile(r"^\s*0 of ")).wait_for()
         assert page.evaluate("document.querySelector('#samples-count [role=status]').seen")
         open_fit(page)

@@ -59,7 +59,7 @@ def says(page: Any, words: str) -> None:
 
 
 def finds(page: Any, name: str) -> None:
-    page.wait_for_function("name => document.querySelector('#train-run input').value == name", arg=name)
+    page.wait_for_function("name => document.querySelector('#train-run input').value.split(' · ')[0] == name", arg=name)
 
 
 def levels(page: Any) -> dict[int, int]:
@@ -78,9 +78,12 @@ def test_from_start_to_resumption(root: Path, visit: Callable[..., Any]) -> None
         )
         page.locator("#train-start").click()
         page.locator("#train-status", has_text=f"{NAME} has begun.").wait_for()
+        assert page.locator("#train-command").inner_text().startswith(f"The command that runs {NAME}")
         says(page, "Training: step")
         after_step(page, 2)
         after_step(page, 5)
+        charts = page.locator("#train-charts .live-chart").nth(1).bounding_box()
+        assert charts["y"] + charts["height"] < page.viewport_size["height"]  # not below the fold
         assert all(levels(page)[hard] == 0 for hard in HARD)
         hardest = page.locator("#train-charts path.line.s5").first
         curve = hardest.get_attribute("d")
@@ -180,7 +183,9 @@ def test_by_keyboard(root: Path, visit: Callable[..., Any], key: str) -> None:
         page.locator("#train-stop:not([disabled])").focus()
         page.keyboard.press(key)
         says(page, "Stopped")
-        assert page.evaluate("region.isConnected && /ends/.test(region.textContent)")
+        page.wait_for_function("/Stopped after step|Stopped before/.test(region.textContent)")  # the end is read out
+        assert page.evaluate("region.isConnected && !/has begun|It saves/.test(region.textContent)")
+        assert page.locator("#train-status .unseen").count() == 1  # and seen in the run's own head alone
         page.context.close()
 
 
@@ -201,6 +206,8 @@ def test_nothing_sticks_out(app_url: str, visit: Callable[..., Any], width: int)
     page.get_by_text("These curves as numbers").click()
     page.locator("#train-numbers table").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    tops = page.get_by_role("tab").evaluate_all("tabs => tabs.map(tab => tab.getBoundingClientRect().top)")
+    assert len(tops) == 4 and len(set(tops)) == 1  # all in one line
     sticking_out = """() => [...document.querySelectorAll('button[id^=train-], #train-command button')]
       .filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).map(e => e.id || e.textContent)"""
     assert page.evaluate(sticking_out) == []
@@ -239,6 +246,15 @@ def test_what_is_shown_is_what_was_recorded(root: Path, trained_runs: Path, visi
         assert "of 1 GiB" in memory.inner_text() and f"{max(peaks):.2f} GiB" in memory.inner_text()
         filled = memory.locator(".live-track i").evaluate("e => parseFloat(e.style.width)")
         assert filled == pytest.approx(100 * max(peaks), abs=0.06)
+        rescued = len({(s["step"], s["problem"]) for s in rescuers})
+        shown = page.locator("#train-feed-title p")
+        assert shown.inner_text() == f"1–3 of {rescued}, newest first" and not page.locator("#feed-newer").is_enabled()
+        first = page.locator("#train-feed").inner_text()
+        page.locator("#feed-older").click()
+        page.locator("#train-feed-title", has_text=f"4–6 of {rescued}").wait_for()
+        assert page.locator("#train-feed").inner_text() != first
+        page.locator("#feed-newer").click()
+        page.locator("#train-feed-title", has_text=f"1–3 of {rescued}").wait_for()
         cell = page.locator("#train-feed .live-cell.rejected").first
         assert cell.locator("h4").inner_text() == "– Turned down: it betrays that the answer was told (2)"
         assert not cell.get_by_text("second leak").is_visible()

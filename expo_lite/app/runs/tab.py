@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.events import api
 
 from expo_lite.app.context import AppContext
-from expo_lite.app.run_list import find_run, list_runs
+from expo_lite.app.run_list import choices, find_run, list_runs
 from expo_lite.app.runs.board import scores_html
 from expo_lite.app.runs.curves import MOST_RUNS, curves_html, first_choice, levels_of, show
 from expo_lite.app.runs.samples import SamplesView
@@ -76,7 +76,7 @@ def _find(context: AppContext, can_train: bool) -> Callable[[list[str]], tuple[A
         kept = [name for name in picked or [] if name in names]
         chosen = kept or [run.name for run in first_choice(runs)]
         note = "" if runs else NO_RUNS
-        return gr.Dropdown(choices=names, value=chosen), note, gr.Button(visible=can_train and not runs)
+        return gr.Dropdown(choices=choices(runs), value=chosen), note, gr.Button(visible=can_train and not runs)
 
     return find
 
@@ -92,14 +92,14 @@ def _draw(context: AppContext) -> Callable[..., tuple[Any, ...]]:
             return gr.CheckboxGroup(), "", "", gr.Dropdown(), sentence_html(str(error))
         known = levels_of(shown)
         wanted = [level for level in known if level in (levels or [])] or known
-        choices = [(f"Level {level}", level) for level in known]
+        by_level = [(f"Level {level}", level) for level in known]
         of_run = of_run if of_run in picked else next(iter(picked), None)
         note = sentence_html("Pick a run to see its curves.") if not picked and list_runs(context.root) else gr.skip()
         return (
-            gr.CheckboxGroup(choices=choices, value=wanted, visible=bool(known)),
+            gr.CheckboxGroup(choices=by_level, value=wanted, visible=bool(known)),
             curves_html(shown, wanted),
             scores_html(shown) if shown else "",
-            gr.Dropdown(choices=picked, value=of_run),
+            gr.Dropdown(choices=choices([one.run for one in shown]), value=of_run),
             note if note or not shown else "",
         )
 

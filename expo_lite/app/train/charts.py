@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
-from expo_lite.app.chart import Axes, Curve, chart_html, figure_html, meter, numbers_table, per_cent
+from expo_lite.app.chart import Axes, Curve, chart_html, figure_html, meter, numbers_table, per_cent, skeleton_html
 from expo_lite.app.train import live
 from expo_lite.app.train.live import Story
 from expo_lite.config.settings import Config
@@ -15,15 +15,27 @@ from expo_lite.memory.plan import GIB
 
 MOST_ROWS = 20
 """In the table of the curves' numbers."""
+TO_COME = "Pass rates by level, failed and rescued problems, reward, seconds and memory come with the first step"
 STYLES = ("s1", "s2", "s3", "s4", "s5")
 
 
 def charts_html(config: Config | None, story: Story) -> str:
-    """All curves, the seconds by phase and the memory; nothing where there is no run."""
+    """All curves, the seconds by phase and the memory; nothing where there is no run.
+
+    Before the first step there is one place holder, beside the base's scores once there are any.
+    """
     if config is None:
         return ""
     steps = float(config.steps)
     shares = Axes(steps, 1.0, (0, 0.5, 1), per_cent)
+    held_out = chart_html(
+        "Held-out problems, pass rate",
+        f"pass@1 by level, every {config.evaluation.every} steps; step 0 is the base",
+        _by_level(live.held_out_by_level(story), dots=True),
+        shares,
+    )
+    if not story.metrics:
+        return waiting_html(held_out if story.scores else "")
     prompts = config.rollout.prompts_per_step
     counts = Axes(steps, float(prompts), (0, prompts / 2, prompts), lambda n: f"{n:.1f}".removesuffix(".0"))
     figures = [
@@ -33,12 +45,7 @@ def charts_html(config: Config | None, story: Story) -> str:
             _by_level(live.passed_by_level(story)),
             shares,
         ),
-        chart_html(
-            "Held-out problems, pass rate",
-            f"pass@1 by level, every {config.evaluation.every} steps; step 0 is the base",
-            _by_level(live.held_out_by_level(story), dots=True),
-            shares,
-        ),
+        held_out,
         chart_html(
             "Problems where every attempt failed",
             f"Of {prompts} a step, and how many of them were rescued; mean of {live.WINDOW} steps",
@@ -58,6 +65,11 @@ def charts_html(config: Config | None, story: Story) -> str:
         memory_html(config, story),
     ]
     return f'<div class="live-charts">{"".join(figures)}</div>'
+
+
+def waiting_html(known: str = "") -> str:
+    """One place holder for the curves of a run that has begun, beside the chart that there is already."""
+    return f'<div class="live-charts waiting">{known}{skeleton_html("Learning curves", TO_COME)}</div>'
 
 
 def _by_level(curves: dict[int, live.Points], dots: bool = False) -> list[Curve]:
@@ -96,7 +108,7 @@ def phases_html(seconds: dict[str, float]) -> str:
         for p, s in seconds.items()
     )
     shown = f'<div class="live-phases" aria-hidden="true">{parts}</div><ul class="live-phase-names">{words}</ul>'
-    note = f"{whole:.1f} s a step, mean of the last {live.WINDOW}" if whole else "Comes with the first step"
+    note = f"{whole:.1f} s a step, mean of the last {live.WINDOW}"
     return figure_html("Seconds by phase", note, shown, small=True)
 
 

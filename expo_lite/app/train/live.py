@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -14,9 +14,12 @@ from expo_lite.runs.history import Tail, validation_curves
 PHASES = ("generate", "verify", "explain", "train")
 WINDOW = 5
 """Steps that a live curve is averaged over: one step holds too few problems of a level."""
-KEPT_STEPS = 30
-"""Newest steps whose prompts are kept for the feed."""
-SHOWN_RESCUES = 3
+MOST_KEPT = 500
+"""Newest failed problems whose texts are kept for the feed."""
+SHOWN = 3
+"""Problems on one page of the feed."""
+NEWEST = 0
+"""The page of the feed that follows the run."""
 SECONDS_TO_READ = 6.0
 """The feed stays as it is for about so long."""
 
@@ -25,13 +28,13 @@ Points = list[tuple[float, float]]
 
 @dataclass
 class Prompt:
-    """One problem of one step: a wrong attempt, and the explanations of its answer."""
+    """A problem that failed in a step: a wrong attempt, and the explanations of its answer."""
 
+    step: int
     question: str
     answer: str
     level: int
-    group: str = ""
-    attempt: str = ""
+    attempt: str
     explanations: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
@@ -47,12 +50,15 @@ class Prompt:
 
 @dataclass
 class Story:
-    """A run's records. `passed` holds, by level and step, the sum of problems' pass rates, and their number."""
+    """A run's records. `passed` holds, by level and step, the sum of problems' pass rates, and their number.
+
+    `failed` are the newest MOST_KEPT problems that failed, by step and problem, in the order of the steps.
+    """
 
     metrics: list[Mapping[str, Any]] = field(default_factory=list)
     scores: list[Mapping[str, Any]] = field(default_factory=list)
     passed: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
-    prompts: dict[int, dict[str, Prompt]] = field(default_factory=dict)
+    failed: dict[tuple[int, str], Prompt] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -86,17 +92,19 @@ class Follower:
 
 
 def _add_sample(story: Story, record: Mapping[str, Any]) -> None:
-    step, level = int(record["step"]), int(record["level"])
-    of_step = story.prompts.setdefault(step, {})
-    prompt = of_step.setdefault(record["problem"], Prompt(record["question"], record["answer"], level))
+    step, problem = int(record["step"]), str(record["problem"])
     if record["kind"] == "explanation":
-        prompt.explanations.append(record)
-    else:
-        prompt.group, prompt.attempt = str(record["group"]), str(record["text"])
-        passed, tried = story.passed.setdefault(level, {}).get(step, (0.0, 0))
-        story.passed[level][step] = (passed + float(record["pass_rate"]), tried + 1)
-    for old in sorted(story.prompts)[:-KEPT_STEPS]:
-        del story.prompts[old]
+        if (prompt := story.failed.get((step, problem))) is not None:
+            prompt.explanations.append(record)
+        return
+    level, rate = int(record["level"]), float(record["pass_rate"])
+    if record["group"] == "failed":
+        question, answer, text = (str(record[name]) for name in ("question", "answer", "text"))
+        story.failed[step, problem] = Prompt(step, question, answer, level, text)
+        if len(story.failed) > MOST_KEPT:
+            del story.failed[next(iter(story.failed))]
+    passed, tried = story.passed.setdefault(level, {}).get(step, (0.0, 0))
+    story.passed[level][step] = (passed + rate, tried + 1)
 
 
 # ------------------------------------------------------------------------------------------------------------- curves
@@ -156,26 +164,52 @@ def peak_gib(story: Story) -> float | None:
 # --------------------------------------------------------------------------------------------------------------- feed
 
 
-def feed(story: Story, running: bool) -> list[tuple[int, Prompt]]:
-    """A few failed prompts with their steps, newest first; those rescued come first, then those that were not.
+@dataclass(frozen=True)
+class FeedPage:
+    """Some failed problems, newest first: the first is number `place` of `total`.
 
-    While the run goes on it moves every few seconds only, so that it can be read.
+    Where `is_cut`, only the newest are kept. `newer` and `older` name the pages beside it, None where there is none.
     """
-    last = story.step
-    pace = sum(seconds_by_phase(story).values())
+
+    prompts: Sequence[Prompt] = ()
+    place: int = 0
+    total: int = 0
+    is_cut: bool = False
+    newer: int | None = None
+    older: int | None = None
+
+
+def feed(story: Story, running: bool, page: int = NEWEST) -> FeedPage:
+    """A page of the rescued problems; where none was rescued, of those that failed.
+
+    A page is named by how many problems there are up to its first, from the oldest on: it stays what it is while
+    newer ones come. NEWEST moves only every few seconds while the run goes on, so that it can be read.
+    """
+    rescued = [prompt for prompt in story.failed.values() if prompt.rescuer is not None]
+    found = sorted(rescued or story.failed.values(), key=lambda prompt: (prompt.step, *_tells(prompt)))
+    held = _held(story, running)
+    total = sum(prompt.step <= held for prompt in found)
+    top = min(page, total) or total
+    above = top + SHOWN if top + SHOWN < total else NEWEST
+    return FeedPage(
+        prompts=found[max(0, top - SHOWN) : top][::-1],
+        place=total - top + 1,
+        total=total,
+        is_cut=len(story.failed) == MOST_KEPT,
+        newer=above if top < total else None,
+        older=top - SHOWN if top > SHOWN else None,
+    )
+
+
+def _held(story: Story, running: bool) -> int:
+    """The step that the feed has come to."""
+    last, pace = story.step, sum(seconds_by_phase(story).values())
     if running and pace > 0:
         hold = max(1, round(SECONDS_TO_READ / pace))
-        last = max(last - last % hold, min(story.prompts, default=0))
-    steps = [step for step in sorted(story.prompts, reverse=True) if step <= last]
-    chosen = [(step, max(failed, key=_tells)) for step in steps if (failed := list(_failed(story.prompts[step])))]
-    rescued = [(step, prompt) for step, prompt in chosen if prompt.rescuer is not None]
-    return (rescued or chosen)[:SHOWN_RESCUES]
+        last = max(last - last % hold, min((step for step, _ in story.failed), default=0))
+    return last
 
 
-def _failed(prompts: Mapping[str, Prompt]) -> Iterable[Prompt]:
-    return (prompt for prompt in prompts.values() if prompt.group == "failed")
-
-
-def _tells(prompt: Prompt) -> tuple[bool, bool, int]:
-    """What makes a prompt worth showing: it was rescued, the filters had work, it is hard."""
-    return prompt.rescuer is not None, bool(prompt.rejected), prompt.level
+def _tells(prompt: Prompt) -> tuple[bool, int]:
+    """What makes a prompt worth showing first of its step: the filters had work, it is hard."""
+    return bool(prompt.rejected), prompt.level

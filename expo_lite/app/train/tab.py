@@ -10,23 +10,25 @@ import gradio as gr
 
 from expo_lite.app.context import AppContext
 from expo_lite.app.limits import LARGEST_SEED
-from expo_lite.app.run_list import list_runs
+from expo_lite.app.run_list import choices, list_runs, titled, to_open
 from expo_lite.app.shell import ANNOUNCED, QUIET, Shell
-from expo_lite.app.text import DELIMITERS, harmless
+from expo_lite.app.text import harmless
 from expo_lite.app.train.choice import FIRST, METHOD_CHOICES, checked_wish, held_by_app, prepare
+from expo_lite.app.train.screen import Screen, fed, lay_out, live, looking
 from expo_lite.app.train.trainings import Trainings, command_line
 from expo_lite.app.train.view import command_html, plan_html
-from expo_lite.app.train.watch import Watch
+from expo_lite.app.train.watch import FeedView, RunView, Watch
 from expo_lite.config.presets import presets
 from expo_lite.core.errors import ExpoLiteError
 
-SECONDS_BETWEEN_LOOKS = 1.0
 COPY = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (button) navigator.clipboard.writeText(element.querySelector('code').textContent).then(
     () => { button.textContent = 'Copied'; setTimeout(() => { button.textContent = 'Copy'; }, 1500); });
 });"""
 """The Copy button of `command_html`."""
+TO_THE_RUN = "() => document.querySelector('#train-status')?.scrollIntoView({ block: 'start' })"
+"""After a start: what is said of it, and below it the run, come to the top of the window."""
 STOPPING = "It saves and ends after the step under way; if none has begun yet, it ends at once."
 
 
@@ -35,7 +37,7 @@ def build(context: AppContext, shell: Shell) -> None:
     watch = Watch(Trainings(context.root), lambda name: name in context.opening.adapters())
     choice = _choice(watch)
     status = gr.HTML(_status(""), elem_id="train-status", js_on_load=ANNOUNCED)
-    screen = _screen(watch, shell)
+    screen = lay_out(watch, shell)
     _wire_choice(watch, shell, choice, status, screen)
     _wire_screen(watch, shell, status, screen)
 
@@ -58,30 +60,6 @@ class Choice:
     def inputs(self) -> list[Any]:
         """In the order of `checked_wish`."""
         return [self.preset, self.method, self.seed]
-
-
-@dataclass(frozen=True)
-class Screen:
-    """The run that a user watches. `name` is its name, `seen` the stamp of what is on the screen."""
-
-    run: gr.Dropdown
-    stop: gr.Button
-    resume: gr.Button
-    compare: gr.Button
-    progress: gr.HTML
-    charts: gr.HTML
-    numbers: gr.HTML
-    table: gr.Accordion
-    feed: gr.Markdown
-    timer: gr.Timer
-    name: gr.State
-    seen: gr.State
-
-    @property
-    def live(self) -> list[Any]:
-        """What a look may change."""
-        shown = [self.progress, self.charts, self.numbers, self.table, self.feed]
-        return [*shown, self.stop, self.resume, self.compare, self.timer, self.seen]
 
 
 def _choice(watch: Watch) -> Choice:
@@ -118,32 +96,15 @@ def _choice(watch: Watch) -> Choice:
     return Choice(preset, method, seed, said, shown, start)
 
 
-def _screen(watch: Watch, shell: Shell) -> Screen:
-    with gr.Row(elem_classes="watching"):
-        run = gr.Dropdown(
-            _names(watch), value=None, label="Run on the screen", elem_id="train-run", scale=4, min_width=240
-        )
-        stop = gr.Button("Stop", elem_id="train-stop", interactive=False, min_width=90)
-        resume = gr.Button("Resume", elem_id="train-resume", interactive=False, min_width=90)
-        compare = gr.Button("Compare before and after", elem_id="train-compare", visible=False, min_width=240)
-    progress = gr.HTML("", elem_id="train-progress")
-    charts = gr.HTML("", elem_id="train-charts")
-    # not a <details> among the charts: what is drawn anew every second would close it
-    with gr.Accordion("These curves as numbers", open=False, visible=False, elem_id="train-table") as table:
-        numbers = gr.HTML("", elem_id="train-numbers")
-    feed = gr.Markdown("", latex_delimiters=DELIMITERS, elem_id="train-feed", elem_classes="board")
-    timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
-    shown = (progress, charts, numbers, table, feed)
-    shell.compares(compare, name := gr.State(""))
-    return Screen(run, stop, resume, compare, *shown, timer, name, gr.State(""))
-
-
-def _names(watch: Watch) -> list[str]:
-    return [run.name for run in list_runs(watch.trainings.root)]
-
-
 def _status(sentence: str) -> str:
     return f'<p class="status">{harmless(sentence)}</p>'
+
+
+def _ended(shown: RunView | None) -> str | None:
+    """Said to screen readers alone of a run that has ended: no word of a start or stop stays above its own head."""
+    if shown is None or shown.is_active:
+        return None
+    return f'<p class="status unseen">{harmless(shown.sentence)}</p>'
 
 
 # ------------------------------------------------------------------------------------------------------------- wiring
@@ -171,70 +132,71 @@ def _wire_choice(watch: Watch, shell: Shell, choice: Choice, status: gr.HTML, sc
                 raise ExpoLiteError(prepared.refusal)
             name = watch.trainings.start(asked)
         except ExpoLiteError as error:
-            return _status(str(error)), gr.skip(), gr.skip(), *[gr.skip()] * len(screen.live)
+            return _status(str(error)), *[gr.skip()] * (2 + len(screen.looking))
         said = f"{name} has begun. The page may be closed meanwhile; the training goes on."
-        return _status(said), gr.Dropdown(choices=[name, *_names(watch)], value=name), name, *_look(watch, name, "")
+        command = command_html(command_line(asked.arguments(watch.trainings.root / name)), name)
+        known = [choice for choice in choices(list_runs(watch.trainings.root)) if choice[1] != name]
+        runs = gr.Dropdown(choices=[(titled(name, prepared.config), name), *known], value=name)
+        return _status(said), command, runs, *looking(watch, name)
 
     planned = [choice.plan, choice.command, choice.start]
     changes = [choice.preset.change, choice.method.change, choice.seed.change, shell.page.load]
     gr.on(changes, replan, choice.inputs, planned, trigger_mode="always_last", **QUIET)
-    shown = [status, screen.run, screen.name, *screen.live]
+    shown = [status, choice.command, screen.run, *screen.looking]
     started = choice.start.click(start, choice.inputs, shown, trigger_mode="once", **QUIET)
-    started.then(replan, choice.inputs, planned, **QUIET)  # the next one will have another name
+    started.then(None, js=TO_THE_RUN, **QUIET)
 
 
 def _wire_screen(watch: Watch, shell: Shell, status: gr.HTML, screen: Screen) -> None:
     def pick(name: str | None) -> tuple[Any, ...]:
-        return _status(""), name or "", *_look(watch, name or "", "")
+        return _status(""), *looking(watch, name or "")
 
     def find(name: str) -> tuple[Any, ...]:
-        """What is being trained comes first, then what the user looked at, then the newest run."""
-        names = _names(watch)
-        name = watch.trainings.active() or (name if name in names else next(iter(names), ""))
-        choices = names if name in names or not name else [name, *names]
-        return gr.Dropdown(choices=choices, value=name or None), name, *_look(watch, name, "")
+        """What is being trained comes first, then what the user looked at, then what the page would open."""
+        runs = list_runs(watch.trainings.root)
+        known, names = choices(runs), [run.name for run in runs]
+        first = to_open(runs)
+        name = watch.trainings.active() or (name if name in names else first.name if first else "")
+        if name and name not in names:
+            known = [(name, name), *known]
+        return gr.Dropdown(choices=known, value=name or None), *looking(watch, name)
 
-    screen.run.input(pick, screen.run, [status, screen.name, *screen.live], **QUIET)
-    screen.timer.tick(lambda name, seen: _look(watch, name, seen), [screen.name, screen.seen], screen.live, **QUIET)
+    def tick(name: str, page: int, seen: str) -> tuple[Any, ...]:
+        """What is new; once the run has ended, no word of how it began or was told to stop stays."""
+        shown = watch.look(name, seen, page)
+        return _ended(shown) or gr.skip(), *live(watch, name, shown)
+
+    def turning(to: Callable[[FeedView], int | None]) -> Callable[[str, int], tuple[Any, ...]]:
+        def turn(name: str, page: int) -> tuple[Any, ...]:
+            beside = to(watch.feed(name, page))
+            page = page if beside is None else beside
+            return page, *fed(watch.feed(name, page))
+
+        return turn
+
+    screen.run.input(pick, screen.run, [status, *screen.looking], **QUIET)
+    screen.timer.tick(tick, [screen.name, screen.page, screen.seen], [status, *screen.live], **QUIET)
+    turned: list[Any] = [screen.page, *screen.fed]
+    screen.newer.click(turning(lambda feed: feed.page.newer), [screen.name, screen.page], turned, **QUIET)
+    screen.older.click(turning(lambda feed: feed.page.older), [screen.name, screen.page], turned, **QUIET)
     for button, act, sentence in (
         (screen.stop, watch.trainings.stop, STOPPING),
         (screen.resume, watch.trainings.resume, "It goes on where it was saved."),
     ):
-        acted = _acting(watch, screen, act, sentence)
-        button.click(acted, screen.name, [status, *screen.live], trigger_mode="once", **QUIET)
-    gr.on([shell.page.load, shell.tabs.change], find, screen.name, [screen.run, screen.name, *screen.live], **QUIET)
+        acted = _acting(watch, act, sentence)
+        button.click(acted, [screen.name, screen.page], [status, *screen.live], trigger_mode="once", **QUIET)
+    gr.on([shell.page.load, shell.tabs.change], find, screen.name, [screen.run, *screen.looking], **QUIET)
 
 
-def _acting(
-    watch: Watch, screen: Screen, act: Callable[[str], None], sentence: str
-) -> Callable[[str], tuple[Any, ...]]:
-    def acted(name: str) -> tuple[Any, ...]:
+def _acting(watch: Watch, act: Callable[[str], None], sentence: str) -> Callable[[str, int], tuple[Any, ...]]:
+    def acted(name: str, page: int) -> tuple[Any, ...]:
+        said = sentence
         try:
             act(name)
         except ExpoLiteError as error:
-            return _status(str(error)), *_look(watch, name, "")
-        return _status(sentence), *_look(watch, name, "")
+            said = str(error)
+        shown = watch.look(name, page=page)
+        ended = _ended(shown) if said == sentence else None
+        return ended or _status(said), *live(watch, name, shown)
 
     return acted
-
-
-def _look(watch: Watch, name: str, seen: str) -> tuple[Any, ...]:
-    """What has changed on a user's screen: values for `Screen.live`. The timer runs only while the run does."""
-    shown = watch.look(name, seen)
-    if shown is None:
-        return (gr.skip(),) * 10
-    standing = shown.standing
-    active = standing is not None and standing.is_active
-    can_stop = active and standing is not None and standing.state != "stopping"
-    return (
-        shown.progress,
-        shown.charts,
-        shown.numbers,
-        gr.Accordion(visible=bool(shown.numbers)),
-        shown.feed,
-        gr.Button(interactive=can_stop),
-        gr.Button(interactive=standing is not None and standing.can_resume),
-        gr.Button(visible=standing is not None and standing.state == "finished" and watch.fits(name)),
-        gr.Timer(active=active),
-        shown.stamp,
-    )

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expo_lite.app.chart import meter
+from expo_lite.app.run_list import titled
 from expo_lite.app.text import harmless, with_math
 from expo_lite.app.train import live
 from expo_lite.app.train.choice import Prepared
-from expo_lite.app.train.live import Prompt, Story
+from expo_lite.app.train.live import FeedPage, Prompt, Story
 from expo_lite.config.settings import Config
 from expo_lite.core.records import why_rejected
 from expo_lite.memory.plan import GIB
@@ -30,6 +31,11 @@ class Standing:
     state: str
     config: Config | None
     last_words: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, with its method once it has said what it is."""
+        return titled(self.name, self.config) if self.config else self.name
 
     @property
     def is_active(self) -> bool:
@@ -65,14 +71,15 @@ def plan_html(prepared: Prepared, held: float = 0.0) -> str:
     )
     return (
         f'<div class="live-plan"><p class="about">{harmless(prepared.summary)}</p>{refusal}'
-        f"<h3>Memory plan: {usable:.2f} of {prepared.planned.budget_gib:g} GiB on the {where} may be used</h3>{bars}"
+        f"<h3>Memory plan: {usable:.2f} of {prepared.planned.budget_gib:g} GiB on the {where} may be used</h3>"
+        f'<div class="peaks">{bars}</div>'
         f'<p class="units">{units[0].upper()}{units[1:]}. {room(prepared, held)}</p></div>'
     )
 
 
-def command_html(command: str) -> str:
-    """The command line with a button to copy it."""
-    title = "The command that Start runs"
+def command_html(command: str, name: str = "") -> str:
+    """The command line with a button to copy it: what Start would run, or what has begun under that name."""
+    title = f"The command that runs {harmless(name)}" if name else "The command that Start runs"
     return (
         f'<div class="live-command"><div><span>{title}</span><button type="button">Copy</button></div>'
         f'<pre tabindex="0" role="group" aria-label="{title}"><code>{harmless(command)}</code></pre></div>'
@@ -103,7 +110,7 @@ def progress_html(standing: Standing | None, story: Story) -> str:
         )
     steps = standing.config.steps if standing.config else 0
     share = 100 * story.step / steps if steps else 0
-    head = f'<div class="live-run-head"><h3>{harmless(standing.name)}</h3><p>{sentence(standing, story)}</p></div>'
+    head = f'<div class="live-run-head"><h3>{harmless(standing.title)}</h3><p>{sentence(standing, story)}</p></div>'
     kind = "waiting" if standing.is_active and not story.metrics else standing.state
     bar = (
         f'<div class="live-bar {kind}" role="progressbar" aria-label="Steps done" aria-valuemin="0" '
@@ -175,21 +182,31 @@ def _numbers(standing: Standing, story: Story) -> str:
 # --------------------------------------------------------------------------------------------------------------- feed
 
 
-def feed_html(shown: Sequence[tuple[int, Prompt]], source: str) -> str:
+def feed_html(shown: Sequence[Prompt], source: str) -> str:
     """Failed problems with what became of them; each a block of its own, so that only what is new is drawn."""
-    if not shown:
+    return "\n\n".join(_rescue(prompt, source) for prompt in shown)
+
+
+def feed_title_html(page: FeedPage, source: str) -> str:
+    """What the problems of the feed have in common, and which of them are shown; nothing where there are none."""
+    if not page.prompts:
         return ""
-    title = {
-        "self": "Rescued: every attempt failed, an explanation taught the way",
-        "expert": "Rescued: every attempt failed, the data's solution taught the way",
-    }.get(source, "Not rescued: every attempt failed, so GRPO had nothing to learn from")
-    return "\n\n".join([f'<h3 class="feed-title">{title}</h3>', *(_rescue(step, p, source) for step, p in shown)])
+    if page.prompts[0].rescuer is None:
+        title = "Not rescued: every attempt failed" + (
+            ", so GRPO had nothing to learn from" if source == "none" else ""
+        )
+    else:
+        teacher = "the data's solution" if source == "expert" else "an explanation"
+        title = f"Rescued: every attempt failed, {teacher} taught the way"
+    last = page.place + len(page.prompts) - 1
+    count = f"{page.place}\N{EN DASH}{last} of {'the newest ' if page.is_cut else ''}{page.total:,}, newest first"
+    return f'<div class="feed-title"><h3>{title}</h3><p>{count}</p></div>'
 
 
-def _rescue(step: int, prompt: Prompt, source: str) -> str:
+def _rescue(prompt: Prompt, source: str) -> str:
     head = (
         f'<div class="rescue-head"><strong>{with_math(_short(prompt.question))}</strong>'
-        f"<span>answer {with_math(_short(prompt.answer))} · level {prompt.level} · step {step}</span></div>"
+        f"<span>answer {with_math(_short(prompt.answer))} · level {prompt.level} · step {prompt.step}</span></div>"
     )
     cells = _cell("wrong", "✗ One of its wrong attempts", prompt.attempt)
     if prompt.rescuer is not None:

@@ -57,7 +57,7 @@ def refuse_quantised(folder: Path, model: str) -> None:
         raise ConfigError(
             f"policy.model: the files of {model} are quantised, and an adapter is merged into 16-bit weights only. "
             "Where the same model is stored in 16 bit, name that as policy.model in the run's config.yaml; or export "
-            "without --merged."
+            "the adapter alone."
         )
 
 
@@ -74,7 +74,7 @@ def weight_files(folder: Path, model: str) -> list[Path]:
     raise ConfigError(
         f"policy.model: {model} has no safetensors files to merge into. Load it once with transformers, save it by "
         "model.save_pretrained(FOLDER) and tokenizer.save_pretrained(FOLDER), and name FOLDER as policy.model in the "
-        "run's config.yaml; or export without --merged."
+        "run's config.yaml; or export the adapter alone."
     )
 
 

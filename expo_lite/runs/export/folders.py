@@ -1,10 +1,12 @@
-"""The two forms of an export, written into a folder and looked at again before they count."""
+"""The forms of an export, written into a folder and looked at again before they count."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,12 +14,14 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.config.dotted import replaced
+from expo_lite.config.methods import METHODS, method_of
 from expo_lite.config.model_files import TINY, public_name, tiny_base
 from expo_lite.config.read import dump_yaml
 from expo_lite.core.errors import CheckpointError, ConfigError, first_line
 from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
 from expo_lite.model.plain_chat import give_plain_chat, plain_chat_of
 from expo_lite.runs import files
+from expo_lite.runs.export import gguf
 from expo_lite.runs.export.adapter import Adapter
 from expo_lite.runs.export.base_files import (
     CONFIG,
@@ -34,7 +38,7 @@ from expo_lite.runs.export.base_files import (
 )
 from expo_lite.runs.export.finished import FinishedRun
 from expo_lite.runs.export.merging import merge, merged_type, refuse_unmergeable
-from expo_lite.runs.model_card import ADAPTER, MERGED, TINY_IN_EXPORT, Form, model_card
+from expo_lite.runs.model_card import ADAPTER, GGUF, MERGED, TINY_IN_EXPORT, Form, model_card
 
 _SPARE = 64 * 2**20  # bytes for what is not weights
 
@@ -57,30 +61,65 @@ def export_adapter(run: FinishedRun, to: Path) -> None:
 
 def export_merged(run: FinishedRun, to: Path, told: Callable[[int, int], None]) -> None:
     """Write base and adapter as one model; `told` hears how many bytes of how many are done. Raises ExpoLiteError."""
+    base = mergeable_base(run)
+    with written(to, base.size) as folder:
+        write_merged(run, base, folder, told)
+        describe(run, folder, MERGED)
+
+
+def export_gguf(run: FinishedRun, to: Path, converter: Path, told: Callable[[int, int], None]) -> None:
+    """The same as one GGUF file, by llama.cpp's converter: the merged model exists only meanwhile, beside it."""
+    base = mergeable_base(run)
+    with written(to, 2 * base.size) as folder:
+        with tempfile.TemporaryDirectory(dir=folder) as merged:
+            write_merged(run, base, Path(merged), told)
+            name = f"{Path(public_name(run.config.policy.model)).name} {METHODS[method_of(run.config)].title}"
+            gguf.convert(converter, Path(merged), folder / gguf.FILE, name)
+        describe(run, folder, GGUF)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base that can be merged: its folder, its weight files, and what they hold by name."""
+
+    folder: Path
+    weights: list[Path]
+    stored: dict[str, Stored]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return sum(path.stat().st_size for path in self.weights)
+
+
+def mergeable_base(run: FinishedRun) -> Base:
+    """The run's base, looked at against its adapter. Raises ExpoLiteError where they cannot be merged."""
     model = run.config.policy.model
-    base = base_folder(model, with_weights=True)
-    refuse_quantised(base, model)
-    weights = weight_files(base, model)
+    folder = base_folder(model, with_weights=True)
+    refuse_quantised(folder, model)
+    weights = weight_files(folder, model)
     stored = stored_tensors(weights)
-    refuse_other_model(run.adapter, base, model)
+    refuse_other_model(run.adapter, folder, model)
     refuse_unmergeable(run.adapter, stored, model)
-    total = sum(path.stat().st_size for path in weights)
+    return Base(folder, weights, stored)
+
+
+def write_merged(run: FinishedRun, base: Base, folder: Path, told: Callable[[int, int], None]) -> None:
+    """Write the merged weights and the base's other files into a folder, and look at them again."""
     done = 0
 
     def add(size: int) -> None:
         nonlocal done
         done += size
-        told(done, total)
+        told(done, base.size)
 
-    with written(to, total) as folder:
-        merge(run.adapter, weights, folder, add)
-        copy([*described_by(base, (*TOKENIZER, *MODEL)), *beside_weights(base)], folder)
-        settings = read_json(base / CONFIG) | {"dtype": merged_type(run.adapter, stored)}
-        settings.pop("torch_dtype", None)  # its older name
-        files.write_text(folder / CONFIG, files.to_json(settings, indent=2) + "\n")
-        describe(run, folder, MERGED)
-        refuse_other_model(run.adapter, folder, str(folder))
-        require_same_tensors(stored, stored_tensors([folder / path.name for path in weights]))
+    merge(run.adapter, base.weights, folder, add)
+    copy([*described_by(base.folder, (*TOKENIZER, *MODEL)), *beside_weights(base.folder)], folder)
+    settings = read_json(base.folder / CONFIG) | {"dtype": merged_type(run.adapter, base.stored)}
+    settings.pop("torch_dtype", None)  # its older name
+    files.write_text(folder / CONFIG, files.to_json(settings, indent=2) + "\n")
+    refuse_other_model(run.adapter, folder, str(folder))
+    require_same_tensors(base.stored, stored_tensors([folder / path.name for path in base.weights]))
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def refuse_unmergeable(adapter: Adapter, stored: Mapping[str, Stored], model: st
             there = f"{found.dtype} {list(found.shape)}" if found else "no tensor of that name"
             raise ConfigError(
                 f"policy.model: the adapter changes {name} {list(shape)}, and the files of {model} have {there}. They "
-                "cannot be merged file by file; export without --merged, and let PEFT merge the loaded model."
+                "cannot be merged file by file; export the adapter alone, and let PEFT merge the loaded model."
             )
 
 
@@ -65,7 +65,7 @@ def merged(weight: Tensor, adapter: Adapter, layer: str) -> Tensor:
     if not torch.isfinite(result).all():
         raise CheckpointError(
             f"{weight_of(layer)} holds numbers that are not finite in {weight.dtype} once base and adapter are added; "
-            "export without --merged, or look whether the base's files are damaged"
+            "export the adapter alone, or look whether the base's files are damaged"
         )
     return result
 
