@@ -55,7 +55,7 @@ def export_adapter(run: FinishedRun, to: Path) -> None:
         files.write_text(folder / SETTINGS, files.to_json(settings, indent=2) + "\n")
         shutil.copyfile(run.adapter.folder / WEIGHTS, folder / WEIGHTS)
         copy(described_by(base, TOKENIZER), folder)
-        describe(run, folder, ADAPTER)
+        describe(run, folder, ADAPTER, write_plain_chat(folder))
         require_equal(folder / WEIGHTS, run.adapter.folder / WEIGHTS)
 
 
@@ -63,8 +63,8 @@ def export_merged(run: FinishedRun, to: Path, told: Callable[[int, int], None]) 
     """Write base and adapter as one model; `told` hears how many bytes of how many are done. Raises ExpoLiteError."""
     base = mergeable_base(run)
     with written(to, base.size) as folder:
-        write_merged(run, base, folder, told)
-        describe(run, folder, MERGED)
+        plain = write_merged(run, base, folder, told)
+        describe(run, folder, MERGED, plain)
 
 
 def export_gguf(run: FinishedRun, to: Path, converter: Path, told: Callable[[int, int], None]) -> None:
@@ -72,10 +72,10 @@ def export_gguf(run: FinishedRun, to: Path, converter: Path, told: Callable[[int
     base = mergeable_base(run)
     with written(to, 2 * base.size) as folder:
         with tempfile.TemporaryDirectory(dir=folder) as merged:
-            write_merged(run, base, Path(merged), told)
+            plain = write_merged(run, base, Path(merged), told)
             name = f"{Path(public_name(run.config.policy.model)).name} {METHODS[method_of(run.config)].title}"
             gguf.convert(converter, Path(merged), folder / gguf.FILE, name)
-        describe(run, folder, GGUF)
+        describe(run, folder, GGUF, plain)
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,11 @@ def mergeable_base(run: FinishedRun) -> Base:
     return Base(folder, weights, stored)
 
 
-def write_merged(run: FinishedRun, base: Base, folder: Path, told: Callable[[int, int], None]) -> None:
-    """Write the merged weights and the base's other files into a folder, and look at them again."""
+def write_merged(run: FinishedRun, base: Base, folder: Path, told: Callable[[int, int], None]) -> str | None:
+    """Write the merged weights and the base's other files into a folder, and look at them again.
+
+    Returns what `write_plain_chat` does.
+    """
     done = 0
 
     def add(size: int) -> None:
@@ -120,6 +123,7 @@ def write_merged(run: FinishedRun, base: Base, folder: Path, told: Callable[[int
     files.write_text(folder / CONFIG, files.to_json(settings, indent=2) + "\n")
     refuse_other_model(run.adapter, folder, str(folder))
     require_same_tensors(base.stored, stored_tensors([folder / path.name for path in base.weights]))
+    return write_plain_chat(folder)
 
 
 @contextlib.contextmanager
@@ -149,13 +153,18 @@ def copy(paths: list[Path], folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def describe(run: FinishedRun, folder: Path, form: Form) -> None:
-    """Write the settings and the model card, and where the tokenizer has no chat template the one that was used."""
+def write_plain_chat(folder: Path) -> str | None:
+    """Beside a tokenizer without a chat template, write the one that was used; returns it."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     give_plain_chat(tokenizer)
     plain = plain_chat_of(tokenizer)
     if plain:
         files.write_text(folder / "chat_template.jinja", plain)
+    return plain
+
+
+def describe(run: FinishedRun, folder: Path, form: Form, plain: str | None) -> None:
+    """Write the settings and the model card; `plain` is the chat template where the base has none."""
     elsewhere = replaced(run.config, {"run": None})  # where the run was means nothing there
     files.write_text(folder / form.settings, dump_yaml(elsewhere))
     card = model_card(run.config, run.progress, run.base, run.before, run.after, form, run.packages, run.more, plain)
