@@ -72,7 +72,7 @@ class MemoryPlan:
     adapters: int
     optimizer: int
     kv_cache: int
-    dense_copies: int
+    copies: int  # while sampling: dense linear layers, or the adapter in the model's type
     decoding: int
     gradients: int
     activations: int
@@ -83,7 +83,7 @@ class MemoryPlan:
     @property
     def generation_parts(self) -> dict[str, int]:
         """What is alive at the peak while rollouts or explanations are written."""
-        return self._steady_and(kv_cache=self.kv_cache, dense_copies=self.dense_copies, decoding=self.decoding)
+        return self._steady_and(kv_cache=self.kv_cache, copies=self.copies, decoding=self.decoding)
 
     @property
     def training_parts(self) -> dict[str, int]:
@@ -122,7 +122,7 @@ def plan_memory(shape: ModelShape, workload: Workload, units: Units) -> MemoryPl
         adapters=LORA_BYTES * lora,
         optimizer=optimizer_bytes(shape, workload),
         kv_cache=units.rollouts_alive * units.sequence_tokens * kv_bytes_per_token(shape, workload),
-        dense_copies=4 * shape.linear_parameters if workload.dense else 0,
+        copies=4 * shape.linear_parameters if workload.dense else workload.value_bytes * lora,
         decoding=decoding_bytes(shape, workload, units),
         gradients=LORA_BYTES * lora,
         activations=activation_bytes(shape, workload, units.micro_batch_tokens),
@@ -183,11 +183,12 @@ def forward_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
     """Peak of one block without gradient: in its MLP, its rotation or its output, or while a weight is written out."""
     h, q, kv, m, value = shape.hidden, shape.query_width, shape.kv_width, shape.mlp, workload.value_bytes
     wide = value == 4
-    mlp = (12 if workload.dense or not wide else 16) * (h + m)
+    around = value * (4 * h + 2 * shape.head_dim)  # embeddings, the block's input, its sum and norm; the rotation
+    mlp = around + 3 * value * m
     rotation = value * (3 * h + max(4 * q + 2 * kv, q + 5 * kv))
     output = 8 * q + (24 if wide else 16) * h
     block = tokens * max(mlp, rotation, output)
-    return block if workload.dense else max(block, tokens * mlp // 2 + dequantised_bytes(shape, workload))
+    return block if workload.dense else max(block, tokens * (mlp - value * m) + dequantised_bytes(shape, workload))
 
 
 def dequantised_bytes(shape: ModelShape, workload: Workload) -> int:

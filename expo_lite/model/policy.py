@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -22,8 +24,8 @@ from expo_lite.model import unsloth
 from expo_lite.model.adapter_files import SavedAdapter, find_adapter
 from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_logits, refuse_replacement
+from expo_lite.model.generation_linears import dense_copy, light_copy, replaced_linears
 from expo_lite.model.masks import one_sequence_per_row
-from expo_lite.model.merged_copies import dense_linears
 from expo_lite.model.plain_chat import give_plain_chat, has_plain_chat
 from expo_lite.model.prompts import turn_end
 from expo_lite.model.smollm2 import prepare
@@ -33,8 +35,10 @@ from expo_lite.model.token_logprobs import token_logprobs
 class Policy:
     """A causal language model with one LoRA adapter, its tokenizer and its device."""
 
-    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, replaces_linears: bool = True) -> None:
+        """`replaces_linears` is False where the model's own code looks into PEFT's layers, as Unsloth's does."""
         self.model = model
+        self.replaces_linears = replaces_linears
         self.tokenizer = tokenizer
         self.causal_lm: PreTrainedModel = model.get_base_model()  # type: ignore[assignment]
         self.device = next(model.parameters()).device
@@ -100,17 +104,19 @@ class Policy:
             hooks.__exit__(None, None, None)
 
     @contextmanager
-    def generating(self, dense: bool = False) -> Iterator[None]:
-        """Within it nothing is recorded for gradients and the KV cache works; for `dense` see merged_copies."""
+    def generating(self, linears: Literal["own", "light", "dense"] = "own") -> Iterator[None]:
+        """Within it nothing is recorded for gradients and the KV cache works.
+
+        Instead of PEFT's own LoRA layers there can be `light` or `dense` ones (see generation_linears), which take the
+        adapter as it is now: on or off for all rows.
+        """
         was_training = self.model.training
         self.model.eval()  # transformers ignores the cache where checkpointing is on in training mode
+        make = dense_copy if linears == "dense" else partial(light_copy, dtype=self.head.weight.dtype)
+        replaced = linears != "own" and self.replaces_linears
         try:
-            with torch.no_grad():
-                if dense:
-                    with dense_linears(self.model):
-                        yield
-                else:
-                    yield
+            with torch.no_grad(), replaced_linears(self.model, make) if replaced else nullcontext():
+                yield
         finally:
             self.model.train(was_training)
 
@@ -178,7 +184,7 @@ def add_adapter(
     if config.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    policy = Policy(model, tokenizer)  # type: ignore[arg-type]
+    policy = Policy(model, tokenizer, replaces_linears=config.backend != "unsloth")  # type: ignore[arg-type]
     if saved:
         go_on_from(saved, policy, config)
     return policy

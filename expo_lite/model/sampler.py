@@ -118,14 +118,14 @@ class Sampler:
         """What `decode` makes of all slots, a wave at a time, by request."""
         slots = [slot for of_request in by_request for slot in of_request]
         written: list[Completion] = []
-        merged = self.dense and all(slot.request.adapter for slot in slots)  # merged weights know one answer only
+        mixed = not all(slot.request.adapter for slot in slots)  # then PEFT's own layers tell the rows apart
         try:
-            with self.policy.generating(merged):
+            with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
                 while len(written) < len(slots):
                     wave = slots[len(written) : len(written) + self.units.rollouts_alive]
                     for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
                         written += part
-        except NotFiniteError as error:  # here, where no merged weights stand in for the base
+        except NotFiniteError as error:  # here, where nothing stands in for the base
             raise why_not_finite(self.policy, error, self.read) from None
         completions = iter(written)
         return [[next(completions) for _ in of_request] for of_request in by_request]

@@ -14,7 +14,7 @@ PARTS = {
     "adapters": "LoRA adapter",
     "optimizer": "Optimizer",
     "kv_cache": "KV cache of the rollouts",
-    "dense_copies": "Dense copies for sampling",
+    "copies": "Copies for sampling",
     "decoding": "Prompts and sampling",
     "gradients": "Gradients",
     "activations": "Activations",

@@ -1,11 +1,14 @@
-"""Dense copies for sampling: the same numbers as the 4-bit layers, and no trace left behind."""
+"""What stands for LoRA layers while generating: the same numbers, and no trace left behind."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from support.tiny_models import ARCHITECTURES, nf4_policy, save_base, tiny_config
 from torch import Tensor
@@ -14,7 +17,7 @@ from expo_lite.config.read import read_request
 from expo_lite.memory.budget import workload_of
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.base import quantised_linears
-from expo_lite.model.merged_copies import dense_linears
+from expo_lite.model.generation_linears import LightLora, dense_copy, light_copy, replaced_linears
 from expo_lite.model.policy import Policy
 from expo_lite.runs.assemble import assemble, settle
 
@@ -28,6 +31,14 @@ def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return nf4_policy(save_base(tmp_path_factory.mktemp(request.param) / "base", request.param))
 
 
+MAKERS = {"dense": dense_copy, "light": partial(light_copy, dtype=torch.float32)}
+either = pytest.mark.parametrize("kind", MAKERS)
+
+
+def others(policy: Policy, kind: str) -> AbstractContextManager[None]:
+    return replaced_linears(policy.model, MAKERS[kind])
+
+
 @torch.no_grad()
 def logits(policy: Policy) -> Tensor:
     return policy.causal_lm(IDS).logits
@@ -37,39 +48,45 @@ def linears(policy: Policy) -> list[LoraLayer]:
     return [module for module in policy.model.modules() if isinstance(module, LoraLayer)]
 
 
-def test_the_policys_logits(policy: Policy) -> None:
+@either
+def test_the_policys_logits(policy: Policy, kind: str) -> None:
     before = logits(policy)
-    with dense_linears(policy.model):
-        assert not quantised_linears(policy.model)  # all of them are replaced
+    with others(policy, kind):
+        assert not linears(policy)  # all of them are replaced
+        assert bool(quantised_linears(policy.model)) == (kind == "light")
         torch.testing.assert_close(logits(policy), before, atol=1e-4, rtol=0)
     assert torch.equal(logits(policy), before)
 
 
-def test_the_references_logits(policy: Policy) -> None:
+@either
+def test_the_references_logits(policy: Policy, kind: str) -> None:
     with policy.reference():
         before = logits(policy)
-        with dense_linears(policy.model):
+        with others(policy, kind):
+            assert not any(isinstance(module, LightLora) for module in policy.model.modules())
             torch.testing.assert_close(logits(policy), before, atol=1e-4, rtol=0)
     assert (logits(policy) - before).abs().max() > 0.01  # the adapter matters
 
 
-def test_an_updated_adapter_is_merged_anew(policy: Policy) -> None:
-    with dense_linears(policy.model):
+@either
+def test_an_updated_adapter_is_taken_anew(policy: Policy, kind: str) -> None:
+    with others(policy, kind):
         before = logits(policy)
     with torch.no_grad():
         policy.trainable[1].mul_(2)
-    with dense_linears(policy.model):
+    with others(policy, kind):
         after = logits(policy)
     assert not torch.equal(before, after)
     torch.testing.assert_close(after, logits(policy), atol=1e-4, rtol=0)
 
 
+@either
 @pytest.mark.parametrize("failing", [False, True])
-def test_everything_is_back_afterwards(policy: Policy, failing: bool) -> None:
+def test_everything_is_back_afterwards(policy: Policy, kind: str, failing: bool) -> None:
     layers, weights = linears(policy), [p.detach().clone() for p in policy.model.parameters()]
     state = {name: value.clone() for name, value in policy.model.state_dict().items() if isinstance(value, Tensor)}
     try:
-        with dense_linears(policy.model):
+        with others(policy, kind):
             logits(policy)
             if failing:
                 raise KeyboardInterrupt
@@ -79,6 +96,19 @@ def test_everything_is_back_afterwards(policy: Policy, failing: bool) -> None:
     assert all(torch.equal(now, was) for now, was in zip(policy.model.parameters(), weights, strict=True))
     after = policy.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_scale_that_is_no_power_of_two(bias: bool) -> None:
+    """x W' + 3 x A' B' by hand, beside PEFT's own layer."""
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(6, 4, bias=bias))
+    model = get_peft_model(base, LoraConfig(r=2, lora_alpha=6, target_modules=["0"], init_lora_weights=False))
+    layer, x = model.base_model.model[0], torch.randn(2, 5, 6)
+    by_hand = layer.get_base_layer()(x) + 3 * x @ layer.lora_A["default"].weight.T @ layer.lora_B["default"].weight.T
+    torch.testing.assert_close(layer(x), by_hand)
+    for make in MAKERS.values():
+        torch.testing.assert_close(make(layer)(x), by_hand)
 
 
 @pytest.mark.parametrize(
