@@ -72,7 +72,7 @@ class MemoryPlan:
     adapters: int
     optimizer: int
     kv_cache: int
-    copies: int  # while sampling: dense linear layers, or the adapter in the model's type
+    sampling_copies: int  # while sampling: dense linear layers, or the adapter in the model's type
     decoding: int
     gradients: int
     activations: int
@@ -83,7 +83,7 @@ class MemoryPlan:
     @property
     def generation_parts(self) -> dict[str, int]:
         """What is alive at the peak while rollouts or explanations are written."""
-        return self._steady_and(kv_cache=self.kv_cache, copies=self.copies, decoding=self.decoding)
+        return self._steady_and(kv_cache=self.kv_cache, sampling_copies=self.sampling_copies, decoding=self.decoding)
 
     @property
     def training_parts(self) -> dict[str, int]:
@@ -108,7 +108,7 @@ class MemoryPlan:
 
     def _steady_and(self, **parts: int) -> dict[str, int]:
         always = {"weights": self.weights, "adapters": self.adapters, "optimizer": self.optimizer}
-        return {name: size for name, size in {**always, **parts}.items() if size}
+        return {**always, **parts}
 
     def _reserved(self, allocated: int) -> int:
         return int(allocated * FRAGMENTATION) + CONTEXT_BYTES if self.on_gpu else allocated
@@ -122,7 +122,7 @@ def plan_memory(shape: ModelShape, workload: Workload, units: Units) -> MemoryPl
         adapters=LORA_BYTES * lora,
         optimizer=optimizer_bytes(shape, workload),
         kv_cache=units.rollouts_alive * units.sequence_tokens * kv_bytes_per_token(shape, workload),
-        copies=4 * shape.linear_parameters if workload.dense else workload.value_bytes * lora,
+        sampling_copies=4 * shape.linear_parameters if workload.dense else workload.value_bytes * lora,
         decoding=decoding_bytes(shape, workload, units),
         gradients=LORA_BYTES * lora,
         activations=activation_bytes(shape, workload, units.micro_batch_tokens),

@@ -76,13 +76,6 @@ def test_something_has_to_name_a_model(capsys: pytest.CaptureFixture[str], setti
     assert (status, out) == (2, "") and error.startswith("preset: name one; ")
 
 
-def test_what_takes_nothing_has_no_row(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = shown(capsys, "--preset", "24gb")
-    assert "KV cache" in out and "prompts and sampling" in out
-    assert "dense copies" not in out
-    assert "dense copies" in shown(capsys, "--preset", "tiny")[1]
-
-
 def test_a_card_alone_is_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ("--model", "Qwen/Qwen2.5-3B-Instruct", "--policy.gradient-checkpointing", "true")
     status, out, _ = shown(capsys, "--card", "RTX 4070", *settings)

@@ -169,7 +169,7 @@ def test_what_a_larger_card_is_for() -> None:
 
     assert said(24, "24gb") == said(23.6, "24gb") == said(14.6, "colab-t4") == ""
     more = said(23.57, "24gb", "--memory.budget-gib", "12")
-    assert "With memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 29, a step in 2 waves" in more
+    assert "With memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 30, a step in 2 waves" in more
     same = said(24, "8gb")
     assert "no step is faster" in same and "What would use it: the preset 24gb; rollout.prompts_per_step 24" in same
     assert "preset" not in said(80, "24gb") and "rollout.prompts_per_step 48 instead of 12" in said(80, "24gb")

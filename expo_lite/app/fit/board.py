@@ -14,7 +14,7 @@ PARTS = {
     "adapters": "LoRA adapter",
     "optimizer": "Optimizer",
     "kv_cache": "KV cache of the rollouts",
-    "copies": "Copies for sampling",
+    "sampling_copies": "Copies for sampling",
     "decoding": "Prompts and sampling",
     "gradients": "Gradients",
     "activations": "Activations",
