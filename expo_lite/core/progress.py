@@ -51,40 +51,37 @@ def announced(name: str, total: int, unit: str, on_progress: OnProgress) -> Iter
 
 
 class DecodingProgress:
-    """Counts `total` completions of at most `longest` tokens each as they are written, a wave at a time."""
+    """Counts `total` completions of at most `longest` tokens each as they are written."""
 
     def __init__(self, total: int, longest: int, on_progress: OnProgress) -> None:
         self.total = total
         self.on_progress = on_progress
-        self.done = self.tokens = 0  # of whole waves
-        self.expected_steps = longest  # of a wave
-        self.longest_wave = 0
-        self.unfinished = self.last_look = self.ended_tokens = 0  # of the wave under way
+        self.done = self.tokens = 0  # of completions that are whole
+        self.limit, self.longest = longest, 0
         self._tell(0, 0, 0.0)
 
-    def seen(self, rows: int, t: int, unfinished: int) -> None:
-        """Of a wave's `rows`, so many are unfinished after their token `t`; a wave begins with t = 0.
+    def seen(self, ended: Sequence[int], running: Sequence[int]) -> None:
+        """Beside those that are whole, so many tokens have rows that have ended, and those still being written.
 
-        Tokens are counted from below: a row that has ended since the last look did so just after it.
+        A row is expected to become as long as the longest so far.
         """
-        if t == 0:
-            self.unfinished, self.last_look, self.ended_tokens = rows, -1, 0
-        self.ended_tokens += (self.unfinished - unfinished) * (self.last_look + 2)
-        self.unfinished, self.last_look = unfinished, t
-        over = rows * min(1.0, (t + 1) / self.expected_steps)
-        self._tell(rows - unfinished, self.ended_tokens + unfinished * (t + 1), over)
+        expected = max(self.longest, *ended, 0) or self.limit
+        over = len(ended) + sum(min(1.0, tokens / expected) for tokens in running)
+        self._tell(len(ended), sum(ended) + sum(running), over)
 
-    def written(self, completions: list[Completion]) -> list[Completion]:
-        """A wave is over, with these, which are given back; the next may take as long as the longest so far."""
+    def written(self, completions: Sequence[Completion]) -> None:
+        """These are whole."""
         lengths = [len(completion.completion_ids) for completion in completions]
         self.done += len(completions)
         self.tokens += sum(lengths)
-        self.longest_wave = self.expected_steps = max(self.longest_wave, *lengths)
+        self.longest = max(self.longest, *lengths, 0)
+
+    def finished(self) -> None:
+        """All are whole."""
         self._tell(0, 0, 0.0)
-        return completions
 
     def _tell(self, done: int, tokens: int, over: float) -> None:
-        """What the wave under way adds to those before it; `over` in completions."""
+        """What is being written adds to what is whole; `over` in completions."""
         if self.total:
             share = (self.done + over) / self.total
             self.on_progress(

@@ -14,6 +14,7 @@ from expo_lite.core.errors import MemoryBudgetError, first_line
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+ALONE_TOO_LARGE = "out of GPU memory with a single sequence"
 # what CUDA's libraries raise, as plain RuntimeErrors, for memory that they ask for themselves
 _SAYS_SO = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
@@ -35,13 +36,34 @@ def in_halves(
             yield from results
             done, second_attempt = done + len(part), False
         elif second_attempt:
-            raise MemoryBudgetError(f"{setting}: out of GPU memory with a single sequence ({reason})")
+            raise MemoryBudgetError(f"{setting}: {ALONE_TOO_LARGE} ({reason})")
         else:
             free_memory()
             second_attempt = len(part) == 1
             if not second_attempt:
                 size = len(part) // 2
                 halve()
+
+
+def until_it_fits(
+    work: Callable[[], Result], size: Callable[[], int], halve: Callable[[], None], setting: str
+) -> Result:
+    """The result of `work`, begun again where it runs out of memory, after `halve`; it goes on with what it has kept.
+
+    `size` is how much it does at once. A single item gets a second attempt, as in `in_halves`.
+    Raises MemoryBudgetError, naming `setting`, if that does not fit either.
+    """
+    second_attempt = False
+    while True:
+        results, reason = attempt(lambda _: work(), ())
+        if results:
+            return results[0]
+        if second_attempt:
+            raise MemoryBudgetError(f"{setting}: {ALONE_TOO_LARGE} ({reason})")
+        free_memory()
+        second_attempt = size() == 1
+        if not second_attempt:
+            halve()
 
 
 def attempt(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> tuple[list[Result], str]:

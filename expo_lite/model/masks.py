@@ -1,4 +1,4 @@
-"""Attention masks and positions of rows that are padded on the left, from lengths that the host knows.
+"""Where the rows that are decoded together stand: positions, and attention masks from lengths that the host knows.
 
 transformers' own builder looks at a mask's values, to do without where nothing is masked: on a GPU the host then waits
 for every token that is decoded. And its mask is boolean, which attention turns into numbers in every layer.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import masking_utils
 
+from expo_lite.core.errors import ConfigError
 from expo_lite.model.grouped_attention import ADD_MASKS
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -22,68 +23,79 @@ ALIGNED = 8  # elements: rows that begin at other places are copied by the memor
 ModelMask = Tensor | dict[str, Tensor] | None
 
 
-class LeftPadded:
-    """B rows, the first `pads[row]` of their columns padding: masks for a model's layers, and token positions.
+class DecodingRows:
+    """Rows of a cache with `room` columns, each filled from column 0 on: a prompt and what was written after it.
 
-    Masks are added to attention's scores: (B, 1, queries, keys), 0 or the lowest number of `dtype`, so that rows of
-    padding alone give numbers too. `config` is the model's, `room` the most columns there will ever be.
+    A row's tokens stand in the columns of their positions. Masks are added to attention's scores: 0 or the lowest
+    number of `dtype`. `config` is the model's. Raises ConfigError where its attention cannot be told so.
     """
 
-    def __init__(self, pads: Sequence[int], room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        self.pads = list(pads)
+    def __init__(self, count: int, room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.kinds, self.window = layer_kinds(config)
-        # else the model gets 2-D masks, from which transformers makes what its layers or its attention take
-        self.own = self.kinds <= {FULL, SLIDING} and config._attn_implementation in ADD_MASKS
-        self.dtype = dtype
-        self.first = torch.tensor(self.pads, device=device)[:, None]  # (B, 1) each row's first token
+        if not self.kinds <= {FULL, SLIDING} or config._attn_implementation not in ADD_MASKS:
+            raise ConfigError(
+                f"policy.model: its attention ({', '.join(sorted(self.kinds))}; {config._attn_implementation}) is none "
+                "that can be sampled from here; name another one"
+            )
+        self.dtype, self.room = dtype, room
+        self.lengths = [0] * count
+        self.running: list[int] = []  # rows that are begun, and not known to the host to have ended
+        self.span = 1  # columns that are filled with the next token, in the longest row that is still being written
+        self.index = torch.arange(count, device=device)
+        self.filled = torch.zeros(count, dtype=torch.long, device=device)  # columns that are filled, by row
         self.columns = torch.arange(room + -room % ALIGNED, device=device)
-        self.decoding: Tensor | None = None  # (B, 1, 1, T) made when the first token asks for it
+
+    def put(self, rows: Sequence[int], indices: Tensor, lengths: Sequence[int]) -> None:
+        """Let these rows begin anew, with prompts of so many tokens; `indices` are the same on the device."""
+        for row, length in zip(rows, lengths, strict=True):
+            self.lengths[row] = length
+        self.filled[indices] = torch.tensor(lengths, device=self.filled.device)
+        self.running = sorted({*self.running, *rows})
+
+    def token(self) -> tuple[ModelMask, Tensor]:
+        """What the model is given with one more token of each row: its mask (rows, 1, 1, span), positions (rows, 1).
+
+        No mask where all rows are as long and see all of them: attention takes its fastest kernel.
+        """
+        positions = self.filled[:, None]
+        running = {self.lengths[row] for row in self.running}
+        self.span = span = 1 + max(running)
+        window = self.window
+        alike = len(running) == 1 and len(self.running) == len(self.lengths)
+        if alike and (window is None or span <= window):
+            return None, positions
+        columns, filled = self.columns[: span + -span % ALIGNED], self.filled[:, None, None, None]
+        seen = columns <= filled
+
+        def sliding() -> Tensor:
+            assert window is not None
+            return self._additive(seen & (columns > filled - window))[..., :span]
+
+        if self.kinds == {SLIDING}:
+            return sliding(), positions
+        full = self._additive(seen)[..., :span]
+        return (full if self.kinds == {FULL} else {FULL: full, SLIDING: sliding()}), positions
+
+    def written(self) -> None:
+        """Each row has got its token. Rows that are finished stay within their room."""
+        self.lengths = [min(length + 1, self.room - 1) for length in self.lengths]
+        self.filled.add_(1).clamp_(max=self.room - 1)
 
     @property
-    def padded(self) -> bool:
-        """Whether any row is; else no mask is needed, and attention takes its fastest kernel."""
-        return any(self.pads)
-
-    def prompt(self, width: int) -> tuple[ModelMask, Tensor]:
-        """What the model is given with the first `width` columns: its mask, and positions (B, width)."""
-        columns = self.columns[:width]
-        positions = (columns - self.first).clamp(min=0)
-        if not self.padded:
-            return None, positions
-        if not self.own:
-            return (columns >= self.first).long(), positions
-        keys, queries = self.columns[: width + -width % ALIGNED], columns[:, None]
-        seen = (keys >= self.first[:, None, None]) & (keys <= queries)  # (B, 1, width, keys)
-        near = seen if self.window is None else seen & (keys > queries - self.window)
-        return self._by_kind(self._additive(seen)[..., :width], lambda: self._additive(near)[..., :width]), positions
-
-    def token(self, filled: int) -> tuple[ModelMask, Tensor]:
-        """The same for one more token, the last of `filled` columns: its mask, and positions (B, 1)."""
-        positions = filled - 1 - self.first
-        if not self.padded:
-            return None, positions
-        if not self.own:
-            return (self.columns[:filled] >= self.first).long(), positions
-        if self.decoding is None:
-            self.decoding = self._additive(self.columns >= self.first[:, None, None])
-        whole = self.decoding
-        return self._by_kind(whole[..., :filled], lambda: last_columns(whole, filled, self.window)), positions
+    def idle(self) -> list[int]:
+        """The other rows: what is written in them is not looked at."""
+        running = set(self.running)
+        return [row for row in range(len(self.lengths)) if row not in running]
 
     def keep(self, rows: Sequence[int], indices: Tensor) -> None:
-        """Go on with these rows; `indices` are the same on the device."""
-        self.pads = [self.pads[row] for row in rows]
-        self.first = self.first[indices]
-        self.decoding = None if self.decoding is None else self.decoding[indices]
+        """Go on with these rows, all of them running; `indices` are the same on the device."""
+        self.lengths = [self.lengths[row] for row in rows]
+        self.running = list(range(len(rows)))
+        self.index, self.filled = self.index[: len(rows)], self.filled[indices]
 
     def _additive(self, seen: Tensor) -> Tensor:
         lowest = torch.finfo(self.dtype).min
         return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(~seen, lowest)
-
-    def _by_kind(self, full: Tensor, sliding: Any) -> ModelMask:
-        """As the model takes it: one mask, or one for each kind of layer."""
-        if self.kinds == {FULL}:
-            return full
-        return sliding() if self.kinds == {SLIDING} else {FULL: full, SLIDING: sliding()}
 
 
 def layer_kinds(config: Any) -> tuple[set[str], int | None]:
@@ -95,13 +107,6 @@ def layer_kinds(config: Any) -> tuple[set[str], int | None]:
         chunked = getattr(text, "attention_chunk_size", None) is not None
         kinds = [SLIDING if window is not None else "chunked_attention" if chunked else FULL]
     return set(kinds), window if SLIDING in kinds else None
-
-
-def last_columns(mask: Tensor, filled: int, window: int | None) -> Tensor:
-    """Of the first `filled` columns those in the window, from an aligned place on."""
-    if window is None or filled <= window:
-        return mask[..., :filled]
-    return torch.nn.functional.pad(mask[..., filled - window : filled], (0, -window % ALIGNED))[..., :window]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Batched sampling from the policy's own weights, through transformers' own modules.
 
-Each prompt is prefilled once and its KV cache expanded to its rollouts; finished rows are dropped.
+Each prompt is prefilled once and its KV cache copied to its rollouts. Where rows have ended, others begin in their
+places; once none are left to begin, ended rows are dropped.
 Randomness is one uniform number per token from a stream named by (seed, purpose, step, problem,
 rollout), never one per wave. On the CPU in float32 what is sampled is the same however many rollouts are decoded
 together; on a GPU the random numbers are, but kernels, chosen by the number of rows, round in other ways.
@@ -8,34 +9,33 @@ together; on a GPU the random numbers are, but kernels, chosen by the number of 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, groupby
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from expo_lite.core.progress import DecodingProgress, OnProgress, silent
 from expo_lite.core.records import Completion
-from expo_lite.memory.halving import in_halves
+from expo_lite.memory.halving import until_it_fits
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.plan import PREFILL_TOKENS
-from expo_lite.model.kv_cache import WaveCache
-from expo_lite.model.masks import LeftPadded, ModelMask
+from expo_lite.model.kv_cache import RowCache
+from expo_lite.model.masks import DecodingRows, ModelMask
 from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_finite
 from expo_lite.model.plain_chat import STOP, has_stopped, tokens_to_stop
 from expo_lite.model.policy import Policy
 from expo_lite.model.ranks import ALONE, Ranks
-from expo_lite.model.token_sampling import choose, uniform_stream
+from expo_lite.model.wave import Wave
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
 TAIL = CHECK_EVERY + len(STOP)  # tokens that are looked at for a next question: a token is a character at least
-DROP_BELOW = 0.75  # rows are dropped when no more than this share is still being written
+FEW = 0.75  # once no more than this share of the rows is still being written, others begin, or ended ones are dropped
 
 Watch = Callable[[tuple[object, ...], int, int], None]
 """Told of each token as it is written: the request's stream, the token's position, its id. It may raise to stop."""
@@ -60,6 +60,19 @@ class Slot:
 
     request: SampleRequest
     stream: tuple[object, ...]
+
+
+@dataclass
+class Asked:
+    """What one call of `sample` is to write, and what of it is whole, by its number."""
+
+    slots: list[Slot]
+    longest: int
+    temperature: float
+    greedy: bool
+    watch: Watch | None
+    progress: DecodingProgress
+    whole: dict[int, Completion] = field(default_factory=dict)
 
 
 class Sampler:
@@ -93,7 +106,7 @@ class Sampler:
     ) -> list[list[Completion]]:
         """For each request its completions, in order; `greedy` takes the likeliest token instead.
 
-        `watch` sees every token when it is written (again, where an out-of-memory made its wave start again);
+        `watch` sees every token when it is written (again, where an out-of-memory made its row start again);
         `on_progress` hears every few tokens how many completions are finished, and costs the device nothing.
         Where two requests have the same stream (a problem drawn twice in a step), the second goes on numbering
         its completions where the first stopped. Raises DivergedError if the model gives no finite logits, ConfigError
@@ -102,147 +115,169 @@ class Sampler:
         numbers: defaultdict[tuple[object, ...], Iterator[int]] = defaultdict(count)
         by_request = [[Slot(r, (*r.stream, next(numbers[r.stream]))) for _ in range(r.count)] for r in requests]
 
-        def in_waves(own: Sequence[Sequence[Slot]]) -> list[list[Completion]]:
-            progress = DecodingProgress(sum(map(len, own)), max_new_tokens, on_progress)
+        def written(own: Sequence[Sequence[Slot]]) -> list[list[Completion]]:
+            slots = [slot for of_request in own for slot in of_request]
+            progress = DecodingProgress(len(slots), max_new_tokens, on_progress)
+            completions = iter(self._written(Asked(slots, max_new_tokens, temperature, greedy, watch, progress)))
+            return [[next(completions) for _ in of_request] for of_request in own]
 
-            def decode(wave: Sequence[Slot]) -> list[Completion]:
-                return progress.written(self._wave(wave, max_new_tokens, temperature, greedy, watch, progress))
+        return self.ranks.each(by_request, written)
 
-            return self._in_waves(own, decode)
-
-        return self.ranks.each(by_request, in_waves)
-
-    def _in_waves(
-        self, by_request: Sequence[Sequence[Slot]], decode: Callable[[Sequence[Slot]], list[Completion]]
-    ) -> list[list[Completion]]:
-        """What `decode` makes of all slots, a wave at a time, by request."""
-        slots = [slot for of_request in by_request for slot in of_request]
-        written: list[Completion] = []
-        mixed = not all(slot.request.adapter for slot in slots)  # then PEFT's own layers tell the rows apart
+    def _written(self, asked: Asked) -> list[Completion]:
+        """All that is asked for, in order."""
+        mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
+        units = self.units
         try:
             with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
-                while len(written) < len(slots):
-                    wave = slots[len(written) : len(written) + self.units.rollouts_alive]
-                    for part in in_halves(wave, decode, self.units.halve_rollouts, "memory.rollouts_alive"):
-                        written += part
+                until_it_fits(
+                    lambda: self._decode(asked), lambda: units.rollouts_alive, units.halve_rollouts,
+                    "memory.rollouts_alive",
+                )  # fmt: skip
         except NotFiniteError as error:  # here, where nothing stands in for the base
             raise why_not_finite(self.policy, error, self.read) from None
-        completions = iter(written)
-        return [[next(completions) for _ in of_request] for of_request in by_request]
+        asked.progress.finished()
+        return [asked.whole[number] for number in range(len(asked.slots))]
 
-    def _wave(
-        self,
-        slots: Sequence[Slot],
-        max_new_tokens: int,
-        temperature: float,
-        greedy: bool,
-        watch: Watch | None,
-        progress: DecodingProgress,
-    ) -> list[Completion]:
-        """Decode one wave of B slots to its end."""
-        device = self.policy.device
-        uniforms = None
-        if not greedy:
-            numbers = np.stack([uniform_stream(slot.stream, max_new_tokens) for slot in slots])
-            uniforms = torch.from_numpy(numbers).to(device)  # (B, T)
-        end_ids = torch.tensor(self.policy.end_ids, device=device)
-        tokens = torch.full((len(slots), max_new_tokens), -1, device=device)
-        logprobs = torch.zeros((len(slots), max_new_tokens), device=device)
-        logits, cache, rows, width = self._prefill(slots, max_new_tokens)
-        alive = torch.arange(len(slots), device=device)  # the slots that the cache's rows belong to
-        adapters = [slot.request.adapter for slot in slots]
-        finished = torch.zeros(len(slots), dtype=torch.bool, device=device)
-        sound = torch.ones((), dtype=torch.bool, device=device)
-        for t in range(max_new_tokens):
-            column = None if uniforms is None else uniforms[alive, t]
-            chosen, chosen_logprobs = choose(logits, temperature, column)
-            tokens[alive, t], logprobs[alive, t] = chosen, chosen_logprobs
-            sound &= (chosen_logprobs.isfinite() | finished).all()  # behind its end a row may hold anything
-            if watch is not None:
-                for row, token, done in self.read(torch.stack([alive, chosen, finished.long()], 1)):
-                    if not done:
-                        watch(slots[row].request.stream, t, token)
-            finished |= torch.isin(chosen, end_ids)
-            if t + 1 == max_new_tokens:
-                break
-            if t % CHECK_EVERY == 0:
-                if self.policy.stops_at_questions:
-                    finished |= self._stopped(tokens[alive, max(0, t + 1 - TAIL) : t + 1])
-                keep = [row for row, done in enumerate(self.read(finished)) if not done]
-                progress.seen(len(slots), t, len(keep))
-                if not keep:
-                    break
-                if len(keep) <= DROP_BELOW * len(alive):
-                    kept = torch.tensor(keep, device=device)
-                    cache.batch_select_indices(kept)
-                    rows.keep(keep, kept)
-                    alive, finished, chosen = alive[kept], finished[kept], chosen[kept]
-                    adapters = [adapters[row] for row in keep]
-            logits = self._forward(chosen[:, None], *rows.token(width + t + 1), cache, adapters)
-        sound_so_far = self.read(sound)
-        written = self._completions(slots, self.read(tokens), self.read(logprobs))
-        if not sound_so_far:
-            require_finite(written, [each.logprobs for each in written], [slot.request.adapter for slot in slots])
-        return written
+    def _decode(self, asked: Asked) -> None:
+        """Write what is not whole yet."""
+        waiting = deque(number for number in range(len(asked.slots)) if number not in asked.whole)
+        if not waiting:
+            return
+        policy, at_once = self.policy, min(len(waiting), self.units.rollouts_alive)
+        room = max(len(asked.slots[number].request.prompt_ids) for number in waiting) + asked.longest
+        rows = DecodingRows(at_once, room, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
+        wave = Wave(at_once, asked.longest, asked.temperature, policy.end_ids, policy.device)
+        cache, logits = RowCache(rows), torch.empty(0)
+        for step in count():
+            if rows.idle and len(rows.running) <= FEW * len(wave.of):
+                logits = self._turn_over(asked, waiting, wave, rows, cache, logits)
+                if not rows.running:
+                    return
+            chosen = wave.write(logits, asked.greedy)
+            if asked.watch is not None:
+                for row, token, ended in self.read(torch.stack([wave.index, chosen, wave.over], 1)):
+                    if row in rows.running and not ended:
+                        asked.watch(asked.slots[wave.of[row]].request.stream, wave.lengths[row] - 1, token)
+            if step % CHECK_EVERY == 0 or any(wave.lengths[row] == wave.longest for row in rows.running):
+                self._look(asked, wave, rows)
+            if rows.running:
+                adapters = [asked.slots[number].request.adapter for number in wave.of]
+                logits = self._forward(chosen[:, None], *rows.token(), cache, adapters)
+                rows.written()
 
-    def _prefill(self, slots: Sequence[Slot], max_new_tokens: int) -> tuple[Tensor, WaveCache, LeftPadded, int]:
-        """Run each different prompt once, a few at a time; logits (B, V), cache, masks and width, a row per slot."""
+    def _look(self, asked: Asked, wave: Wave, rows: DecodingRows) -> None:
+        """Find out which rows have ended: those at the limit, which the host knows, and what the device says."""
+        if all(wave.lengths[row] == wave.longest for row in rows.running):
+            rows.running = []
+        else:
+            if self.policy.stops_at_questions:
+                stopped = [has_stopped(tail, self.policy.tokenizer) for tail in self.read(wave.tails(TAIL))]
+                wave.done |= torch.tensor(stopped, device=self.policy.device)
+            done = self.read(wave.done)
+            rows.running = [row for row in rows.running if not done[row]]
+        for row in rows.running:
+            wave.looked[row] = wave.lengths[row]
+        ended = [wave.looked[row] + 1 for row in rows.idle if wave.of[row] >= 0]
+        asked.progress.seen(ended, [wave.lengths[row] for row in rows.running])
+
+    def _turn_over(
+        self, asked: Asked, waiting: deque[int], wave: Wave, rows: DecodingRows, cache: RowCache, logits: Tensor
+    ) -> Tensor:
+        """Take what idle rows have written; begin others there, or go on without them. Returns the logits (R, V)."""
+        idle, device = rows.idle, self.policy.device
+        ended = [row for row in idle if wave.of[row] >= 0]
+        if ended:
+            self._take(asked, wave, ended)
+        if waiting:
+            begun = idle[: len(waiting)]
+            numbers = [waiting.popleft() for _ in begun]
+            slots = [asked.slots[number] for number in numbers]
+            indices = torch.tensor(begun, device=device)
+            wave.begin(begun, indices, numbers, None if asked.greedy else [slot.stream for slot in slots])
+            rows.put(begun, indices, [len(slot.request.prompt_ids) for slot in slots])
+            first = self._prefill(slots, cache, indices)
+            if len(begun) == len(wave.of):
+                return first
+            logits[indices] = first
+        elif rows.running:
+            kept = rows.running
+            indices = torch.tensor(kept, device=device)
+            cache.keep(indices)
+            wave.keep(kept, indices)
+            rows.keep(kept, indices)
+            return logits[indices]
+        return logits
+
+    def _prefill(self, slots: Sequence[Slot], cache: RowCache, rows: Tensor) -> Tensor:
+        """Run each different prompt once, a few at a time, and let `rows` of the cache begin with them; logits (B, V).
+
+        Prompts are padded behind their ends, where no token of them sees it: they need no mask.
+        """
         requests = [(request, len(list(same))) for request, same in groupby(slots, key=attrgetter("request"))]
-        width = max(len(request.prompt_ids) for request, _ in requests)
-        room = width + max_new_tokens
-        at_once = max(1, PREFILL_TOKENS // width)
-        cache, logits = WaveCache(), []
+        at_once = max(1, PREFILL_TOKENS // max(len(request.prompt_ids) for request, _ in requests))
+        device, logits, begun = self.policy.device, [], 0
         for first in range(0, len(requests), at_once):
             group = requests[first : first + at_once]
             prompts = [request.prompt_ids for request, _ in group]
-            pad = self.policy.pad_id
-            input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=self.policy.device)
-            prefilled = DynamicCache(config=self.policy.causal_lm.config)
-            mask, positions = self._left_padded(prompts, width, width).prompt(width)
-            group_logits = self._forward(input_ids, mask, positions, prefilled, [r.adapter for r, _ in group])
-            rows = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=self.policy.device)
-            cache.add(prefilled, rows, len(slots), room)
-            logits.append(group_logits[rows])
-        return torch.cat(logits), cache, self._left_padded([s.request.prompt_ids for s in slots], width, room), width
-
-    def _left_padded(self, prompts: list[list[int]], width: int, room: int) -> LeftPadded:
-        """The rows of these prompts: each ends in column `width`, and may grow to `room`."""
-        pads = [width - len(prompt) for prompt in prompts]
-        policy = self.policy
-        return LeftPadded(pads, room, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
+            width, pad = max(map(len, prompts)), self.policy.pad_id
+            input_ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids in prompts], device=device)
+            positions = torch.arange(width, device=device).expand(len(prompts), width)
+            ends = torch.tensor([len(ids) - 1 for ids in prompts], device=device)
+            prefilled = DynamicCache()
+            adapters = [request.adapter for request, _ in group]
+            group_logits = self._forward(input_ids, None, positions, prefilled, adapters, ends)
+            copies = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=device)
+            cache.put(prefilled, copies, rows[begun : begun + len(copies)])
+            begun += len(copies)
+            logits.append(group_logits[copies])
+        return torch.cat(logits)
 
     def _forward(
-        self, input_ids: Tensor, mask: ModelMask, positions: Tensor, cache: DynamicCache, adapters: list[bool]
+        self,
+        input_ids: Tensor,
+        mask: ModelMask,
+        positions: Tensor,
+        cache: DynamicCache,
+        adapters: list[bool],
+        ends: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row."""
+        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row.
+
+        `ends` (B,) are the columns of their last tokens, if not the last column.
+        """
         with self.policy.adapter_by_row(adapters):
             output = self.policy.causal_lm.get_decoder()(
                 input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
-        last = output.last_hidden_state[:, -1].contiguous()  # else 16-bit kernels may copy the head once per row
-        return self.policy.head(last).float()
+        hidden = output.last_hidden_state
+        last = hidden[:, -1] if ends is None else hidden[torch.arange(len(ends), device=ends.device), ends]
+        return self.policy.head(last.contiguous()).float()  # else 16-bit kernels may copy the head once per row
 
-    def _stopped(self, tails: Tensor) -> Tensor:
-        """Which rows have gone on with a next question within their last tokens (B, TAIL)."""
-        found = [has_stopped(tail, self.policy.tokenizer) for tail in self.read(tails)]
-        return torch.tensor(found, device=self.policy.device)
+    def _take(self, asked: Asked, wave: Wave, ended: Sequence[int]) -> None:
+        """Read what rows have written to their ends."""
+        indices = torch.tensor(ended, device=self.policy.device)
+        longest = asked.longest
+        tokens, logprobs, sound = map(
+            self.read, (wave.tokens[indices, :longest], wave.logprobs[indices, :longest], wave.sound)
+        )
+        numbers = [wave.of[row] for row in ended]
+        slots = [asked.slots[number] for number in numbers]
+        written = [self._completion(*each) for each in zip(slots, tokens, logprobs, strict=True)]
+        if not sound:
+            require_finite(written, [each.logprobs for each in written], [slot.request.adapter for slot in slots])
+        asked.whole.update(zip(numbers, written, strict=True))
+        asked.progress.written(written)
+        for row in ended:
+            wave.of[row] = -1
 
-    def _completions(
-        self, slots: Sequence[Slot], tokens: list[list[int]], logprobs: list[list[float]]
-    ) -> list[Completion]:
-        """Cut each row after its end token, or the tokens that begin a next question (it runs on until it is dropped).
-
-        The text of a next question is left out.
-        """
+    def _completion(self, slot: Slot, row: list[int], logprobs: list[float]) -> Completion:
+        """Cut a row after its end token, or the tokens that begin a next question, whose text is left out."""
         end_ids, tokenizer = set(self.policy.end_ids), self.policy.tokenizer
-        completions = []
-        for slot, row, row_logprobs in zip(slots, tokens, logprobs, strict=True):
-            end = next((t for t, token in enumerate(row) if token in end_ids), None)
-            length = sum(token >= 0 for token in row) if end is None else end + 1
-            stop = tokens_to_stop(row[:length], tokenizer) if self.policy.stops_at_questions else None
-            length = stop or length
-            text = str(tokenizer.decode(row[:length], skip_special_tokens=True))
-            text = text if stop is None else text[: text.index(STOP)].rstrip()
-            finished = end is not None or stop is not None
-            completions.append(Completion(slot.request.prompt_ids, row[:length], row_logprobs[:length], finished, text))
-        return completions
+        end = next((t for t, token in enumerate(row) if token in end_ids), None)
+        length = sum(token >= 0 for token in row) if end is None else end + 1
+        stop = tokens_to_stop(row[:length], tokenizer) if self.policy.stops_at_questions else None
+        length = stop or length
+        text = str(tokenizer.decode(row[:length], skip_special_tokens=True))
+        text = text if stop is None else text[: text.index(STOP)].rstrip()
+        finished = end is not None or stop is not None
+        return Completion(slot.request.prompt_ids, row[:length], logprobs[:length], finished, text)
