@@ -57,7 +57,7 @@ class DecodingProgress:
         self.total = total
         self.on_progress = on_progress
         self.done = self.tokens = 0  # of completions that are whole
-        self.limit, self.longest = longest, 0
+        self.limit, self.longest, self.share = longest, 0, 0.0
         self._tell(0, 0, 0.0)
 
     def seen(self, ended: Sequence[int], running: Sequence[int]) -> None:
@@ -83,9 +83,9 @@ class DecodingProgress:
     def _tell(self, done: int, tokens: int, over: float) -> None:
         """What is being written adds to what is whole; `over` in completions."""
         if self.total:
-            share = (self.done + over) / self.total
+            self.share = max(self.share, (self.done + over) / self.total)  # an estimate, and no reason to go back
             self.on_progress(
-                PhaseProgress("", self.done + done, self.total, "completions", self.tokens + tokens, share)
+                PhaseProgress("", self.done + done, self.total, "completions", self.tokens + tokens, self.share)
             )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import count, groupby
 from operator import attrgetter
 from typing import Any
@@ -31,48 +30,12 @@ from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_f
 from expo_lite.model.plain_chat import STOP, has_stopped, tokens_to_stop
 from expo_lite.model.policy import Policy
 from expo_lite.model.ranks import ALONE, Ranks
+from expo_lite.model.sample_requests import Asked, SampleRequest, Slot, Watch
 from expo_lite.model.wave import Wave
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
 TAIL = CHECK_EVERY + len(STOP)  # tokens that are looked at for a next question: a token is a character at least
 FEW = 0.75  # once no more than this share of the rows is still being written, others begin, or ended ones are dropped
-
-Watch = Callable[[tuple[object, ...], int, int], None]
-"""Told of each token as it is written: the request's stream, the token's position, its id. It may raise to stop."""
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """`count` completions of one prompt. `stream` names their randomness: (7, "rollout", 3, "tiny/10+20").
-
-    `adapter` False asks the base, also beside requests that ask the policy.
-    """
-
-    prompt_ids: list[int]
-    count: int
-    stream: tuple[object, ...]
-    adapter: bool = True
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One completion to be written: its request, and the name of its random stream."""
-
-    request: SampleRequest
-    stream: tuple[object, ...]
-
-
-@dataclass
-class Asked:
-    """What one call of `sample` is to write, and what of it is whole, by its number."""
-
-    slots: list[Slot]
-    longest: int
-    temperature: float
-    greedy: bool
-    watch: Watch | None
-    progress: DecodingProgress
-    whole: dict[int, Completion] = field(default_factory=dict)
 
 
 class Sampler:
@@ -257,8 +220,8 @@ class Sampler:
         """Read what rows have written to their ends."""
         indices = torch.tensor(ended, device=self.policy.device)
         longest = asked.longest
-        tokens, logprobs, sound = map(
-            self.read, (wave.tokens[indices, :longest], wave.logprobs[indices, :longest], wave.sound)
+        sound, tokens, logprobs = map(
+            self.read, (wave.sound, wave.tokens[indices, :longest], wave.logprobs[indices, :longest])
         )
         numbers = [wave.of[row] for row in ended]
         slots = [asked.slots[number] for number in numbers]

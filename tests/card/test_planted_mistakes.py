@@ -13,9 +13,9 @@ from support.catchers import on_fake_card, on_meta, on_stand_in
 from support.tiny_models import save_base
 from torch import Tensor
 
-from expo_lite.model import sampler, token_logprobs
-from expo_lite.model.kv_cache import PreallocatedLayer
-from expo_lite.model.masks import LeftPadded
+from expo_lite.model import token_logprobs, wave
+from expo_lite.model.kv_cache import RowLayer
+from expo_lite.model.masks import DecodingRows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in for CUDA's device guard is for Linux")
 
@@ -26,9 +26,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def mask_on_the_host(patch: pytest.MonkeyPatch) -> None:
-    """The mask of padded rows is made where its numbers are known."""
-    real = LeftPadded._additive
-    patch.setattr(LeftPadded, "_additive", lambda self, seen: real(self, torch.ones(seen.shape, dtype=torch.bool)))
+    """The mask of rows of different lengths is made where its numbers are known."""
+    real = DecodingRows._additive
+    patch.setattr(DecodingRows, "_additive", lambda self, seen: real(self, torch.ones(seen.shape, dtype=torch.bool)))
 
 
 def generator_of_the_host(patch: pytest.MonkeyPatch) -> None:
@@ -38,30 +38,30 @@ def generator_of_the_host(patch: pytest.MonkeyPatch) -> None:
         noise = torch.zeros_like(logits).exponential_(generator=torch.Generator("cpu"))
         return real(logits - noise.log(), temperature, None)
 
-    real = sampler.choose
-    patch.setattr(sampler, "choose", choose)
+    real = wave.choose
+    patch.setattr(wave, "choose", choose)
 
 
 def index_on_the_host(patch: pytest.MonkeyPatch) -> None:
     """Which row of the cache belongs to which prompt is a tensor of the CPU: allowed, but the host waits."""
-    real = PreallocatedLayer.append_rows
+    real = RowLayer.put
 
-    def append_rows(self: PreallocatedLayer, source: Any, rows: Tensor) -> None:
-        real(self, source, torch.zeros(len(rows), dtype=torch.long))
+    def put(self: RowLayer, source: Any, prompts: Tensor, rows: Tensor) -> None:
+        real(self, source, torch.zeros(len(prompts), dtype=torch.long), rows)
 
-    patch.setattr(PreallocatedLayer, "append_rows", append_rows)
+    patch.setattr(RowLayer, "put", put)
 
 
 def look_in_the_loop(patch: pytest.MonkeyPatch) -> None:
     """Every token is asked whether it is sound."""
-    real = sampler.choose
+    real = wave.choose
 
     def choose(*args: Any) -> tuple[Tensor, Tensor]:
         chosen, chosen_logprobs = real(*args)
         chosen_logprobs.isfinite().all().item()
         return chosen, chosen_logprobs
 
-    patch.setattr(sampler, "choose", choose)
+    patch.setattr(wave, "choose", choose)
 
 
 def leak_of_float32(patch: pytest.MonkeyPatch) -> None:
@@ -76,12 +76,12 @@ def leak_of_float32(patch: pytest.MonkeyPatch) -> None:
 
 def mask_of_float32(patch: pytest.MonkeyPatch) -> None:
     """The mask is of another type than the queries."""
-    real = LeftPadded.__init__
+    real = DecodingRows.__init__
 
-    def init(self: LeftPadded, pads: Any, room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        real(self, pads, room, config, torch.float32, device)
+    def init(self: DecodingRows, n: int, room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
+        real(self, n, room, config, torch.float32, device)
 
-    patch.setattr(LeftPadded, "__init__", init)
+    patch.setattr(DecodingRows, "__init__", init)
 
 
 CAUGHT_BY: dict[Callable[[pytest.MonkeyPatch], None], set[str]] = {

@@ -164,12 +164,14 @@ def test_mixtures_of_experts_are_refused(key: str) -> None:
         shape_from_config("some/model", {**dense, key: 8})
 
 
-def failing_above(size: int, work: Callable[..., Any]) -> Callable[..., Any]:
-    """`work`, out of memory at its very end where its first argument has more than `size` rows."""
+def failing_above(size: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, out of memory at the end of every ninth pass with more than `size` rows."""
+    passes = [0]
 
-    def limited(rows: Any, *args: Any) -> Any:
-        result = work(rows, *args)
-        if len(rows) > size:
+    def limited(ids: Any, *args: Any) -> Any:
+        result = forward(ids, *args)
+        passes[0] += 1
+        if len(ids) > size and passes[0] % 9 == 0:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return result
 
@@ -181,7 +183,7 @@ def test_out_of_memory_in_a_wave_changes_no_token() -> None:
     requests = [SampleRequest([3, 20, 6, 7, 4], 4, ("a",)), SampleRequest([3, 20, 8, 4], 3, ("b",))]
     expected = [[c.completion_ids for c in of] for of in Sampler(policy, live_units(64)).sample(requests, 20)]
     sampler = Sampler(policy, live_units(64))
-    sampler._wave = failing_above(2, sampler._wave)  # type: ignore[method-assign]
+    sampler._forward = failing_above(2, sampler._forward)  # type: ignore[method-assign]
     assert [[c.completion_ids for c in of] for of in sampler.sample(requests, 20)] == expected
     assert sampler.units.rollouts_alive < 64 and sampler.units.halvings > 0
     halvings = sampler.units.halvings
@@ -219,6 +221,6 @@ def test_out_of_memory_in_a_micro_batch_changes_no_gradient() -> None:
 def test_a_single_sequence_that_does_not_fit_is_a_clear_error() -> None:
     policy = tiny_policy()
     sampler = Sampler(policy, live_units(8))
-    sampler._wave = failing_above(0, sampler._wave)  # type: ignore[method-assign]
+    sampler._forward = failing_above(0, sampler._forward)  # type: ignore[method-assign]
     with pytest.raises(MemoryBudgetError, match=r"memory\.rollouts_alive: out of GPU memory with a single sequence"):
-        sampler.sample([SampleRequest([3, 20, 4], 2, ("a",))], 5)
+        sampler.sample([SampleRequest([3, 20, 4], 2, ("a",))], 20)

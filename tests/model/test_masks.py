@@ -10,8 +10,9 @@ from support.meta_models import FAMILIES, causal_lm
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, masking_utils
 
-from expo_lite.model.kv_cache import WaveCache
-from expo_lite.model.masks import ALIGNED, FULL, SLIDING, LeftPadded, layer_kinds, one_sequence_per_row
+from expo_lite.core.errors import ConfigError
+from expo_lite.model.kv_cache import RowCache
+from expo_lite.model.masks import ALIGNED, FULL, SLIDING, DecodingRows, layer_kinds, one_sequence_per_row
 
 PADDED = [[3, 7, 9, 12, 4, 8, 20, 11, 6], [3, 5, 4], [3, 5, 11, 6, 8, 20, 4]]  # a window of 6 is crossed by two rows
 ALIKE = [row[:3] for row in PADDED]
@@ -41,27 +42,40 @@ def theirs(model: PreTrainedModel, prompts: list[list[int]]) -> list[Tensor]:
     return logits
 
 
+def rows_of(prompts: list[list[int]], room: int, config: Any, dtype: torch.dtype = torch.float32) -> DecodingRows:
+    """Rows that begin with these prompts."""
+    rows = DecodingRows(len(prompts), room, config, dtype, torch.device("cpu"))
+    rows.put(range(len(prompts)), torch.arange(len(prompts)), [len(prompt) for prompt in prompts])
+    return rows
+
+
 @torch.no_grad()
 def ours(model: PreTrainedModel, prompts: list[list[int]], asked: list[Any]) -> list[Tensor]:
-    """The same with LeftPadded and the wave's cache; from the fourth token on for KEPT rows only."""
-    ids, pads = padded(prompts)
-    width, room = ids.shape[1], ids.shape[1] + len(FOLLOWING)
-    rows = LeftPadded(pads, room, model.config, model.dtype, model.device)
-    prefilled, cache = DynamicCache(config=model.config), WaveCache()
-
-    def forward(ids: Tensor, given: tuple[Any, Tensor], cache: DynamicCache) -> Tensor:
-        asked.append(given[0])
-        return model(input_ids=ids, attention_mask=given[0], position_ids=given[1], past_key_values=cache).logits[:, -1]
-
-    logits = [forward(ids, rows.prompt(width), prefilled)]
-    cache.add(prefilled, torch.arange(len(prompts)), len(prompts), room)
-    kept = torch.arange(len(prompts))
+    """The same with DecodingRows and their cache; from the fourth token on for KEPT rows only."""
+    rows = rows_of(prompts, max(map(len, prompts)) + len(FOLLOWING), model.config)
+    cache, prefilled, width = RowCache(rows), DynamicCache(), max(map(len, prompts))
+    ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts])
+    ends = torch.tensor([len(prompt) - 1 for prompt in prompts])
+    every = torch.arange(len(prompts))
+    first = model(input_ids=ids, position_ids=torch.arange(width).expand(ids.shape), past_key_values=prefilled)
+    logits = [first.logits[every, ends]]
+    cache.put(prefilled, every, every)
+    kept = every
     for step, tokens in enumerate(FOLLOWING):
         if step == 3:
             kept = torch.tensor(KEPT)
+            cache.keep(kept)
             rows.keep(KEPT, kept)
-            cache.batch_select_indices(kept)
-        logits.append(forward(torch.tensor(tokens)[kept][:, None], rows.token(width + step + 1), cache))
+        mask, positions = rows.token()
+        asked.append(mask)
+        output = model(
+            input_ids=torch.tensor(tokens)[kept][:, None],
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+        )
+        logits.append(output.logits[:, -1])
+        rows.written()
     return logits
 
 
@@ -72,7 +86,7 @@ def test_logits_are_those_of_transformers_own_masks(family: str, prompts: list[l
     masks: list[Any] = []
     for step, (own, other) in enumerate(zip(ours(model, prompts, masks), theirs(model, prompts), strict=True)):
         torch.testing.assert_close(own, other[KEPT] if step > 3 else other, atol=2e-5, rtol=1e-5)
-    if prompts is ALIKE:
+    if prompts is ALIKE and layer_kinds(model.config)[1] is None:
         assert masks == [None] * len(masks)  # attention takes its fastest kernel
 
 
@@ -86,25 +100,42 @@ def test_rows_of_a_mask_begin_at_aligned_places(family: str) -> None:
             assert one.dtype == torch.float32
             assert one.stride(-1) == 1
             assert all(stride % ALIGNED == 0 for stride in one.stride()[:-1])
-            assert one.isfinite().all()  # a row of padding alone gives numbers, whatever the kernel
+            assert one.isfinite().all()
 
 
-def test_masks_while_decoding_are_views_of_one() -> None:
-    config = causal_lm("llama").config
-    rows = LeftPadded([2, 0], 16, config, torch.float16, torch.device("cpu"))
-    first, second = rows.token(9)[0], rows.token(10)[0]
-    assert isinstance(first, Tensor) and isinstance(second, Tensor)
-    assert first.data_ptr() == second.data_ptr()
-    assert first.shape == (2, 1, 1, 9) and first.dtype == torch.float16
-    assert (first[:, 0, 0] < 0).tolist() == [[True] * 2 + [False] * 7, [False] * 9]
+def test_a_row_sees_its_own_columns_whatever_other_rows_hold() -> None:
+    rows = rows_of([[3] * 6, [3] * 4], 16, causal_lm("llama").config, torch.float16)
+    mask, positions = rows.token()
+    assert isinstance(mask, Tensor)
+    assert mask.shape == (2, 1, 1, 7) and mask.dtype == torch.float16 and positions.tolist() == [[6], [4]]
+    assert (mask[:, 0, 0] < 0).tolist() == [[False] * 7, [False] * 5 + [True] * 2]
 
 
-def test_no_mask_once_the_padded_rows_have_left() -> None:
-    rows = LeftPadded([2, 0], 16, causal_lm("llama").config, torch.float32, torch.device("cpu"))
+def test_a_window_goes_along_with_each_row() -> None:
+    rows = rows_of([[3] * 9, [3] * 7], 16, causal_lm("mistral").config)  # a window of 6, this token among them
+    mask, _ = rows.token()
+    assert isinstance(mask, Tensor)
+    assert [(row == 0).nonzero().flatten().tolist() for row in mask[:, 0, 0]] == [
+        [4, 5, 6, 7, 8, 9],
+        [2, 3, 4, 5, 6, 7],
+    ]
+
+
+def test_no_mask_once_the_other_rows_have_left() -> None:
+    rows = rows_of([[3] * 6, [3] * 8], 16, causal_lm("llama").config)
     rows.keep([1], torch.tensor([1]))
-    mask, positions = rows.token(9)
+    mask, positions = rows.token()
     assert mask is None
     assert positions.tolist() == [[8]]
+
+
+def test_rows_that_have_ended_do_not_lengthen_the_others() -> None:
+    rows = rows_of([[3] * 6, [3] * 8], 9, causal_lm("llama").config)
+    rows.running = [0]
+    assert rows.idle == [1] and rows.token()[1].tolist() == [[6], [8]] and rows.span == 7
+    for _ in range(3):
+        rows.written()
+    assert rows.filled.tolist() == [8, 8] and rows.lengths == [8, 8]  # within their room
 
 
 def test_kinds_of_layers() -> None:
@@ -121,19 +152,12 @@ def test_kinds_of_layers() -> None:
 @pytest.mark.parametrize(
     "other", [{"layer_types": ["chunked_attention", FULL]}, {"_attn_implementation": "flex_attention"}]
 )
-def test_other_layers_and_attentions_get_what_transformers_makes_masks_from(other: dict[str, Any]) -> None:
+def test_other_layers_and_attentions_are_refused(other: dict[str, Any]) -> None:
     config = causal_lm("llama").config
     for name, value in other.items():
         setattr(config, name, value)
-    rows = LeftPadded([2, 0], 16, config, torch.float32, torch.device("cpu"))
-    mask, positions = rows.prompt(4)
-    assert isinstance(mask, Tensor)
-    assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
-    assert positions.tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
-    mask, positions = rows.token(5)
-    assert isinstance(mask, Tensor)
-    assert mask.tolist() == [[0, 0, 1, 1, 1], [1] * 5]
-    assert positions.tolist() == [[2], [4]]
+    with pytest.raises(ConfigError, match=r"^policy\.model: its attention \(.*(chunked_attention|flex_attention)"):
+        DecodingRows(1, 16, config, torch.float32, torch.device("cpu"))
 
 
 def test_transformers_looks_for_packed_sequences_where_it_did_in_5_17() -> None:

@@ -118,9 +118,10 @@ class TestAStep:
         finally:
             policy.end_ids = end_ids
         looks = range(0, 24 - 1, sampler_module.CHECK_EVERY)
-        assert [(p.done, p.tokens, p.share) for p in told[1:-1]] == [
+        assert [(p.done, p.tokens, p.share) for p in told[1:-2]] == [
             (0, 4 * (t + 1), pytest.approx((t + 1) / 24)) for t in looks
         ]
+        assert (told[-2].done, told[-2].share) == (4, 1.0)  # at the limit, before they are read
         assert (told[-1].done, told[-1].tokens, told[-1].share) == (4, 4 * 24, 1.0)
 
 
@@ -167,43 +168,36 @@ def test_nothing_is_read_from_the_device_for_it(policy: Policy, monkeypatch: pyt
     report = trainer.step(1, PROBLEMS, told.append)
     batches = len([p for p in told if p.phase == "training"]) - 1
     assert report.metrics["updates"] == 1 and batches > 1
-    waves = [shape for shape in reads if len(shape) == 2]  # tokens and log-probabilities of each
-    looks = sum(1 for p in told if p.phase in ("rollouts", "explanations")) - 2 - len(waves) // 2
-    assert len(waves) == 2 * 4  # two of rollouts and two of explanations
-    # a scalar more at the end of each; the reference's log-probabilities; the gradient's norm and the metrics
-    assert len(reads) == looks + 3 * 4 + batches + 2
+    taken = [shape for shape in reads if len(shape) == 2]  # tokens and log-probabilities of rows that have ended
+    assert sum(rows for rows, _ in taken) == 2 * (6 + 6)
+    looks = [shape for shape in reads if len(shape) == 1 and shape[0] <= 4]  # at most, for who has finished
+    assert len(looks) <= sum(1 for p in told if p.phase in ("rollouts", "explanations")) - 2
+    # a scalar with what is taken; the reference's log-probabilities; the gradient's norm and the metrics
+    assert len(reads) <= len(looks) + len(taken) * 3 // 2 + batches + 2
 
 
 class TestCounting:
-    def test_tokens_of_rows_that_ended_are_counted_from_below(self) -> None:
-        """Rows of 1, 3, 6 and 9 tokens, looked at after tokens 1, 5 and 9 (t = 0, 4, 8)."""
+    def test_what_is_whole_and_what_is_being_written(self) -> None:
         told: list[PhaseProgress] = []
         progress = DecodingProgress(4, 16, told.append)
-        for t, unfinished in ((0, 3), (4, 2), (8, 0)):
-            progress.seen(4, t, unfinished)
-        progress.written([completion(n) for n in (1, 3, 6, 9)])
-        assert [(p.done, p.tokens) for p in told] == [(0, 0), (1, 4), (2, 1 + 2 + 10), (4, 1 + 2 + 12), (4, 19)]
-        assert [p.share for p in told] == [0, 1 / 16, 5 / 16, 9 / 16, 1.0]
+        progress.seen([], [4, 4])
+        progress.seen([5], [8])
+        progress.written([completion(6)])
+        progress.seen([], [12, 3])
+        progress.written([completion(n) for n in (16, 4, 8)])
+        progress.finished()
+        assert [(p.done, p.tokens) for p in told] == [(0, 0), (0, 8), (1, 13), (1, 21), (4, 34)]
 
-    def test_the_next_wave_is_expected_to_take_as_long_as_the_longest_so_far(self) -> None:
+    def test_rows_are_expected_to_become_as_long_as_the_longest_so_far(self) -> None:
         told: list[PhaseProgress] = []
         progress = DecodingProgress(4, 100, told.append)
-        progress.seen(2, 0, 2)
-        progress.written([completion(5), completion(10)])
-        progress.seen(2, 0, 2)
-        assert [p.share for p in told] == [0, 0.5 * 1 / 100, 0.5, 0.5 + 0.5 * 1 / 10]
-        progress.seen(2, 80, 1)
-        assert told[-1].share == 1.0  # never more
-
-    def test_a_wave_that_starts_again_goes_back(self) -> None:
-        """As after an out-of-memory, with half of the rows."""
-        told: list[PhaseProgress] = []
-        progress = DecodingProgress(4, 10, told.append)
-        progress.seen(4, 0, 4)
-        progress.seen(4, 4, 3)
-        progress.seen(2, 0, 2)
-        progress.written([completion(3), completion(3)])
-        assert [(p.done, p.tokens) for p in told] == [(0, 0), (0, 4), (1, 17), (0, 2), (2, 6)]
+        progress.seen([], [10, 20])
+        progress.written([completion(40)])
+        progress.seen([], [10, 60])
+        progress.seen([50], [10])
+        assert [p.share for p in told] == pytest.approx(
+            [0, 0.3 / 4, (1 + 0.25 + 1) / 4, (1 + 0.25 + 1) / 4]
+        )  # never back
 
     def test_sequences_by_their_tokens(self) -> None:
         told: list[PhaseProgress] = []

@@ -110,7 +110,7 @@ class TestWhatIsDecodedTogetherDoesNotMatter:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(sampler_module, "CHECK_EVERY", every)
-        monkeypatch.setattr(sampler_module, "DROP_BELOW", below)
+        monkeypatch.setattr(sampler_module, "FEW", below)
         assert {c.finished for of_prompt in together for c in of_prompt} == {True, False}
         assert ids(sample(policy)) == ids(together)
 
@@ -123,7 +123,25 @@ class TestWhatIsDecodedTogetherDoesNotMatter:
         sample(qwen)
         assert shapes[0] == (4, 9)  # 4 prompts, the longest of 9 tokens
         assert shapes[1] == (13, 1)  # 13 rollouts
-        assert shapes[-1][0] < 13 * sampler_module.DROP_BELOW
+        assert shapes[-1][0] < 13 * sampler_module.FEW
+
+    def test_others_begin_where_rows_have_ended(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Tokens decoded: as many rows as fit go on nearly to the end, where waves would wait for their longest."""
+        decoded: list[int] = []
+        forward = Sampler._forward
+
+        def counting(self: Sampler, x: Tensor, *rest: Any) -> Tensor:
+            decoded.append(len(x) if x.shape[1] == 1 else 0)
+            return forward(self, x, *rest)
+
+        monkeypatch.setattr(Sampler, "_forward", counting)
+        monkeypatch.setattr(sampler_module, "CHECK_EVERY", 1)
+        many = [replace(REQUESTS[0], count=40)]
+        lengths = [len(c.completion_ids) for c in sample(qwen, many, alive=4)[0]]
+        assert max(lengths) > 1.5 * sum(lengths) / 40  # they differ
+        waves = sum(max(lengths[n : n + 4]) - 1 for n in range(0, 40, 4))
+        assert max(decoded) == 4 and len([n for n in decoded if n]) < 0.85 * waves
+        assert sum(decoded) < 1.25 * sum(lengths)
 
 
 class TestStreams:
@@ -159,7 +177,7 @@ class TestBaseBesidePolicy:
         self, policy: Policy, together: list[list[Completion]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sampler_module, "CHECK_EVERY", 1)
-        monkeypatch.setattr(sampler_module, "DROP_BELOW", 1.0)  # rows leave the wave in any order
+        monkeypatch.setattr(sampler_module, "FEW", 1.0)  # rows leave the wave in any order
         with policy.reference():
             base = sample(policy)
         own = [(on if r.adapter else off) for r, on, off in zip(self.MIXED, ids(together), ids(base), strict=True)]
@@ -331,10 +349,11 @@ def test_read_is_the_only_way_for_device_values(qwen: Policy, monkeypatch: pytes
     ):
         monkeypatch.setattr(Tensor, name, refused_to("expo_lite", getattr(Tensor, name)))
     assert Sampler(qwen, live_units(64), read=read).sample(REQUESTS, TOKENS, TEMPERATURE) == expected
-    # At the end whether all was finite, tokens and log-probabilities, once for the whole wave.
-    assert shapes[-3:] == [(), (13, TOKENS), (13, TOKENS)]
-    assert all(len(shape) == 1 for shape in shapes[:-3])  # before that only who has finished
-    assert len(shapes) - 3 <= -(-TOKENS // sampler_module.CHECK_EVERY)
+    looks = [shape for shape in shapes if len(shape) == 1]  # who has finished
+    taken = [shape for shape in shapes if len(shape) == 2]  # tokens and log-probabilities of those who have
+    assert len(looks) <= -(-TOKENS // sampler_module.CHECK_EVERY)
+    assert {columns for _, columns in taken} == {TOKENS} and sum(rows for rows, _ in taken) == 2 * 13
+    assert len(shapes) == len(looks) + len(taken) * 3 // 2  # and with each whether all was finite
 
 
 def test_a_model_without_finite_logits_is_said_to_have_diverged(tmp_path: Path) -> None:

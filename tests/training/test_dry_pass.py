@@ -86,7 +86,8 @@ def test_its_rows_are_padded_as_in_a_run(parts: tuple[Config, Assembly], monkeyp
     forward = Sampler._forward
 
     def noted(sampler: Sampler, ids: torch.Tensor, mask: Any, *rest: Any) -> torch.Tensor:
-        masked.append(mask is not None)
+        if ids.shape[1] == 1:  # a prompt needs none
+            masked.append(mask is not None)
         return forward(sampler, ids, mask, *rest)
 
     monkeypatch.setattr(Sampler, "_forward", noted)
