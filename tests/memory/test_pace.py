@@ -81,7 +81,7 @@ def test_operators_per_layer_with_pefts_own(tmp_path: Path) -> None:
 
 
 def test_the_launches_of_7b_are_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """28 layers: 45 to 60 ms a token on usual hosts with PEFT's own layers. One host: 56 with them, 36 with light ones."""
+    """28 layers: 45 to 60 ms a token on usual hosts with PEFT's own; on one host 56 with them, 36 with light ones."""
     assert 0.030 < launching_seconds(SEVEN) < 0.042
     monkeypatch.setattr("expo_lite.memory.pace.OPERATORS_PER_LAYER", PEFTS_OPERATORS_PER_LAYER)
     assert 0.045 < launching_seconds(SEVEN) < 0.060
