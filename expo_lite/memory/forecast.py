@@ -1,7 +1,8 @@
 """How long a whole run takes, part by part: from a pace, the settings, and a few assumptions that are said beside it.
 
-Waves last as long as their longest rollout, so what counts is the expected longest of so many, not the mean and not
-always the limit. Judging (about 10 ms an answer), loading and saving are left out.
+Where more completions are to be written than fit at once, others begin where some have ended; the last ones take as
+long as the longest of them, so what counts is the expected longest of so many. Judging (about 10 ms an answer), loading
+and saving are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ FACTOR = "three"  # that a forecast from a data sheet may be off by; tests/memor
 FAILED_SHARE, MIXED_SHARE = 0.4, 0.4  # of groups, assumed: none right, some right; the others are solved
 PROMPT_SHARE = 0.4  # mean length of a prompt, of rollout.max_prompt_tokens, assumed
 TYPICAL_LENGTH, SPREAD = 0.35, 0.5  # completions: log-normal, the median as a share of the limit, assumed
+OCCUPIED = 0.875  # of the rows are being written, where others begin once a quarter has ended (model/sampler.FEW)
 SLICES = 200  # of the limit, in the integral over lengths
 
 
@@ -145,14 +147,18 @@ def trained_tokens_per_step(config: Config) -> float:
 
 
 def writing_seconds(config: Config, alive: int, pace: Pace, completions: float) -> float:
-    """Seconds to write so many completions, in full waves and one with the rest."""
-    full, rest = divmod(completions, alive)
-    waves = [(full, alive), (1, rest)]
-    return sum(count * wave_seconds(config, pace, rollouts) for count, rollouts in waves if count and rollouts)
+    """Seconds to write so many completions: those that others follow take the mean time, the last ones the longest."""
+    last = min(completions, alive)
+    if not last:
+        return 0.0
+    mean = longest_share(1) * config.rollout.max_new_tokens
+    cached = PROMPT_SHARE * config.rollout.max_prompt_tokens + mean / 2
+    turns = (completions - last) / (OCCUPIED * alive)
+    return turns * mean * pace.decoded_token(alive, cached) + wave_seconds(config, pace, last)
 
 
 def wave_seconds(config: Config, pace: Pace, rollouts: float) -> float:
-    """Seconds of one wave: as many tokens as its longest rollout is expected to have, of those not yet finished."""
+    """Seconds of rollouts that begin together: as many tokens as the longest is expected to have."""
     longest = longest_share(rollouts)
     tokens = longest * config.rollout.max_new_tokens
     cached = PROMPT_SHARE * config.rollout.max_prompt_tokens + tokens / 2

@@ -167,8 +167,7 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     def run(group: int) -> int:
         tokens = group * length
         cached = kv + kv // shape.layers
-        mask = workload.value_bytes * length
-        return forward_bytes(shape, workload, tokens) + tokens * (cached + index_bytes(shape) + mask)
+        return forward_bytes(shape, workload, tokens) + tokens * (cached + index_bytes(shape))
 
     first = min(prompts, max(1, PREFILL_TOKENS // length))
     room = rollouts * units.sequence_tokens * kv

@@ -52,16 +52,21 @@ def wave(rollouts: float) -> float:
     return 0.1 * 1000 * longest_share(rollouts)
 
 
+def following(completions: float, alive: int = 32) -> float:
+    """Of those that begin where others have ended, seven eighths of the rows are being written at a time."""
+    return 0.1 * 1000 * longest_share(1) * completions / (7 / 8 * alive)
+
+
 def test_every_part_by_hand() -> None:
     found = seconds(run())
     explained = 0.4 * 4 * 4  # failed share, prompts, samples
-    assert found.before.seconds == pytest.approx(wave(32) + 3 * wave(32))  # 32 and 96 answers
+    assert found.before.seconds == pytest.approx(wave(32) + following(64) + wave(32))  # 32 and 96 answers
     assert found.rollouts.seconds == pytest.approx(10 * wave(32))
     assert found.explanations.seconds == pytest.approx(10 * wave(explained))
     tokens = 4 * (0.4 * 8 + 0.4) * (0.4 * 100 + longest_share(1) * 1000)
     assert found.training.seconds == pytest.approx(10 * 0.001 * tokens)
     assert found.validations == 3  # after 4, 8 and 10 steps
-    assert found.scores.seconds == pytest.approx(3 * wave(32) + 3 * wave(32))
+    assert found.scores.seconds == pytest.approx(3 * wave(32) + following(64) + wave(32))
     assert found.total == pytest.approx(sum(part.seconds for part in found.parts))
     assert found.generate + found.train == pytest.approx(
         (found.rollouts.seconds + found.explanations.seconds + found.training.seconds) / 10
@@ -70,9 +75,27 @@ def test_every_part_by_hand() -> None:
 
 def test_waves_and_the_rest_of_them() -> None:
     found = seconds(run(), alive=24)
-    assert found.rollouts.seconds == pytest.approx(10 * (wave(24) + wave(8)))
+    assert found.rollouts.seconds == pytest.approx(10 * (following(8, 24) + wave(24)))
     assert "10 steps of 32 completions in 2 waves" in found.rollouts.how
     assert waves_per_step(run(), 24) == 3 and waves_per_step(run(explanation__source="none"), 32) == 1
+
+
+def test_others_that_begin_where_some_have_ended() -> None:
+    """Against a simulation of 40 rows, looked at after each token, for 1,600 completions of the assumed lengths."""
+    draw, limit = random.Random(0), 1000
+
+    def length() -> int:
+        return min(limit, max(1, round(limit * draw.lognormvariate(log(TYPICAL_LENGTH), SPREAD))))
+
+    rows, waiting, tokens = [length() for _ in range(40)], 1560, 0
+    while any(rows):
+        rows, tokens = [max(0, left - 1) for left in rows], tokens + 1
+        if waiting and sum(map(bool, rows)) <= 0.75 * 40:
+            rows = [left or (length() if (waiting := waiting - 1) >= 0 else 0) for left in rows]
+            waiting = max(0, waiting)
+    config = run(rollout__prompts_per_step=200)
+    expected = seconds(config, alive=40).rollouts.seconds / 10 / 0.1
+    assert tokens == pytest.approx(expected, rel=0.05)
 
 
 def test_the_expected_longest_of_a_wave() -> None:

@@ -25,6 +25,8 @@ from expo_lite.runs.display import PhaseDisplay
 from expo_lite.runs.plots import plot_results
 from expo_lite.studies.evaluate.answer_sheet import AnswerSheet, settings_of
 
+SAVED_AFTER = 4  # times as many completions as are decoded together
+
 
 def score(
     config: Config,
@@ -116,8 +118,8 @@ def answer(
 def answer_as(
     model: str, evaluator: Evaluator, problems: Sequence[Problem], sheet: AnswerSheet, on_progress: OnProgress
 ) -> list[Answered]:
-    """One model's answers, a wave of completions at a time."""
-    at_once = max(1, evaluator.sampler.units.rollouts_alive // evaluator.samples)
+    """One model's answers, a few times as many at a time as are decoded together: so often they are saved."""
+    at_once = max(1, SAVED_AFTER * evaluator.sampler.units.rollouts_alive // evaluator.samples)
     progress = ChunkProgress(model, len(problems) * evaluator.samples, on_progress)
     with evaluator.sampler.policy.reference() if model == BASE else nullcontext():
         return sheet.complete(
