@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from row_files import write
+from support.row_files import write
 
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from row_files import write
+from support.row_files import write
 
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
@@ -116,7 +116,7 @@ def saved(folder: Path, rows: list[dict[str, Any]], shards: int = 1, like_a_file
 
 @pytest.mark.parametrize(("shards", "like_a_file"), [(1, False), (3, False), (2, True)])
 def test_a_saved_data_set_is_read(tmp_path: Path, shards: int, like_a_file: bool) -> None:
-    saved(tmp_path / "set", *numbered(32), shards, like_a_file)
+    saved(tmp_path / "set", numbered(32), shards, like_a_file)
     (tmp_path / "set" / "cache-0123.arrow").write_bytes(b"left by datasets.map")
     (tmp_path / "set" / "data-00000-of-00009.arrow").write_bytes(b"left by an earlier save")
     found = load_problems(DataConfig(source=str(tmp_path / "set")))
@@ -124,8 +124,8 @@ def test_a_saved_data_set_is_read(tmp_path: Path, shards: int, like_a_file: bool
 
 
 def test_a_saved_dictionary_of_data_sets_keeps_its_splits(tmp_path: Path) -> None:
-    saved(tmp_path / "set" / "train", *numbered(32))
-    saved(tmp_path / "set" / "test", *numbered(8, 100))
+    saved(tmp_path / "set" / "train", numbered(32))
+    saved(tmp_path / "set" / "test", numbered(8, 100))
     (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     found = load_problems(DataConfig(source=str(tmp_path / "set")))
     assert questions(found.test) == {row["question"] for row in numbered(8, 100)}
