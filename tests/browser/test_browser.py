@@ -356,6 +356,20 @@ class TestReading:
         lefts = {round(card(page, role).bounding_box()["x"]) for role in ("before", "explanation", "after")}
         assert len(lefts) == columns
 
+    def test_nothing_is_broken_at_its_hyphens(self, app_url: str, visit: Callable[..., Any]) -> None:
+        """At 400 px the names of settings and flags have a line each, and no dot stands alone below the page."""
+        page = visit(app_url, viewport={"width": 400, "height": 900})
+        assert page.locator("footer").count() == 1 and not page.locator("footer .divider").is_visible()
+        heights = "all => all.map(e => [e.textContent, e.offsetHeight])"
+        page.get_by_role("tab", name="Will it fit?").click()
+        page.locator("#fit-board .stack").first.wait_for()
+        settings = page.locator(".fit-form .info-text").evaluate_all(heights)
+        page.get_by_role("tab", name="Train live").click()
+        page.locator("#train-command span", has_text="--preset").wait_for()
+        flags = page.locator("#train-command code span", has_text="--").evaluate_all(heights)
+        assert len(settings) == 6 and len(flags) == 4
+        assert [name for name, height in settings + flags if not 0 < height < 30] == []
+
     def test_every_input_has_a_name_and_tab_follows_the_eye(self, app_url: str, visit: Callable[..., Any]) -> None:
         page = visit(app_url)
         for name in ("Question", "Known answer", "Level 4"):
