@@ -28,7 +28,7 @@ SMALLEST, LARGEST = 10, 99
 READ_BY_THE_BASE = re.compile(r"What is [1-9][0-9](?: ?\+ ?[1-9][0-9]){1,5}\?")
 OUTSIDE = (
     "The shipped tiny model reads sums of two to six two-digit numbers only (10 to 99), "
-    'asked in its own words: "What is 23+45?".'
+    'asked in its own words and alone: "What is 23+45?".'
 )
 
 QUESTION_START, QUESTION_END = "What is ", "?"
