@@ -15,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from support.run_folders import scores
 
-from expo_lite.app.page import CSS
 from expo_lite.core.charts import ACCENT, RIGHT, WRONG, level_colour, spread
 from expo_lite.runs.history import validations
 from expo_lite.runs.plot_style import Series, curves, name_ends, picture, running_mean, window
@@ -123,7 +122,8 @@ def test_levels_are_one_hue_from_light_to_dark(levels: int) -> None:
 
 
 def test_the_app_has_the_colours_of_the_pictures() -> None:
-    light = re.findall(r"^:root \{(.*?)\}", CSS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    css = (Path(__file__).parents[2] / "expo_lite/app/style.css").read_text(encoding="utf-8")  # without gradio
+    light = re.findall(r"^:root \{(.*?)\}", css, re.MULTILINE | re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", "".join(light)))
     assert {name: colours[name] for name in ("right", "wrong", "accent")} == {
         "right": RIGHT,
