@@ -422,6 +422,15 @@ def test_presets_have_a_row_each() -> None:
     assert [name for name in presets() if f"| `{name}` |" not in readme] == []
 
 
+def test_the_readme_comes_to_its_commands_soon() -> None:
+    """Two short sentences, then the first command; the tests stand beside it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    texts = [part for part in readme.partition("\n```\n")[0].split("\n\n") if not part.startswith(("#", "<picture>"))]
+    assert len(re.findall(r"\.(?=\s)|[.:]$", "\n".join(texts), re.MULTILINE)) <= 2
+    assert len(" ".join(texts).split()) < 60
+    assert "pytest" in readme.partition("## Two commands")[2].partition("\n## ")[0]
+
+
 CITED = re.compile(r"`([^`]+)` \(`((?:trl|unsloth|verl|expo_lite)/[^`]+)`\)")
 
 

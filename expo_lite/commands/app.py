@@ -88,6 +88,7 @@ def prepare(options: Options) -> App:
         "theme": page.theme(),
         "css": page.CSS.read_text(encoding="utf-8"),
         "footer_links": ["api"],
+        "head": "<style>footer .divider { display: none }</style>",  # a dot after the one link; `css` stays in the page
         "max_file_size": "1kb",  # nothing is uploaded here
         "ssr_mode": False,
         "mcp_server": False,

@@ -32,6 +32,8 @@ _SHORTER = {
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
 }
+CALLED = {"method": "plain GRPO is --explanation.source none; docs/methods.md has the flags of every method"}
+"""What a setting that there is not may have meant."""
 CUTS = ("rollout.top_p", "rollout.top_k", "rollout.min_p")
 _SHOWN = 60  # characters of a wrong value that a message repeats
 
@@ -68,6 +70,8 @@ def unknown_setting(name: str, candidates: Iterable[str] = ()) -> str:
     if name in settings():  # only a file can get here: its keys are nested
         section, _, key = name.rpartition(".")
         return f"{name}: unknown setting (in a file write {key} under {section}:)"
+    if name in CALLED:
+        return f"{name}: unknown setting ({CALLED[name]})"
     if name in CUTS:
         return f"{name}: there is no such setting: with a cut tail the policy sampled from would not be the one trained"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75) or _same_ending(name)

@@ -28,7 +28,7 @@ SMALLEST, LARGEST = 10, 99
 READ_BY_THE_BASE = re.compile(r"What is [1-9][0-9](?: ?\+ ?[1-9][0-9]){1,5}\?")
 OUTSIDE = (
     "The shipped tiny model reads sums of two to six two-digit numbers only (10 to 99), "
-    'asked in its own words: "What is 23+45?".'
+    'asked in its own words and alone: "What is 23+45?".'
 )
 
 QUESTION_START, QUESTION_END = "What is ", "?"
@@ -95,8 +95,12 @@ def outside_of_base(question: str) -> str | None:
 
 
 def note_on(model: str, problems: Sequence[Problem]) -> str:
-    """How many of the problems are `outside_of_base`; empty where none is, or `model` is not the shipped one."""
-    outside = sum(outside_of_base(p.question) is not None for p in problems) if model == TINY else 0
+    """How many of the problems are `outside_of_base` or have turns before them, a system turn too; empty where none.
+
+    Empty as well where `model` is not the shipped one.
+    """
+    asked = (p.turns or outside_of_base(p.question) for p in problems if model == TINY)
+    outside = sum(map(bool, asked))
     return f"{OUTSIDE} {outside:,} of {len(problems):,} problems are others." if outside else ""
 
 

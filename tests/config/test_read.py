@@ -143,6 +143,11 @@ class TestMistakes:
             (["--data.levels", "{1"], "data.levels: should be like 1=1,5=3 or a,b or JSON (got '{1')"),
             (["--config"], "--config: needs a value"),
             (["--resum"], "resum: unknown setting (did you mean resume?)"),
+            (
+                ["--method", "grpo"],
+                "method: unknown setting (plain GRPO is --explanation.source none; docs/methods.md has the flags of "
+                "every method)",
+            ),
             (["train"], "train: unexpected word on the command line (settings are written --name value)"),
         ],
     )  # fmt: skip

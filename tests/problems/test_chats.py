@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from support.row_files import write
 
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
@@ -52,14 +52,6 @@ SCHEMAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "ShareGPT": ({"conversations": share_gpt(*WHOLE, SOLVED)}, {}),
     "verl": ({"prompt": chat(*WHOLE), "reward_model": {"style": "rule", "ground_truth": "12"}}, {}),
 }
-
-
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
-    else:
-        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
 
 
 def read(path: Path, columns: dict[str, str] | None = None, **settings: Any) -> list[Problem]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from support.row_files import write
 
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
@@ -33,14 +34,6 @@ def verl(i: int, **extra: Any) -> dict[str, Any]:
 
 def gsm8k(i: int) -> dict[str, Any]:
     return verl(i, question=f"{i}+{i}?", answer=f"Twice {i}.\n#### {2 * i}")
-
-
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
-    else:
-        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "data.jsonl"])

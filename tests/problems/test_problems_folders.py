@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from support.row_files import write
 
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
@@ -19,15 +20,6 @@ from expo_lite.problems.folders import files_in
 
 def numbered(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [{"question": f"{i}+{i}?", "answer": str(2 * i)} for i in range(start, start + count)]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    else:
-        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
 
 
 def questions(problems: list[Problem]) -> set[str]:
@@ -50,8 +42,8 @@ def questions(problems: list[Problem]) -> set[str]:
 )
 def test_a_split_is_a_word_of_the_name(tmp_path: Path, train: str, test: str) -> None:
     """No test problem is ever trained on."""
-    write(tmp_path / train, numbered(32))
-    write(tmp_path / test, numbered(8, 100))
+    write(tmp_path / train, *numbered(32))
+    write(tmp_path / test, *numbered(8, 100))
     found = load_problems(DataConfig(source=str(tmp_path)))
     assert questions(found.test) == {row["question"] for row in numbered(8, 100)}
     assert questions(found.train + found.validation) == {row["question"] for row in numbered(32)}
@@ -68,7 +60,7 @@ def test_a_split_is_a_word_of_the_name(tmp_path: Path, train: str, test: str) ->
 )
 def test_names_that_only_hint_at_a_split_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
-        write(tmp_path / name, numbered(16))
+        write(tmp_path / name, *numbered(16))
     with pytest.raises(DataError, match=r"may be of a split, .* data\.test_source for the others\.$") as refused:
         files_in(tmp_path)
     assert len(str(refused.value).splitlines()) == 1
@@ -77,13 +69,13 @@ def test_names_that_only_hint_at_a_split_are_refused(tmp_path: Path, names: tupl
 @pytest.mark.parametrize("names", [("contest.jsonl", "contests2.jsonl"), ("trained.csv",), ("a.jsonl", "b.csv.gz")])
 def test_other_names_have_no_split(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
-        write(tmp_path / name, numbered(16))
+        write(tmp_path / name, *numbered(16))
     assert files_in(tmp_path) == {tmp_path / name: None for name in names}
 
 
 def test_a_given_split_comes_before_the_usual_ones(tmp_path: Path) -> None:
     for name, start in (("train_easy", 0), ("train_hard", 100), ("test", 200)):
-        write(tmp_path / f"{name}.jsonl", numbered(32, start))
+        write(tmp_path / f"{name}.jsonl", *numbered(32, start))
     found = load_problems(DataConfig(source=str(tmp_path), split="train_hard"))
     assert questions(found.train + found.validation) == {row["question"] for row in numbered(32, 100)}
     assert "not read, for their names do not say test or train_hard: train_easy.jsonl" in found.notes
@@ -91,10 +83,10 @@ def test_a_given_split_comes_before_the_usual_ones(tmp_path: Path) -> None:
 
 def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     for name in ("train", "test", "validation", "notes"):
-        write(tmp_path / f"{name}.jsonl", numbered(32, 100 * len(name)))
+        write(tmp_path / f"{name}.jsonl", *numbered(32, 100 * len(name)))
     notes = load_problems(DataConfig(source=str(tmp_path))).notes
     assert "not read, for their names do not say test or train: notes.jsonl, validation.jsonl" in notes
-    other = write(tmp_path.parent / "other.jsonl", numbered(8, 900))
+    other = write(tmp_path.parent / "other.jsonl", *numbered(8, 900))
     notes = load_problems(DataConfig(source=str(tmp_path), test_source=str(other))).notes
     assert "not read, for their names do not say train: notes.jsonl, test.jsonl, validation.jsonl" in notes
 
@@ -102,7 +94,7 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
 def test_what_describes_a_data_set_is_no_data(tmp_path: Path) -> None:
     for name in ("dataset_info.json", "dataset_infos.json"):
         (tmp_path / name).write_text('{\n"splits": {}}')
-    write(tmp_path / "data.jsonl", numbered(32))
+    write(tmp_path / "data.jsonl", *numbered(32))
     assert files_in(tmp_path) == {tmp_path / "data.jsonl": None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from support.tiny_models import tiny_base
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from expo_lite.core.records import Turn
 from expo_lite.problems import tiny_world
 from scripts.tiny_base.tokenizer import PHRASES, build_tokenizer
 
@@ -185,4 +187,6 @@ def test_what_the_base_does_not_read(question: str, inside: bool) -> None:
 def test_a_note_counts_what_the_base_does_not_read() -> None:
     problems = [tiny_world.problem(operands) for operands in ((12, 34), (12, 7), (112, 34))]
     assert tiny_world.note_on("tiny", problems) == f"{tiny_world.OUTSIDE} 2 of 3 problems are others."
+    told = replace(problems[0], turns=(Turn("system", "Be exact."),))
+    assert tiny_world.note_on("tiny", [told]) == f"{tiny_world.OUTSIDE} 1 of 1 problems are others."
     assert tiny_world.note_on("tiny", problems[:1]) == tiny_world.note_on("Qwen/Qwen2.5-1.5B-Instruct", problems) == ""

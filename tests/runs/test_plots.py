@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 import runpy
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from support.run_folders import scores
 
-from expo_lite.core.charts import RIGHT, WRONG, level_colour, spread
+from expo_lite.core.charts import ACCENT, RIGHT, WRONG, level_colour, spread
 from expo_lite.runs.history import validations
 from expo_lite.runs.plot_style import Series, curves, name_ends, picture, running_mean, window
 from expo_lite.runs.plots import plot_explanations, plot_groups, plot_levels, plot_properties
@@ -118,6 +119,18 @@ def test_levels_are_one_hue_from_light_to_dark(levels: int) -> None:
     assert lightness == sorted(lightness, reverse=True) and len(set(colours)) == levels
     assert max(hue for hue, *_ in parts) - min(hue for hue, *_ in parts) < 0.03
     assert all(contrast_on_white(colour) > 2.3 for colour in colours)
+
+
+def test_the_app_has_the_colours_of_the_pictures() -> None:
+    css = (Path(__file__).parents[2] / "expo_lite/app/style.css").read_text(encoding="utf-8")  # without gradio
+    light = re.findall(r"^:root \{(.*?)\}", css, re.MULTILINE | re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", "".join(light)))
+    assert {name: colours[name] for name in ("right", "wrong", "accent")} == {
+        "right": RIGHT,
+        "wrong": WRONG,
+        "accent": ACCENT,
+    }
+    assert [colours[f"s{n + 1}"] for n in range(5)] == [level_colour(n, 5) for n in range(5)]
 
 
 def contrast_on_white(colour: str) -> float:

@@ -171,7 +171,7 @@ BANDS = (
     (0.5, "sure", "expected (50 % or more)"),
     (0.1, "likely", "plausible (10 to 50 %)"),
     (0.01, "unlikely", "surprising (1 to 10 %)"),
-    (0.0, "alien", "would hardly be written (under 1 %)"),
+    (0.0, "alien", "would hardly be written (under 1&nbsp;%)"),
 )
 """Least probability, class and name of each band, likeliest first."""
 

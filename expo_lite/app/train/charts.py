@@ -50,15 +50,15 @@ def charts_html(config: Config | None, story: Story) -> str:
             "Problems where every attempt failed",
             f"Of {prompts} a step, and how many of them were rescued; mean of {live.WINDOW} steps",
             [
-                Curve("failed", "s5", live.averaged(story, "failed_groups")),
-                Curve("rescued", "s2", live.averaged(story, "rescued_groups")),
+                Curve("failed", "failed", live.averaged(story, "failed_groups")),
+                Curve("rescued", "rescued", live.averaged(story, "rescued_groups")),
             ],
             counts,
         ),
         chart_html(
             "Reward",
             f"Share of right attempts; mean of {live.WINDOW} steps",
-            [Curve("reward", "s4", live.averaged(story, "reward_mean"))],
+            [Curve("reward", "reward", live.averaged(story, "reward_mean"))],
             Axes(steps, 1.0, (0, 0.5, 1), lambda share: f"{share:.2f}".removesuffix(".00")),
         ),
         phases_html(live.seconds_by_phase(story)),

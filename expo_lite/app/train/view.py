@@ -80,9 +80,10 @@ def plan_html(prepared: Prepared, held: float = 0.0) -> str:
 def command_html(command: str, name: str = "") -> str:
     """The command line with a button to copy it: what Start would run, or what has begun under that name."""
     title = f"The command that runs {harmless(name)}" if name else "The command that Start runs"
+    words = " ".join(f"<span>{harmless(word)}</span>" for word in command.split(" "))
     return (
         f'<div class="live-command"><div><span>{title}</span><button type="button">Copy</button></div>'
-        f'<pre tabindex="0" role="group" aria-label="{title}"><code>{harmless(command)}</code></pre></div>'
+        f'<pre tabindex="0" role="group" aria-label="{title}"><code>{words}</code></pre></div>'
     )
 
 
