@@ -27,6 +27,7 @@ from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config
 from expo_lite.core.records import Problem
 from expo_lite.grading.verifier import Verifier
+from expo_lite.memory.budget import CPU_BUDGET_GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape, find_shape
 from expo_lite.model.policy import load_policy, resolve_dtype
 from expo_lite.model.prompts import Prompts
@@ -59,8 +60,7 @@ class Case:
     threads: int = 1
     dtype: str = "float32"
     quantization: str = "none"  # of this project's side; TRL's base is never quantised
-    budget_gib: float = 4.0  # that this project plans for
-    micro_batch: int = 0  # TRL's sequences per pass; 0: all of the step
+    micro_batch: int = 16  # sequences in a pass of training, on both sides
     trl: dict[str, Any] = field(default_factory=dict)  # further settings of GRPOConfig
 
     @property
@@ -139,7 +139,7 @@ def config_of(case: Case, source: str) -> Config:
         "explanation.filters": "[]",  # an explanation that was not let end passes none
         "reward.messages": "true",  # as TRL hands over of chat data
         "optimizer.learning-rate": LEARNING_RATE,
-        "memory.budget-gib": case.budget_gib,
+        "memory.budget-gib": CPU_BUDGET_GIB,
         "threads": case.threads,
     }
     defaults = Config().prompt
@@ -190,10 +190,12 @@ def ours(case: Case, source: str, started: float) -> Measured:
     with Verifier() as verifier, assemble(settle(config_of(case, source), scripted_reward(case, verifier))) as parts:
         forget_peak()
         measured.loaded_mib, measured.model_mib = resident_mib(), resident_mib() - empty
-        trainer = parts.trainer
+        trainer, every = parts.trainer, problems_of(case)
+        longest = max(len(parts.prompts.task(problem)) for of_step in every for problem in of_step) + case.tokens
+        trainer.updater.units.micro_batch_tokens = case.micro_batch * longest
         trainer.needs_explanation = lambda group: not group.has_signal  # a rollout that was cut off is never right
         with without_end(parts.policy):
-            for number, problems in enumerate(problems_of(case), 1):
+            for number, problems in enumerate(every, 1):
                 watch.start()
                 report = trainer.step(number, problems)
                 watch.generating = report.metrics["generate_seconds"] + report.metrics["explain_seconds"]
@@ -229,7 +231,6 @@ def trls(case: Case, source: str, started: float) -> Measured:
     prompts = Prompts(tokenizer, config.prompt)
     every = [problem for of_step in problems_of(case) for problem in of_step]
     data = Dataset.from_list([{"prompt": prompts.messages(p), "answer": p.answer} for p in every])
-    rows = case.micro_batch or case.rollouts
 
     class Watched(transformers.TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -250,8 +251,8 @@ def trls(case: Case, source: str, started: float) -> Measured:
 
     with tempfile.TemporaryDirectory() as folder, Verifier() as verifier:
         settings = {
-            "per_device_train_batch_size": rows,
-            "gradient_accumulation_steps": case.rollouts // rows,
+            "per_device_train_batch_size": case.micro_batch,
+            "gradient_accumulation_steps": case.rollouts // case.micro_batch,
             "num_generations": case.group,
             "max_completion_length": case.tokens,
             "generation_kwargs": {"min_new_tokens": case.tokens},
