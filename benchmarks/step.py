@@ -2,7 +2,7 @@
 
 FOLDER is where `pip install --no-deps --target FOLDER trl==1.16.0` has put the TRL to compare with; without it the
 installed one is taken (1.15.0 does not run on a CPU: its output layer needs Triton). Each side runs in a process of
-its own, in turns, on the same prompts, group size, lengths and verifier; see benchmarks/step_sides.py. Prints Markdown.
+its own, in turns, on the same prompts, group size, lengths and verifier; see benchmarks/step_case.py. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from statistics import median
 
 import torch
 
+from benchmarks.step_case import MODELS, SIDES, Case, Measured, shape_of
 from benchmarks.step_floor import Panel, draw, floor_seconds, measured_machine, prompt_tokens, weight_bytes
-from benchmarks.step_sides import MODELS, SIDES, Case, Measured, shape_of
 from expo_lite.config.model_files import SMOL, TINY
 from expo_lite.model.policy import resolve_dtype
 

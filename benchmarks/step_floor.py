@@ -1,4 +1,4 @@
-"""The least that a step can take on this machine, counted, and the picture of steps beside it (`benchmarks/step.py`)."""
+"""The least that a step can take on this machine, counted, and a picture of steps beside it: `benchmarks/step.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.step_sides import Case, Measured
+from benchmarks.step_case import Case, Measured
 from expo_lite.config.settings import ExplanationConfig
 from expo_lite.memory.shapes import ModelShape
 from expo_lite.runs.plot_style import Series, curves, picture
