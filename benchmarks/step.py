@@ -28,7 +28,8 @@ from expo_lite.model.policy import resolve_dtype
 SMALL = {"prompts": 2, "group": 4, "tokens": 24, "micro_batch": 4}
 WORK = {TINY: {}, SMOL: SMALL, "random-135m": SMALL, "random-152k": {**SMALL, "tokens": 32}}
 """Sizes of a step by model, where no flag gives them; those of the tiny model are its preset's."""
-SWEPT = {"rollouts": (2, 4, 8, 16), "tokens": (10, 20, 40, 80), "failed": (0, 4, 8, 12, 16)}
+SWEPT = {"rollouts": (0.25, 0.5, 1, 2), "tokens": (0.25, 0.5, 1, 2), "failed": (0, 0.25, 0.5, 0.75, 1)}
+"""What the picture varies: shares of the case's prompts, tokens and, for the failed groups, prompts."""
 METHODS = {"grpo": "GRPO", "expo": "ExPO, all groups failed"}
 
 Turn = dict[str, Measured]
@@ -45,7 +46,9 @@ def run(case: Case, trl: Path | None = None) -> Measured:
     command = [sys.executable, str(program), json.dumps(asdict(case)), str(time.time())]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise SystemExit(f"{case.side} on {case.model}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        said = (done.stderr.strip().splitlines() or ["failed"])[-1]
+        hint = " (TRL 1.15.0 needs Triton: see --trl)" if case.side == "trl" else ""
+        raise SystemExit(f"{case.side} on {case.model}: {said}{hint}")
     measured = Measured(**json.loads(done.stdout.splitlines()[-1]))
     print(f"{case.side} on {case.model}: {median(measured.seconds):.2f} s a step", file=sys.stderr, flush=True)
     return measured
@@ -139,8 +142,10 @@ def sweep(case: Case, trl: Path | None) -> list[Panel]:
     machine = measured_machine(weight_bytes(shape, dtype.itemsize), dtype)
     print(f"{machine.operations / 1e9:.0f} GFLOP/s, {machine.bytes / 1e9:.1f} GB/s", file=sys.stderr)
     panels = []
-    for name, values in SWEPT.items():
+    for name, shares in SWEPT.items():
         by_side: dict[str, list[tuple[float, float]]] = {}
+        of = case.tokens if name == "tokens" else case.prompts
+        values = sorted({max(int(share > 0), round(share * of)) for share in shares})
         for value in values:
             changed = replace(case, **{"prompts" if name == "rollouts" else name: value})
             x = changed.rollouts if name == "rollouts" else value

@@ -7,6 +7,7 @@ and zeros for the groups that are to fail.
 
 from __future__ import annotations
 
+import math
 import resource
 import tempfile
 import time
@@ -51,13 +52,18 @@ class Case:
     threads: int = 1
     dtype: str = "float32"
     quantization: str = "none"  # of this project's side; TRL's base is never quantised
-    micro_batch: int = 16  # sequences in a pass of training, on both sides
+    micro_batch: int = 16  # sequences in a pass of training, on both sides, at most
     trl: dict[str, Any] = field(default_factory=dict)  # further settings of GRPOConfig
 
     @property
     def rollouts(self) -> int:
         """Completions of a step."""
         return self.prompts * self.group
+
+    @property
+    def at_once(self) -> int:
+        """Sequences in a pass of training, of which TRL wants a whole number in a step."""
+        return math.gcd(self.micro_batch, self.rollouts)
 
 
 @dataclass

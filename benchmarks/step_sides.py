@@ -34,7 +34,7 @@ def ours(case: Case, source: str, started: float) -> Measured:
         measured.loaded_mib, measured.model_mib = resident_mib(), resident_mib() - empty
         trainer, every = parts.trainer, problems_of(case)
         longest = max(len(parts.prompts.task(problem)) for of_step in every for problem in of_step) + case.tokens
-        trainer.updater.units.micro_batch_tokens = case.micro_batch * longest
+        trainer.updater.units.micro_batch_tokens = case.at_once * longest
         trainer.needs_explanation = lambda group: not group.has_signal  # a rollout that was cut off is never right
         with without_end(parts.policy):
             for number, problems in enumerate(every, 1):
@@ -46,7 +46,7 @@ def ours(case: Case, source: str, started: float) -> Measured:
         trained += [len(e.completion.completion_ids) for of_group in report.trained_on for e in of_group]
         measured.prompt_tokens = sum(len(r.completion.prompt_ids) for g in report.groups for r in g.rollouts)
         measured.generated, measured.trained = report.metrics["generated_tokens"], sum(trained)
-        measured.settings = f"{case.quantization} {case.dtype}, {trainer.updater.units}"
+        measured.settings = f"base {case.quantization}, {case.dtype}, {trainer.updater.units}"
     measured.peak_mib = resident_mib(highest=True)
     return measured
 

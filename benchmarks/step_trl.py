@@ -63,8 +63,8 @@ class Watched(TrainerCallback):
 def settings_of(case: Case, config: Config) -> dict[str, Any]:
     """What bears on the time of a step in GRPOConfig: the best that were found (docs/performance.md)."""
     return {
-        "per_device_train_batch_size": case.micro_batch,
-        "gradient_accumulation_steps": case.rollouts // case.micro_batch,
+        "per_device_train_batch_size": case.at_once,
+        "gradient_accumulation_steps": case.rollouts // case.at_once,
         "num_generations": case.group,
         "max_completion_length": case.tokens,
         "generation_kwargs": {"min_new_tokens": case.tokens},
