@@ -20,7 +20,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.step_case import MODELS, SIDES, Case, Measured, shape_of
+from benchmarks.step_case import MODELS, SIDES, Case, Measured, shape_of, source_of
 from benchmarks.step_floor import Panel, draw, floor_seconds, measured_machine, prompt_tokens, weight_bytes
 from expo_lite.config.model_files import SMOL, TINY
 from expo_lite.model.policy import resolve_dtype
@@ -166,7 +166,7 @@ def sweep(case: Case, trl: Path | None) -> list[Panel]:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--trl", type=Path, metavar="FOLDER", help="where pip has put the TRL to compare with")
     parser.add_argument("--models", nargs="+", default=[TINY, SMOL, "random-152k"], choices=MODELS)
     parser.add_argument("--alternations", type=int, default=5, help="how often the sides take turns")
@@ -186,8 +186,14 @@ def main() -> None:
     given = arguments().parse_args()
     sizes = {n: v for n in ("prompts", "group", "tokens", "micro_batch") if (v := getattr(given, n)) is not None}
     shared = {"steps": given.steps, "threads": given.threads, "quantization": given.quantization}
-    cases = [Case("trl", m, dtype=d, **shared, **{**WORK[m], **sizes}) for m in given.models for d in given.dtypes]
-    results = [(case, turns(case, given.alternations, given.trl)) for case in cases]
+    results = []
+    for model in given.models:
+        with source_of(model) as source:
+            for dtype in given.dtypes:
+                case = Case("trl", model, source, dtype=dtype, **shared, **{**WORK[model], **sizes})
+                results.append((case, turns(case, given.alternations, given.trl)))
+            if given.plot and model == given.models[0]:
+                draw(given.plot, sweep(replace(case, dtype=given.dtypes[0]), given.trl))
     print(time_table(results), memory_table(results), settings_lines(results), sep="\n\n")
     if given.json:
         everything = [
@@ -195,8 +201,6 @@ def main() -> None:
             for case, found in results
         ]
         given.json.write_text(json.dumps(everything, indent=2), encoding="utf-8")
-    if given.plot:
-        draw(given.plot, sweep(cases[0], given.trl))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class Case:
 
     side: str
     model: str = TINY
+    source: str = TINY  # what is loaded: the model by its name, or the folder of a random one
     prompts: int = 16
     group: int = 8
     tokens: int = 40
@@ -121,10 +122,10 @@ def shape_of(model: str) -> ModelShape:
     return RANDOM.get(model) or find_shape(model)
 
 
-def config_of(case: Case, source: str) -> Config:
+def config_of(case: Case) -> Config:
     """This project's configuration: the tiny preset's, with the default prompts for a model that knows language."""
     flags = {
-        "policy.model": source,
+        "policy.model": case.source,
         "policy.dtype": case.dtype,
         "policy.quantization": case.quantization,
         "rollout.prompts-per-step": case.prompts,

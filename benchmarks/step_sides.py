@@ -18,18 +18,17 @@ from benchmarks.step_case import (
     problems_of,
     resident_mib,
     scripted_reward,
-    source_of,
 )
 from expo_lite.grading.verifier import Verifier
 from expo_lite.runs.assemble import assemble, settle
 from expo_lite.training.dry_pass import without_end
 
 
-def ours(case: Case, source: str, started: float) -> Measured:
+def ours(case: Case, started: float) -> Measured:
     """This project's steps: GRPO, or ExPO that explains every failed group."""
     measured, empty = Measured(), resident_mib()
     watch = Stopwatch(measured, started)
-    with Verifier() as verifier, assemble(settle(config_of(case, source), scripted_reward(case, verifier))) as parts:
+    with Verifier() as verifier, assemble(settle(config_of(case), scripted_reward(case, verifier))) as parts:
         forget_peak()
         measured.loaded_mib, measured.model_mib = resident_mib(), resident_mib() - empty
         trainer, every = parts.trainer, problems_of(case)
@@ -54,13 +53,12 @@ def ours(case: Case, source: str, started: float) -> Measured:
 def main() -> None:
     """Measure the case on the command line."""
     case, started = Case(**json.loads(sys.argv[1])), float(sys.argv[2])
-    with source_of(case.model) as source:
-        if case.side == "trl":
-            from benchmarks.step_trl import trls  # TRL is no part of this project, and another one may be on the path
+    if case.side == "trl":
+        from benchmarks.step_trl import trls  # TRL is no part of this project, and another one may be on the path
 
-            measured = trls(case, source, started)
-        else:
-            measured = ours(case, source, started)
+        measured = trls(case, started)
+    else:
+        measured = ours(case, started)
     print(json.dumps(asdict(measured)))
 
 

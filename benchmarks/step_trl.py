@@ -109,10 +109,10 @@ def trainer_of(case: Case, config: Config, model: Any, tokenizer: Any, verifier:
     )
 
 
-def trls(case: Case, source: str, started: float) -> Measured:
+def trls(case: Case, started: float) -> Measured:
     """The steps of TRL's GRPOTrainer."""
     torch.set_num_threads(case.threads)
-    config, source = config_of(case, source), model_source(source)
+    config, source = config_of(case), model_source(case.source)
     measured, empty = Measured(), resident_mib()
     tokenizer: Any = AutoTokenizer.from_pretrained(source)
     model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, case.dtype))

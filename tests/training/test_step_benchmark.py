@@ -15,7 +15,6 @@ from benchmarks.step import memory_table, ratios, sweep, time_table
 from benchmarks.step_case import Case, Measured, problems_of
 from benchmarks.step_floor import Machine, floor_seconds
 from benchmarks.step_sides import ours
-from expo_lite.config.model_files import TINY
 from expo_lite.memory.shapes import ModelShape
 
 SMALL = Case("grpo", prompts=2, group=4, tokens=6, steps=2, micro_batch=4)
@@ -40,7 +39,7 @@ def same_threads() -> Iterator[None]:
     ],
 )
 def test_a_step_here_is_as_long_as_it_is_said(side: str, failed: int, generated: int, trained: int) -> None:
-    measured = ours(replace(SMALL, side=side, failed=failed), TINY, time.time())
+    measured = ours(replace(SMALL, side=side, failed=failed), time.time())
     assert (measured.generated, measured.trained) == (generated, trained)
     assert measured.prompt_tokens == 8 * PROMPT
     assert len(measured.seconds) == len(measured.cpu_seconds) == len(measured.generating) == 1
@@ -56,7 +55,7 @@ def test_a_step_here_is_as_long_as_it_is_said(side: str, failed: int, generated:
 def test_trl_does_the_same_work() -> None:
     from benchmarks.step_trl import trls
 
-    measured = trls(replace(SMALL, side="trl"), TINY, time.time())
+    measured = trls(replace(SMALL, side="trl"), time.time())
     assert (measured.generated, measured.trained, measured.prompt_tokens) == (48, 48, 8 * PROMPT)
     assert len(measured.seconds) == len(measured.generating) == 1
     assert 0 < measured.generating[0] < measured.seconds[0]
