@@ -174,8 +174,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="of each side")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--quantization", default="none", choices=("none", "nf4"), help="of the base here")
-    for name in ("prompts", "group", "tokens", "micro-batch"):
-        parser.add_argument(f"--{name}", type=int, help="instead of the model's usual one")
+    for flag in ("--prompts", "--group", "--tokens", "--micro-batch"):
+        parser.add_argument(flag, type=int, help="instead of the model's usual one")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--plot", type=Path, help="also vary rollouts, length and failed groups of the first model")
     return parser
