@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.step import memory_table, ratios, sweep, time_table
 from benchmarks.step_case import Case, Measured, problems_of
-from benchmarks.step_floor import Machine, floor_seconds
+from benchmarks.step_floor import Machine, draw, floor_seconds
 from benchmarks.step_sides import ours
 from expo_lite.memory.shapes import ModelShape
 
@@ -107,7 +108,7 @@ def test_the_floor_of_failed_groups() -> None:
     assert failed == pytest.approx([4, 8, 8])  # explanations are written together, after the rollouts
 
 
-def test_the_sweep_asks_trl_once_where_groups_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_asks_trl_once_where_groups_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Case] = []
 
     def stub(case: Case, trl: object) -> Measured:
@@ -121,3 +122,5 @@ def test_the_sweep_asks_trl_once_where_groups_fail(monkeypatch: pytest.MonkeyPat
     assert [x for x, _ in panels["failed groups"]["trl"]] == [0, 1, 2]
     assert set(panels["failed groups"]) == {"trl", "expo", "floor"}
     assert len([case for case in asked if case.side == "trl"]) == 3 + 4 + 1
+    draw(tmp_path / "step.png", list(panels.items()))
+    assert (tmp_path / "step.png").stat().st_size > 10_000
