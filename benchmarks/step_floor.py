@@ -15,14 +15,17 @@ from expo_lite.memory.shapes import ModelShape
 from expo_lite.runs.plot_style import Series, curves, picture
 
 SIDE = 1536  # of the matrices that are multiplied
-COPIED = 2**26  # bytes, unless the weights are fewer: those of a small model stay in the processor's cache
+MOVED = 2**29  # bytes, unless the weights are fewer: those of a small model stay in the processor's cache
 COLOURS = {"trl": "#b4532a", "grpo": "#2a6fb4", "expo": "#3a8f4d", "floor": "#777777"}
 NAMES = {"trl": "TRL GRPO", "grpo": "GRPO", "expo": "ExPO", "floor": "floor"}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Operations a second in a product of large matrices, and bytes a second that a copy reads and writes."""
+    """Operations a second in a product of large matrices, and bytes a second in a copy, or in a sum if that is faster.
+
+    A copy's bytes are those that it reads and those that it writes.
+    """
 
     operations: float
     bytes: float
@@ -41,10 +44,11 @@ def fastest(work: Callable[[], object], times: int = 7) -> float:
 def measured_machine(weight_bytes: int, dtype: torch.dtype) -> Machine:
     """The rates of this machine with torch's present number of threads, for weights of this size."""
     left, right = torch.randn(2, SIDE, SIDE).to(dtype)
-    source = torch.ones(min(weight_bytes, COPIED), dtype=torch.uint8)
+    source = torch.ones(min(weight_bytes, MOVED) // 4)
     target = torch.empty_like(source)
     operations = 2 * SIDE**3 / fastest(lambda: left @ right)
-    return Machine(operations, 2 * len(source) / fastest(lambda: target.copy_(source)))
+    copied, read = fastest(lambda: target.copy_(source)), fastest(source.sum)
+    return Machine(operations, source.nbytes * max(2 / copied, 1 / read))
 
 
 def weight_bytes(shape: ModelShape, value_bytes: int) -> int:
