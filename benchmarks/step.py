@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import torch
 
 from benchmarks.step_case import MODELS, SIDES, Case, Measured, shape_of, source_of
-from benchmarks.step_floor import Panel, draw, floor_seconds, measured_machine, prompt_tokens, weight_bytes
+from benchmarks.step_floor import Machine, Panel, draw, floor_seconds, measured_machine, prompt_tokens, weight_bytes
 from expo_lite.config.model_files import SMOL, TINY
 from expo_lite.model.policy import resolve_dtype
 
@@ -34,6 +35,14 @@ METHODS = {"grpo": "GRPO", "expo": "ExPO, all groups failed"}
 
 Turn = dict[str, Measured]
 """What each side measured, one after another."""
+
+
+class Result(NamedTuple):
+    """A case, what was measured in each turn, and the counted floor of each method's seconds."""
+
+    case: Case
+    turns: list[Turn]
+    floors: dict[str, float]
 
 
 def run(case: Case, trl: Path | None = None) -> Measured:
@@ -59,9 +68,21 @@ def of_side(case: Case, side: str) -> Case:
     return replace(case, side=side, failed=case.prompts if side == "expo" else 0)
 
 
-def turns(case: Case, alternations: int, trl: Path | None) -> list[Turn]:
+def compare(case: Case, alternations: int, trl: Path | None) -> Result:
     """All sides in turns, so often."""
-    return [{side: run(of_side(case, side), trl) for side in SIDES} for _ in range(alternations)]
+    shape, machine = shape_of(case.model), machine_of(case)
+    found = [{side: run(of_side(case, side), trl) for side in SIDES} for _ in range(alternations)]
+    prompt = prompt_tokens(case, found[0]["grpo"])
+    return Result(case, found, {side: floor_seconds(of_side(case, side), shape, prompt, machine) for side in METHODS})
+
+
+def machine_of(case: Case) -> Machine:
+    """This machine's rates with the case's threads, number type and size of weights."""
+    dtype = resolve_dtype(case.dtype, torch.device("cpu"))
+    torch.set_num_threads(case.threads)
+    machine = measured_machine(weight_bytes(shape_of(case.model), dtype.itemsize), dtype)
+    print(f"{machine.operations / 1e9:.0f} GFLOP/s, {machine.bytes / 1e9:.1f} GB/s", file=sys.stderr)
+    return machine
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
@@ -90,29 +111,29 @@ def mean_of(found: Sequence[Turn], side: str, what: str) -> float:
     return median(figure(turn[side]) for turn in found)
 
 
-def time_table(results: Sequence[tuple[Case, list[Turn]]]) -> str:
+def time_table(results: Sequence[Result]) -> str:
     """Markdown: seconds and tokens a second, TRL's GRPO before this project's."""
     lines = [
-        "| model | here | TRL s | here s | TRL / here | by CPU time | generated tokens/s | trained tokens/s |",
-        "|" + "---|" * 8,
+        "| model | here | TRL s | here s | floor s | TRL / here | by CPU time | generated tokens/s | trained tokens/s |",
+        "|" + "---|" * 9,
     ]
-    for case, found in results:
+    for case, found, floors in results:
         for side, method in METHODS.items():
             both = {
                 name: [f"{mean_of(found, s, name):.{digits}f}" for s in ("trl", side)]
                 for name, digits in (("seconds", 2), ("generated", 0), ("trained", 0))
             }
-            cells = [f"{case.model}, {case.dtype}", method, *both["seconds"]]
+            cells = [f"{case.model}, {case.dtype}", method, *both["seconds"], f"{floors[side]:.2f}"]
             cells += [spread(ratios(found, side, what)) for what in ("seconds", "cpu_seconds")]
             cells += [" : ".join(both[name]) for name in ("generated", "trained")]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def memory_table(results: Sequence[tuple[Case, list[Turn]]]) -> str:
+def memory_table(results: Sequence[Result]) -> str:
     """Markdown: resident memory at its peak, and the time to the end of the first step."""
     lines = ["| model | side | peak MiB | above the loaded model MiB | model MiB | first step s |", "|" + "---|" * 6]
-    for case, found in results:
+    for case, found, _ in results:
         for side in SIDES:
             figures = [mean_of(found, side, name) for name in ("peak_mib", "working", "model_mib")]
             first = [turn[side].first_step for turn in found]
@@ -122,10 +143,10 @@ def memory_table(results: Sequence[tuple[Case, list[Turn]]]) -> str:
     return "\n".join(lines)
 
 
-def settings_lines(results: Sequence[tuple[Case, list[Turn]]]) -> str:
+def settings_lines(results: Sequence[Result]) -> str:
     """What each side was told, and what it wrote and trained on in a step."""
     lines = []
-    for case, found in results:
+    for case, found, _ in results:
         lines.append(f"* {case.model}, {case.prompts} x {case.group} rollouts, {case.threads} threads:")
         for side, measured in found[0].items():
             lines.append(
@@ -137,10 +158,7 @@ def settings_lines(results: Sequence[tuple[Case, list[Turn]]]) -> str:
 
 def sweep(case: Case, trl: Path | None) -> list[Panel]:
     """Seconds a step against rollouts, length and failed groups, with the counted floor."""
-    shape, dtype = shape_of(case.model), resolve_dtype(case.dtype, torch.device("cpu"))
-    torch.set_num_threads(case.threads)
-    machine = measured_machine(weight_bytes(shape, dtype.itemsize), dtype)
-    print(f"{machine.operations / 1e9:.0f} GFLOP/s, {machine.bytes / 1e9:.1f} GB/s", file=sys.stderr)
+    shape, machine = shape_of(case.model), machine_of(case)
     panels = []
     for name, shares in SWEPT.items():
         by_side: dict[str, list[tuple[float, float]]] = {}
@@ -191,14 +209,14 @@ def main() -> None:
         with source_of(model) as source:
             for dtype in given.dtypes:
                 case = Case("trl", model, source, dtype=dtype, **shared, **{**WORK[model], **sizes})
-                results.append((case, turns(case, given.alternations, given.trl)))
+                results.append(compare(case, given.alternations, given.trl))
             if given.plot and model == given.models[0]:
                 draw(given.plot, sweep(replace(case, dtype=given.dtypes[0]), given.trl))
     print(time_table(results), memory_table(results), settings_lines(results), sep="\n\n")
     if given.json:
         everything = [
-            {"case": asdict(case), "turns": [{s: asdict(m) for s, m in turn.items()} for turn in found]}
-            for case, found in results
+            {"case": asdict(case), "floors": floors, "turns": [{s: asdict(m) for s, m in t.items()} for t in found]}
+            for case, found, floors in results
         ]
         given.json.write_text(json.dumps(everything, indent=2), encoding="utf-8")
 

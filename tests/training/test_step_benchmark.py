@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.step import memory_table, ratios, sweep, time_table
+from benchmarks.step import Result, memory_table, ratios, sweep, time_table
 from benchmarks.step_case import Case, Measured, problems_of
 from benchmarks.step_floor import Machine, draw, floor_seconds
 from benchmarks.step_sides import ours
@@ -85,10 +85,11 @@ def test_ratios_are_those_of_each_turn() -> None:
     ]
     assert ratios(found, "grpo", "seconds") == [2, 3]
     assert ratios(found, "expo", "cpu_seconds") == [4, 1]
-    row = time_table([(SMALL, found)]).splitlines()[2]
-    assert "| GRPO | 8.50 | 3.50 | 2.50 (2.00 to 3.00) |" in row
+    result = Result(SMALL, found, {"grpo": 0.5, "expo": 0.25})
+    row = time_table([result]).splitlines()[2]
+    assert "| GRPO | 8.50 | 3.50 | 0.50 | 2.50 (2.00 to 3.00) |" in row
     assert "| 14 : 35 | 3 : 8 |" in row  # 30 tokens in 2 and 2.25 s, in 1 and 0.75 s; 20 in 6 and 6.75, 3 and 2.25
-    assert "| tiny, float32 | GRPO | 160 | 60 | 40 | 9.0 (9.0 to 9.0) |" in memory_table([(SMALL, found)])
+    assert "| tiny, float32 | GRPO | 160 | 60 | 40 | 9.0 (9.0 to 9.0) |" in memory_table([result])
 
 
 def test_the_floor_by_hand() -> None:
