@@ -114,7 +114,7 @@ def mean_of(found: Sequence[Turn], side: str, what: str) -> float:
 def time_table(results: Sequence[Result]) -> str:
     """Markdown: seconds and tokens a second, TRL's GRPO before this project's."""
     lines = [
-        "| model | here | TRL s | here s | floor s | TRL / here | by CPU time | generated tokens/s | trained tokens/s |",
+        "| model | method | TRL s | here s | floor s | TRL / here | of CPU s | generated tokens/s | trained tokens/s |",
         "|" + "---|" * 9,
     ]
     for case, found, floors in results:
