@@ -94,13 +94,13 @@ class Stopwatch:
 
     def start(self) -> None:
         """A step begins."""
-        self.began, self.cpu, self.generating = time.time(), time.process_time(), 0.0
+        self.began, self.cpu, self.generating = time.perf_counter(), time.process_time(), 0.0
 
     def stop(self) -> None:
         """It ends."""
-        now = time.time()
+        now = time.perf_counter()
         if not self.measured.first_step:
-            self.measured.first_step = now - self.started
+            self.measured.first_step = time.time() - self.started
             return
         self.measured.seconds.append(now - self.began)
         self.measured.cpu_seconds.append(time.process_time() - self.cpu)

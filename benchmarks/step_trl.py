@@ -38,9 +38,9 @@ class Timed(GRPOTrainer):
     watch: Stopwatch
 
     def _generate(self, *arguments: Any) -> Any:
-        began = time.time()
+        began = time.perf_counter()
         written = super()._generate(*arguments)
-        self.watch.generating += time.time() - began
+        self.watch.generating += time.perf_counter() - began
         prompts, completions = (sum(map(len, ids)) for ids in written[:2])
         measured = self.watch.measured
         measured.prompt_tokens, measured.generated, measured.trained = prompts, completions, completions
@@ -125,6 +125,6 @@ def trls(case: Case, started: float) -> Measured:
         trainer.watch = Stopwatch(measured, started)
         trainer.add_callback(Watched(trainer.watch))
         trainer.train()
-    measured.peak_mib = resident_mib(highest=True)
+    measured.peak_mib = max(measured.loaded_mib, resident_mib(highest=True))
     measured.settings = f"TRL {trl.__version__}, unquantised {case.dtype}, {json.dumps(settings_of(case, config))}"
     return measured
