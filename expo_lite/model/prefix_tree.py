@@ -46,7 +46,7 @@ class PrefixTree:
         return out.flatten(0, 1).index_select(0, self.places)[None], None
 
     def in_rows(self, states: Tensor) -> Tensor:
-        """(heads, M, width) -> (B, heads, T, width). A token's gradients are summed in a fixed order on a GPU as well."""
+        """(heads, M, width) -> (B, heads, T, width). Gradients of a token's copies are added up in a fixed order."""
         by_token = states.transpose(0, 1)
         return embedding(self.rows, by_token.flatten(1)).unflatten(2, by_token.shape[1:]).transpose(1, 2)
 
