@@ -1,7 +1,7 @@
 """The training pass with what sequences share computed once, beside the plain pass: `python benchmarks/training.py`.
 
 Both passes take the same sequences by turns, in one process and on one thread: those of the tiny preset's first steps,
-and rollouts of random tokens on random weights of SmolLM2-135M's shape. Ratios of seconds, and the difference of gradients.
+and rollouts of random tokens on random weights of SmolLM2-135M's shape. Seconds are the processor's, not the clock's.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from expo_lite.training.micro_batches import cut_micro_batches, model_inputs
 from expo_lite.training.updater import Updater
 from scripts.tiny_base.tokenizer import build_tokenizer
 
-ALTERNATIONS = 5
-HEADER = "| sequences | tokens | padded rows | computed | plain s | once s | plain / once, of each turn | gradients differ by |"
+HEADER = (
+    "| sequences | tokens | padded rows | computed | plain s | once s | plain / once, each turn | gradients apart |"
+)
 
 
 def gradient(updater: Updater, sequences: Sequence[TrainingSequence], attention: str) -> tuple[float, torch.Tensor]:
     """Seconds and gradient of one pass; transformers' own attention knows no trees, and so takes the plain pass."""
     updater.policy.causal_lm.set_attn_implementation(attention)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in updater.in_micro_batches(sequences, updater.accumulate_gradients):
         pass
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     found = torch.cat([p.grad.flatten() for p in updater.policy.trainable if p.grad is not None])
     updater.optimizer.zero_grad(set_to_none=True)
     return seconds, found
@@ -52,11 +53,11 @@ def computed_tokens(updater: Updater, sequences: Sequence[TrainingSequence], tre
     return sum((one if isinstance(one, torch.Tensor) else one.tokens).numel() for one in inputs)
 
 
-def row(name: str, updater: Updater, sequences: Sequence[TrainingSequence]) -> str:
+def row(name: str, updater: Updater, sequences: Sequence[TrainingSequence], turns: int) -> str:
     """A line of the table."""
     gradient(updater, sequences, "sdpa")  # warm
     plain, once, apart = [], [], 0.0
-    for _ in range(ALTERNATIONS):
+    for _ in range(turns):
         seconds, theirs = gradient(updater, sequences, "sdpa")
         plain.append(seconds)
         seconds, ours = gradient(updater, sequences, GROUPED_DECODING)
@@ -69,7 +70,7 @@ def row(name: str, updater: Updater, sequences: Sequence[TrainingSequence]) -> s
     return f"| {name} | {tokens} | {padded} | {computed} | {seconds} | {ratios} | {apart:.0e} |"
 
 
-def tiny_rows(flags: list[str], steps: int) -> None:
+def tiny_rows(flags: list[str], steps: int, turns: int) -> None:
     """Print a line for each of the tiny preset's first steps."""
     config = read_request(["--preset", "tiny", *flags], "benchmarks/training.py").config
     with assemble(settle(config)) as parts:
@@ -77,7 +78,7 @@ def tiny_rows(flags: list[str], steps: int) -> None:
         update = updater.update
 
         def watched(sequences: Sequence[TrainingSequence], *rest: object) -> dict[str, float]:
-            print(row(f"tiny {' '.join(flags)}, step {number}", updater, sequences), flush=True)
+            print(row(" ".join(["tiny", *flags, f"step {number}"]), updater, sequences, turns), flush=True)
             return update(sequences, *rest)  # type: ignore[arg-type]
 
         updater.update = watched  # type: ignore[method-assign]
@@ -122,7 +123,7 @@ def random_rollouts(groups: int, group_size: int, prompt: int, completion: int) 
     return sequences
 
 
-def smol_rows() -> None:
+def smol_rows(turns: int) -> None:
     """Print lines for prompts that are 30, 50 and 70 % of a sequence."""
     for checkpointing in (True, False):
         policy = smol_policy(checkpointing)
@@ -131,15 +132,16 @@ def smol_rows() -> None:
         updater = Updater(config, policy, LiveUnits(8, 4096, 256), optimizer, scheduler)
         for prompt in (30, 50, 70):
             name = f"135M, {'checkpointing, ' if checkpointing else ''}prompt {prompt}, completion {100 - prompt}"
-            print(row(name, updater, random_rollouts(2, 4, prompt, 100 - prompt)), flush=True)
+            print(row(name, updater, random_rollouts(2, 4, prompt, 100 - prompt), turns), flush=True)
 
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     arguments.add_argument("--steps", type=int, default=3, help="of the tiny preset")
+    arguments.add_argument("--turns", type=int, default=5)
     given = arguments.parse_args()
     torch.set_num_threads(1)
     print(f"{HEADER}\n|{'---|' * HEADER.count(' | ')}---|")
-    tiny_rows([], given.steps)
-    tiny_rows(["--kl.coef", "0.04"], 1)
-    smol_rows()
+    tiny_rows([], given.steps, given.turns)
+    tiny_rows(["--kl.coef", "0.04"], 1, given.turns)
+    smol_rows(given.turns)
