@@ -18,8 +18,8 @@ from expo_lite.model.prefix_tree import Nodes, PrefixTree
 
 Result = TypeVar("Result")
 
-PAYS = 0.9
-"""A tree is used where it has at most this share of the padded rows' tokens."""
+PAYS = 0.85
+"""A tree is used where it has at most this share of the padded rows' tokens, and so never takes more memory."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from torch import Tensor
 from expo_lite.config.settings import Config, PolicyConfig
 from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.live import LiveUnits
+from expo_lite.memory.measure import peak_on_cpu
 from expo_lite.model.policy import Policy, load_policy
 from expo_lite.model.prefix_tree import PrefixTree
 from expo_lite.training.dry_pass import longest_sequences
-from expo_lite.training.micro_batches import by_prompt, collate
+from expo_lite.training.micro_batches import PAYS, by_prompt, collate
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
 
@@ -103,13 +104,30 @@ def test_explanations_under_a_prompt_are_scored_together(tmp_path: Path) -> None
 
 
 def test_little_in_common_is_trained_on_in_padded_rows() -> None:
-    """A tree of more than nine tenths of the rows' tokens would cost more than it saves."""
+    """A tree with nearly all of the rows' tokens would take more memory than they do."""
     apart = [TrainingSequence([row, 3, 4], [5] * 27) for row in range(8)]
     alike = [replace(row, prompt_ids=[0, 0, 0], completion_ids=[5] * 20 + [row.prompt_ids[0]] * 7) for row in apart]
     device = torch.device("cpu")
     assert isinstance(collate(apart, 0, device, trees=True).inputs, Tensor)
     assert isinstance(collate(alike, 0, device, trees=True).inputs, PrefixTree)
     assert isinstance(collate(alike, 0, device, trees=False).inputs, Tensor)
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_a_tree_takes_no_more_memory_than_the_plan_counts(tmp_path: Path, checkpointing: bool) -> None:
+    """Padded rows are what it counts. The share is the largest at which a tree is used, queries are as wide as MLPs."""
+    shape = {"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 4, "intermediate_size": 128}
+    policy = nf4_policy(save_base(tmp_path, **shape), quantization="none", gradient_checkpointing=checkpointing)
+    updater = tiny_trainer(tiny_config(), policy).updater
+    shared = round(128 * (1 - PAYS) * 16 / 15)
+    rows = [TrainingSequence([5] * shared + [6 + row], [7] * (127 - shared), 1.0, 1e-3) for row in range(16)]
+    peaks = {}
+    for attention in ("sdpa", "grouped_decoding"):
+        policy.causal_lm.set_attn_implementation(attention)
+        assert isinstance(collate(rows, 0, policy.device, policy.takes_trees).inputs, PrefixTree) == policy.takes_trees
+        list(updater.in_micro_batches(rows, updater.accumulate_gradients))
+        peaks[attention] = peak_on_cpu(lambda: list(updater.in_micro_batches(rows, updater.accumulate_gradients)))
+    assert peaks["grouped_decoding"] < peaks["sdpa"]
 
 
 @pytest.mark.parametrize("prompt_tokens", [2, 32])
