@@ -46,7 +46,7 @@ class PrefixTree:
         return out.flatten(0, 1).index_select(0, self.places)[None], None
 
     def in_rows(self, states: Tensor) -> Tensor:
-        """(heads, M, width) -> (B, heads, T, width). Gradients of a token's copies are added up in a fixed order."""
+        """(heads, M, width) -> (B, heads, T, width). By `embedding`, whose backward adds copies up without atomics."""
         by_token = states.transpose(0, 1)
         return embedding(self.rows, by_token.flatten(1)).unflatten(2, by_token.shape[1:]).transpose(1, 2)
 
