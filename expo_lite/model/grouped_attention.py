@@ -18,11 +18,15 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from expo_lite.model.prefix_tree import on_trees
+
 GROUPED_DECODING = "grouped_decoding"
 REPEATED_HEADS = "grouped_decoding_repeated_heads"
-ADD_MASKS = {"eager", "sdpa", GROUPED_DECODING, REPEATED_HEADS}  # implementations that add a mask to their scores
+TAKE_TREES = {GROUPED_DECODING, REPEATED_HEADS}
+ADD_MASKS = {"eager", "sdpa", *TAKE_TREES}  # implementations that add a mask to their scores
 
 
+@on_trees
 def grouped_decoding(
     module: torch.nn.Module,
     query: Tensor,
@@ -45,6 +49,7 @@ def grouped_decoding(
     return out.reshape(rows, 1, heads, width), None
 
 
+@on_trees
 def repeated_heads(
     module: torch.nn.Module,
     query: Tensor,

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import masking_utils
+from transformers import PreTrainedModel, masking_utils
 
 from expo_lite.core.errors import ConfigError
-from expo_lite.model.grouped_attention import ADD_MASKS
+from expo_lite.model.grouped_attention import ADD_MASKS, TAKE_TREES
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 ALIGNED = 8  # elements: rows that begin at other places are copied by the memory-efficient kernel, in every layer
@@ -107,6 +107,13 @@ def layer_kinds(config: Any) -> tuple[set[str], int | None]:
         chunked = getattr(text, "attention_chunk_size", None) is not None
         kinds = [SLIDING if window is not None else "chunked_attention" if chunked else FULL]
     return set(kinds), window if SLIDING in kinds else None
+
+
+def takes_trees(model: PreTrainedModel) -> bool:
+    """Whether a model can be given a `PrefixTree`: every layer looks at all tokens before, by an attention that knows
+    trees, and all modules on the way pass on what that is to be told."""
+    ours = model.config._attn_implementation in TAKE_TREES
+    return ours and layer_kinds(model.config)[0] == {FULL} and bool(model._supports_attention_backend)
 
 
 @contextmanager

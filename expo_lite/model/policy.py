@@ -25,8 +25,9 @@ from expo_lite.model.adapter_files import SavedAdapter, find_adapter
 from expo_lite.model.adapter_weights import DAMAGED, load_adapter
 from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_logits, refuse_replacement
 from expo_lite.model.generation_linears import dense_copy, light_copy, replaced_linears
-from expo_lite.model.masks import one_sequence_per_row
+from expo_lite.model.masks import one_sequence_per_row, takes_trees
 from expo_lite.model.plain_chat import give_plain_chat, has_plain_chat
+from expo_lite.model.prefix_tree import PrefixTree
 from expo_lite.model.prompts import turn_end
 from expo_lite.model.smollm2 import prepare
 from expo_lite.model.token_logprobs import token_logprobs
@@ -62,21 +63,27 @@ class Policy:
         """The fp32 adapter matrices."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def hidden_states(self, input_ids: Tensor) -> Tensor:
-        """Last hidden states (B, T, H) of right-padded `input_ids` (B, T).
+    def hidden_states(self, inputs: Tensor | PrefixTree) -> Tensor:
+        """Last hidden states (B, T, H) of right-padded token ids (B, T), or (1, M, H) of a tree's M tokens.
 
         No attention mask: with causal attention, padding on the right cannot reach the tokens before it,
         and without a mask every backend can take its fastest attention kernel.
         """
+        given = inputs.model_inputs if isinstance(inputs, PrefixTree) else {"input_ids": inputs}
         with one_sequence_per_row():
-            return self.causal_lm.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+            return self.causal_lm.get_decoder()(**given, use_cache=False).last_hidden_state
 
     def completion_logprobs(
-        self, input_ids: Tensor, positions: Tensor, targets: Tensor, temperature: Tensor, chunk: int
+        self, inputs: Tensor | PrefixTree, positions: Tensor, targets: Tensor, temperature: Tensor, chunk: int
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies (N,) of `targets` (N,), predicted at the flat `positions` (N,) of (B, T)."""
-        hidden = self.hidden_states(input_ids).flatten(0, 1)[positions]
+        """Log-probabilities and entropies (N,) of `targets` (N,), predicted at `positions` (N,) of the flat inputs."""
+        hidden = self.hidden_states(inputs).flatten(0, 1)[positions]
         return token_logprobs(hidden, self.head, targets, temperature, chunk)
+
+    @property
+    def takes_trees(self) -> bool:
+        """Whether `hidden_states` takes a PrefixTree."""
+        return takes_trees(self.causal_lm)
 
     @property
     def head(self) -> torch.nn.Linear:

@@ -153,9 +153,13 @@ def longest_requests(config: Config, rollouts: int, per_prompt: int, written: in
 
 
 def longest_sequences(config: Config, count: int) -> list[TrainingSequence]:
-    """Rollouts of the longest prompt and completion, with weights too small to matter."""
-    prompt, completion = [0] * config.rollout.max_prompt_tokens, [0] * config.rollout.max_new_tokens
-    return [TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion))] * count
+    """Rollouts of the longest prompt and completion, with weights too small to matter.
+
+    They part within their first tokens, numbers to the base of 16: what begins alike would be computed once.
+    """
+    length, completion = config.rollout.max_prompt_tokens, [0] * config.rollout.max_new_tokens
+    prompts = [[row // 16**place % 16 for place in range(min(4, length))] + [0] * (length - 4) for row in range(count)]
+    return [TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion)) for prompt in prompts]
 
 
 @contextmanager

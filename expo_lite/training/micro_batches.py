@@ -13,20 +13,25 @@ from torch import Tensor
 from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.halving import in_halves
 from expo_lite.memory.live import LiveUnits
+from expo_lite.model.policy import Policy
+from expo_lite.model.prefix_tree import Nodes, PrefixTree
 
 Result = TypeVar("Result")
+
+PAYS = 0.85
+"""A tree is used where it has at most this share of the padded rows' tokens, and so never takes more memory."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """B right-padded sequences and, laid end to end, their N completion tokens.
+    """B sequences and, laid end to end, their N completion tokens.
 
-    `positions` (N,) index the flattened (B T) grid at the token BEFORE each completion token, where the
+    `positions` (N,) index the flattened inputs at the token BEFORE each completion token, where the
     model predicts it. Masks come from lengths, never from pad ids: the end token is trained like any other.
     """
 
     sequences: Sequence[TrainingSequence]
-    input_ids: Tensor  # (B, T)
+    inputs: Tensor | PrefixTree  # (B, T), or where they begin alike a tree of M tokens
     positions: Tensor  # (N,)
     targets: Tensor  # (N,)
     advantages: Tensor  # (N,)
@@ -45,26 +50,35 @@ class MicroBatch:
 
 
 def cut_micro_batches(
-    sequences: Sequence[TrainingSequence], token_budget: Callable[[], int]
+    sequences: Sequence[TrainingSequence], token_budget: Callable[[], int], trees: bool = False
 ) -> Iterator[list[TrainingSequence]]:
     """Rows sorted by length and cut so that their number times the longest stays within the budget of the moment.
 
-    A sequence longer than the budget gets a micro-batch of its own.
+    For trees those of one prompt stand together. A sequence longer than the budget gets a micro-batch of its own.
     """
     rows: list[TrainingSequence] = []
-    for sequence in sorted(sequences, key=lambda s: s.length):
-        if rows and (len(rows) + 1) * sequence.length > token_budget():
+    longest = 0
+    for sequence in by_prompt(sequences) if trees else sorted(sequences, key=lambda s: s.length):
+        longest = max(longest, sequence.length)
+        if rows and (len(rows) + 1) * longest > token_budget():
             yield rows
-            rows = []
+            rows, longest = [], sequence.length
         rows.append(sequence)
     if rows:
         yield rows
 
 
+def by_prompt(sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+    """Those of one prompt together, by length, and prompts by their longest sequence."""
+    groups: dict[tuple[int, ...], list[TrainingSequence]] = {}
+    for sequence in sorted(sequences, key=lambda s: s.length):
+        groups.setdefault(tuple(sequence.prompt_ids), []).append(sequence)
+    return [one for group in sorted(groups.values(), key=lambda g: g[-1].length) for one in group]
+
+
 def in_micro_batches(
     sequences: Sequence[TrainingSequence],
-    pad_id: int,
-    device: torch.device,
+    policy: Policy,
     units: LiveUnits,
     work: Callable[[MicroBatch], Result],
 ) -> Iterator[Result]:
@@ -73,18 +87,19 @@ def in_micro_batches(
     Raises MemoryBudgetError where a single sequence does not fit.
     """
 
-    def on_rows(rows: Sequence[TrainingSequence]) -> Result:
-        return work(collate(rows, pad_id, device))
+    trees = policy.takes_trees
 
-    for rows in cut_micro_batches(sequences, lambda: units.micro_batch_tokens):
+    def on_rows(rows: Sequence[TrainingSequence]) -> Result:
+        return work(collate(rows, policy.pad_id, policy.device, trees))
+
+    for rows in cut_micro_batches(sequences, lambda: units.micro_batch_tokens, trees):
         yield from in_halves(rows, on_rows, units.halve_micro_batch, "memory.micro_batch_tokens")
 
 
-def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device) -> MicroBatch:
-    """One micro-batch of `rows`, padded to the longest of them."""
-    width = max(row.length for row in rows)
+def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device, trees: bool = False) -> MicroBatch:
+    """One micro-batch of `rows`, padded to the longest of them; as a tree where the model takes it and it pays."""
     counts = [len(row.completion_ids) for row in rows]
-    firsts = [index * width + len(row.prompt_ids) - 1 for index, row in enumerate(rows)]
+    inputs, before = model_inputs(rows, pad_id, device, trees)
 
     def whole(values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(values, device=device)
@@ -101,8 +116,8 @@ def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device)
 
     return MicroBatch(
         sequences=rows,
-        input_ids=whole([row.prompt_ids + row.completion_ids + [pad_id] * (width - row.length) for row in rows]),
-        positions=whole([first + t for first, count in zip(firsts, counts, strict=True) for t in range(count)]),
+        inputs=inputs,
+        positions=whole([place for own, count in zip(before, counts, strict=True) for place in own[-count:]]),
         targets=whole([token for row in rows for token in row.completion_ids]),
         advantages=each_token([row.advantage for row in rows]),
         policy_weights=each_token([row.policy_weight for row in rows]),
@@ -112,6 +127,22 @@ def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device)
         old_logprobs=tokenwise([row.old_logprobs for row in rows]),
         reference_logprobs=tokenwise([row.reference_logprobs for row in rows]),
     )
+
+
+def model_inputs(
+    rows: Sequence[TrainingSequence], pad_id: int, device: torch.device, trees: bool
+) -> tuple[Tensor | PrefixTree, list[list[int]]]:
+    """What the model is given, and where in it each row's tokens stand but for the last, which predicts nothing."""
+    whole = [row.prompt_ids + row.completion_ids for row in rows]
+    width = max(map(len, whole))
+    if trees:
+        tree = Nodes([ids[:-1] for ids in whole])
+        if len(tree.tokens) <= PAYS * len(rows) * width:
+            return tree.on(device), tree.paths
+    padded = [ids + [pad_id] * (width - len(ids)) for ids in whole]
+    return torch.tensor(padded, device=device), [
+        list(range(row * width, row * width + len(ids) - 1)) for row, ids in enumerate(whole)
+    ]
 
 
 def _in_answer(row: TrainingSequence) -> list[bool]:

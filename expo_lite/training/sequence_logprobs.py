@@ -23,10 +23,10 @@ def sequence_logprobs(sequences: Sequence[TrainingSequence], policy: Policy, uni
     def score(batch: MicroBatch) -> list[tuple[TrainingSequence, Tensor]]:
         temperature = torch.ones_like(batch.advantages)
         chunk = units.logprob_chunk
-        logprobs, _ = policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
+        logprobs, _ = policy.completion_logprobs(batch.inputs, batch.positions, batch.targets, temperature, chunk)
         lengths = [len(row.completion_ids) for row in batch.sequences]
         return list(zip(batch.sequences, logprobs.split(lengths), strict=True))
 
-    batches = in_micro_batches(sequences, policy.pad_id, policy.device, units, score)
+    batches = in_micro_batches(sequences, policy, units, score)
     by_row = {id(row): logprobs for batch in batches for row, logprobs in batch}  # micro-batches go by length
     return [by_row[id(sequence)] for sequence in sequences]

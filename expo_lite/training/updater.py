@@ -130,7 +130,7 @@ class Updater:
             progress.add(batch.sequences)
             return result
 
-        return in_micro_batches(sequences, self.policy.pad_id, self.policy.device, self.units, counted)
+        return in_micro_batches(sequences, self.policy, self.units, counted)
 
     def accumulate_gradients(self, batch: MicroBatch) -> dict[str, Tensor]:
         """Add the micro-batch's gradients to the step's; returns sums over its tokens for the metrics.
@@ -160,7 +160,7 @@ class Updater:
         """Log-probabilities and entropies (N,): rollout tokens at the sampling temperature, explanations at 1."""
         temperature = torch.where(batch.is_policy, self.config.rollout.temperature, 1.0)
         chunk = self.units.logprob_chunk
-        return self.policy.completion_logprobs(batch.input_ids, batch.positions, batch.targets, temperature, chunk)
+        return self.policy.completion_logprobs(batch.inputs, batch.positions, batch.targets, temperature, chunk)
 
     @torch.no_grad()
     def with_logprobs(

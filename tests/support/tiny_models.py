@@ -29,6 +29,7 @@ from expo_lite.core.records import Completion
 from expo_lite.grading.judge import Judge
 from expo_lite.grading.verifier import Verifier
 from expo_lite.memory.live import LiveUnits
+from expo_lite.model.grouped_attention import decode_grouped
 from expo_lite.model.policy import Policy, add_adapter, load_policy
 from expo_lite.model.prompts import Prompts
 from expo_lite.model.ranks import ALONE
@@ -43,7 +44,7 @@ CUT = " (cut)"
 
 
 def tiny_base(seed: int = 0) -> Qwen2ForCausalLM:
-    """A random Qwen2 model with 2 layers that fits the tiny world's tokenizer."""
+    """A random Qwen2 model with 2 layers that fits the tiny world's tokenizer, with the attention of a loaded one."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=32,
@@ -57,7 +58,9 @@ def tiny_base(seed: int = 0) -> Qwen2ForCausalLM:
         eos_token_id=build_tokenizer().eos_token_id,
         tie_word_embeddings=True,
     )
-    return Qwen2ForCausalLM(config)
+    base = Qwen2ForCausalLM(config)
+    decode_grouped(base)
+    return base
 
 
 def tiny_policy(seed: int = 0) -> Policy:

@@ -8,6 +8,7 @@ from support.tiny_models import live_units, tiny_policy
 
 from expo_lite.core.records import TrainingSequence
 from expo_lite.model.policy import Policy
+from expo_lite.model.prefix_tree import PrefixTree
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
 SEQUENCES = [
@@ -44,10 +45,10 @@ def test_goes_on_in_halves_where_memory_runs_out() -> None:
     expected = sequence_logprobs(SEQUENCES, policy, units)
     whole = policy.completion_logprobs
 
-    def cramped(input_ids: torch.Tensor, *rest: torch.Tensor) -> object:
-        if len(input_ids) > 1:
+    def cramped(inputs: torch.Tensor | PrefixTree, *rest: torch.Tensor) -> object:
+        if len(inputs.rows if isinstance(inputs, PrefixTree) else inputs) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return whole(input_ids, *rest)  # type: ignore[arg-type]
+        return whole(inputs, *rest)  # type: ignore[arg-type]
 
     policy.completion_logprobs = cramped  # type: ignore[method-assign, assignment]
     for one, same in zip(sequence_logprobs(SEQUENCES, policy, units), expected, strict=True):

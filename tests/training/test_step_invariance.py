@@ -7,6 +7,7 @@ The oracle takes one sequence at a time, with all logits and every group. So wha
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import pytest
 import torch
@@ -199,7 +200,7 @@ def test_second_update_uses_the_log_probabilities_from_before_the_first() -> Non
 def test_micro_batches_stay_within_the_token_budget(policy: Policy) -> None:
     config = config_of("grpo")
     sequences = training_sequences(*random_step(policy, seed=7), config)
-    for budget in (40, 90, 200):
-        batches = list(cut_micro_batches(sequences, lambda: budget))  # noqa: B023 - used within the turn
-        assert all(collate(rows, 0, policy.device).input_ids.numel() <= budget for rows in batches)
+    for budget, trees in product((40, 90, 200), (False, True)):
+        batches = list(cut_micro_batches(sequences, lambda: budget, trees))  # noqa: B023 - used within the turn
+        assert all(len(rows) * max(row.length for row in rows) <= budget for rows in batches)
         assert sorted(map(id, sequences)) == sorted(id(s) for rows in batches for s in rows)
