@@ -28,7 +28,7 @@ from expo_lite.model.generation_linears import dense_copy, light_copy, replaced_
 from expo_lite.model.masks import one_sequence_per_row, takes_trees
 from expo_lite.model.plain_chat import give_plain_chat, has_plain_chat
 from expo_lite.model.prefix_tree import PrefixTree
-from expo_lite.model.prompts import turn_end
+from expo_lite.model.prompts import end_token_ids
 from expo_lite.model.smollm2 import prepare
 from expo_lite.model.token_logprobs import token_logprobs
 
@@ -208,15 +208,6 @@ def go_on_from(saved: SavedAdapter, policy: Policy, config: PolicyConfig) -> Non
         raise ConfigError(
             f"policy.adapter: {config.adapter} does not fit {config.model}: {first_line(error)}"
         ) from error
-
-
-def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends a completion; chat models name several, and some only in their chat template."""
-    ids = set(turn_end(tokenizer)[-1:])
-    generation = model.generation_config
-    for value in (tokenizer.eos_token_id, generation.eos_token_id if generation else None):
-        ids.update(value if isinstance(value, list) else [] if value is None else [value])  # type: ignore[arg-type]
-    return sorted(ids)
 
 
 def resolve_device(setting: str) -> torch.device:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expo_lite.config.examples import Example
 from expo_lite.config.settings import PromptConfig
@@ -186,6 +186,15 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     behind: list[int] = tokenizer(rendered.rpartition(answer)[2], add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
     end = next((place for place, token in enumerate(behind, 1) if token in special), 0)
     return behind[:end] or [tokenizer.eos_token_id]  # type: ignore[list-item]
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a completion; chat models name several, and some only in their chat template."""
+    ids = set(turn_end(tokenizer)[-1:])
+    generation = model.generation_config
+    for value in (tokenizer.eos_token_id, generation.eos_token_id if generation else None):
+        ids.update(value if isinstance(value, list) else [] if value is None else [value])  # type: ignore[arg-type]
+    return sorted(ids)
 
 
 def near_miss(problem: Problem) -> Problem:
