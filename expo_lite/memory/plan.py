@@ -22,7 +22,7 @@ ADAM_BYTES, ADAM_8BIT_BYTES = 8, 2.06  # two averages a parameter: float32, or 8
 SMALLEST_8BIT = 4096  # parameters; bitsandbytes keeps the averages of smaller matrices in float32
 CHUNK_COPIES = 2  # of one chunk's [tokens, vocabulary] in float32
 SAMPLING_BYTES = 24  # per rollout and vocabulary entry: logits and log-probabilities, probabilities and their sums
-DECODED_TOKEN_BYTES = 24  # per rollout and token that it may write: token, log-probability, random number, mask
+DECODED_TOKEN_BYTES = 20  # per rollout and token that it may write: token, log-probability, random number
 DENSE_LIMIT_BYTES = 2**30  # dense float32 copies of the linear layers are made for small models only
 PREFILL_TOKENS = 2048  # of prompts run at once: enough to keep a GPU busy, little beside the KV cache
 
@@ -171,10 +171,12 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
 
     first = min(prompts, max(1, PREFILL_TOKENS // length))
     room = rollouts * units.sequence_tokens * kv
-    one_token = max(rollouts * SAMPLING_BYTES * shape.vocabulary, forward_bytes(shape, workload, rollouts))
-    # Rows are copied from their prompts, and kept where others have finished, half a layer at a time.
-    moving = 4 * rollouts * shape.vocabulary + (first * length * kv + room // 2) // shape.layers
-    decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES
+    logits = 4 * rollouts * shape.vocabulary
+    one_token = max(rollouts * SAMPLING_BYTES * shape.vocabulary, logits + forward_bytes(shape, workload, rollouts))
+    # Rows are copied from their prompts, and kept where others have ended, half a layer at a time.
+    moving = logits + (first * length * kv + room // 2) // shape.layers
+    mask = rollouts * units.sequence_tokens * (workload.value_bytes + 1)  # and what it is made from
+    decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES + mask
     return decoded + max(one_token, moving, run(first) - room, run(min(first, prompts - first)))
 
 

@@ -35,11 +35,11 @@ class RowLayer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write the states of one token a row (rows, heads, 1, width) where each row ends; returns what is filled."""
-        rows = self.rows
-        self.key_room[rows.index, :, rows.filled] = key_states.squeeze(2)
-        self.value_room[rows.index, :, rows.filled] = value_states.squeeze(2)
-        count = len(rows.lengths)
-        return self.key_room[:count, :, : rows.span], self.value_room[:count, :, : rows.span]
+        count, heads, _, width = key_states.shape
+        cells = self.rows.cells(heads)
+        for room, states in ((self.key_room, key_states), (self.value_room, value_states)):
+            room.view(-1, width).index_copy_(0, cells, states.reshape(-1, width))
+        return self.key_room[:count, :, : self.rows.span], self.value_room[:count, :, : self.rows.span]
 
     def keep(self, indices: Tensor) -> None:
         """Keep these rows, moved together at the front."""

@@ -40,15 +40,18 @@ class DecodingRows:
         self.dtype, self.room = dtype, room
         self.lengths = [0] * count
         self.running: list[int] = []  # rows that are begun, and not known to the host to have ended
+        self.next_cells: Tensor | None = None  # the same in every layer
         self.span = 1  # columns that are filled with the next token, in the longest row that is still being written
         self.index = torch.arange(count, device=device)
         self.filled = torch.zeros(count, dtype=torch.long, device=device)  # columns that are filled, by row
+        self.zero, self.lowest = torch.tensor([0.0, torch.finfo(dtype).min], dtype=dtype, device=device)
         self.columns = torch.arange(room + -room % ALIGNED, device=device)
 
     def put(self, rows: Sequence[int], indices: Tensor, lengths: Sequence[int]) -> None:
         """Let these rows begin anew, with prompts of so many tokens; `indices` are the same on the device."""
         for row, length in zip(rows, lengths, strict=True):
             self.lengths[row] = length
+        self.next_cells = None
         self.filled[indices] = torch.tensor(lengths, device=self.filled.device)
         self.running = sorted({*self.running, *rows})
 
@@ -76,8 +79,16 @@ class DecodingRows:
         full = self._additive(seen)[..., :span]
         return (full if self.kinds == {FULL} else {FULL: full, SLIDING: sliding()}), positions
 
+    def cells(self, heads: int) -> Tensor:
+        """Where the next token's states go (rows heads,) in a cache (rows heads room, width)."""
+        if self.next_cells is None:
+            head = torch.arange(heads, device=self.filled.device)
+            self.next_cells = ((self.index[:, None] * heads + head) * self.room + self.filled[:, None]).flatten()
+        return self.next_cells
+
     def written(self) -> None:
-        """Each row has got its token. Rows that are finished stay within their room."""
+        """Each row has got its token. Rows that have ended stay within their room."""
+        self.next_cells = None
         self.lengths = [min(length + 1, self.room - 1) for length in self.lengths]
         self.filled.add_(1).clamp_(max=self.room - 1)
 
@@ -91,11 +102,10 @@ class DecodingRows:
         """Go on with these rows, all of them running; `indices` are the same on the device."""
         self.lengths = [self.lengths[row] for row in rows]
         self.running = list(range(len(rows)))
-        self.index, self.filled = self.index[: len(rows)], self.filled[indices]
+        self.index, self.filled, self.next_cells = self.index[: len(rows)], self.filled[indices], None
 
     def _additive(self, seen: Tensor) -> Tensor:
-        lowest = torch.finfo(self.dtype).min
-        return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(~seen, lowest)
+        return torch.where(seen, self.zero, self.lowest)
 
 
 def layer_kinds(config: Any) -> tuple[set[str], int | None]:

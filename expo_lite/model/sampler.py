@@ -88,8 +88,8 @@ class Sampler:
 
     def _written(self, asked: Asked) -> list[Completion]:
         """All that is asked for, in order."""
-        mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
         units = self.units
+        mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
         try:
             with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
                 until_it_fits(
@@ -112,7 +112,7 @@ class Sampler:
         wave = Wave(at_once, asked.longest, asked.temperature, policy.end_ids, policy.device)
         cache, logits = RowCache(rows), torch.empty(0)
         for step in count():
-            if rows.idle and len(rows.running) <= FEW * len(wave.of):
+            if len(rows.running) < len(wave.of) and len(rows.running) <= FEW * len(wave.of):
                 logits = self._turn_over(asked, waiting, wave, rows, cache, logits)
                 if not rows.running:
                     return

@@ -21,6 +21,7 @@ from expo_lite.core.errors import ConfigError, DataError
 from expo_lite.core.records import Answered, Problem
 from expo_lite.grading.evaluator import Evaluator
 from expo_lite.problems import load_problems, load_test, tiny_world
+from expo_lite.studies.evaluate import scoring
 from expo_lite.studies.evaluate.answer_sheet import ANSWERS
 
 pytestmark = pytest.mark.usefixtures("few_tiny_problems")
@@ -136,6 +137,7 @@ class TestGoingOn:
 
         command = [str(run), *SMALL, "--to", str(tmp_path), "--memory.rollouts-alive", "16"]
         monkeypatch.setattr(Evaluator, "answer", interrupted)
+        monkeypatch.setattr(scoring, "SAVED_AFTER", 1)
         assert evaluate.main(command) == 130
         shown = " ".join(capsys.readouterr().out.split())
         assert shown == f"Stopped; what is answered is kept in {tmp_path}, and the same command goes on from there."
@@ -189,6 +191,7 @@ def test_a_log_says_how_far_it_is(
 ) -> None:
     """Also within a chunk, here of 8 completions, and from what was answered before on."""
     monkeypatch.setattr("expo_lite.runs.display.LOG_SECONDS", 0.0)
+    monkeypatch.setattr(scoring, "SAVED_AFTER", 1)
     command = ["tiny", "--problems", "2", "--k", "2", "--memory.rollouts-alive", "8", "--to", str(tmp_path)]
 
     def told() -> list[int]:

@@ -466,9 +466,10 @@ class TestCommandLine:
         hours = [run.forecast.total / 3600 for run in runs]
         assert (shortest, longest) == pytest.approx((min(hours), max(hours)), abs=0.05) and shortest < longest
         assert total == pytest.approx(8 * sum(hours), abs=0.05)
-        waves = 26 * 5 * 256 * 16 / 96  # adapters and base, levels, problems, answers; rollouts alive
-        wave = longest_share(96) * 1536 * (28 * 89 + 100) * 20e-6  # tokens, launches a token, seconds a launch
-        assert scores == pytest.approx(waves * wave / 3600, rel=0.01)
+        answers = 26 * 5 * 256 * 16  # adapters and base, levels, problems, answers
+        turns = answers / (96 * 7 / 8)  # rollouts alive, seven eighths of them being written
+        host = (28 * 54 + 100) * 20e-6  # launches a token, seconds a launch
+        assert scores == pytest.approx(turns * longest_share(1) * 1536 * host / 3600, rel=0.02)
 
     def test_a_dry_run_loads_no_torch(self, tmp_path: Path) -> None:
         argv = ["--preset", "24gb", "--card", "RTX 4090", "--dry-run"]

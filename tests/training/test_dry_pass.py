@@ -96,10 +96,10 @@ def test_its_rows_are_padded_as_in_a_run(parts: tuple[Config, Assembly], monkeyp
 
 
 def test_what_the_pace_means() -> None:
-    """A tenth of a second a token: a validation of 40 answers takes two waves of at most 24, the base's scores four."""
+    """A tenth of a second a token, at most 24 rows: of the 40 answers of a validation or a test 16 follow others."""
     config = read_request([*FLAGS, "--rollout.max-new-tokens", "100", "--evaluation.samples", "2"], "test").config
     said = expected(config, 24, Pace.measured({24: 0.1}, 0.001), HeldOut(validation=20, test=20))
-    tokens = (longest_share(24) + longest_share(16)) * 100
+    tokens = (16 / (7 / 8 * 24) * longest_share(1) + longest_share(24)) * 100
     assert f"about {in_words(0.2 * tokens)} of scores before step 1, then " in said
     assert f"{in_words(0.1 * tokens)} per validation: " in said
 
