@@ -183,11 +183,10 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
 def forward_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:
     """Peak of one block without gradient: in its MLP, its rotation or its output, or while a weight is written out."""
     h, q, kv, m, value = shape.hidden, shape.query_width, shape.kv_width, shape.mlp, workload.value_bytes
-    wide = value == 4
     around = value * (4 * h + 2 * shape.head_dim)  # embeddings, the block's input, its sum and norm; the rotation
     mlp = around + 3 * value * m
     rotation = value * (3 * h + max(4 * q + 2 * kv, q + 5 * kv))
-    output = 8 * q + (24 if wide else 16) * h
+    output = value * (2 * q + 6 * h)
     block = tokens * max(mlp, rotation, output)
     return block if workload.dense else max(block, tokens * (mlp - value * m) + dequantised_bytes(shape, workload))
 
