@@ -44,7 +44,8 @@ class DecodingRows:
         self.span = 1  # columns that are filled with the next token, in the longest row that is still being written
         self.index = torch.arange(count, device=device)
         self.filled = torch.zeros(count, dtype=torch.long, device=device)  # columns that are filled, by row
-        self.zero, self.lowest = torch.tensor([0.0, torch.finfo(dtype).min], dtype=dtype, device=device)
+        self.zero = torch.zeros((), dtype=dtype, device=device)
+        self.lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
         self.columns = torch.arange(room + -room % ALIGNED, device=device)
 
     def put(self, rows: Sequence[int], indices: Tensor, lengths: Sequence[int]) -> None:

@@ -122,7 +122,7 @@ class Policy:
         make = dense_copy if linears == "dense" else partial(light_copy, dtype=self.head.weight.dtype)
         replaced = linears != "own" and self.replaces_linears
         try:
-            with torch.inference_mode(), replaced_linears(self.model, make) if replaced else nullcontext():
+            with torch.no_grad(), replaced_linears(self.model, make) if replaced else nullcontext():
                 yield
         finally:
             self.model.train(was_training)

@@ -39,7 +39,7 @@ class Likelihoods:
     after: list[float] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The attempts by role (no AFTER without an adapter, no EXPLANATION without a known answer).
 
@@ -88,6 +88,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join(f"{title}: {text}" for title, text in self._rows())
+
+    __repr__ = __str__
 
     def _repr_markdown_(self) -> str:
         table = TextTable("", ["", ""], self._rows(), words=(0, 1))

@@ -85,7 +85,7 @@ def mask_of_float32(patch: pytest.MonkeyPatch) -> None:
 
 
 CAUGHT_BY: dict[Callable[[pytest.MonkeyPatch], None], set[str]] = {
-    mask_on_the_host: {"fake", "stand-in"},
+    mask_on_the_host: {"meta", "fake", "stand-in"},
     generator_of_the_host: {"meta", "fake", "stand-in"},
     index_on_the_host: {"meta", "fake", "stand-in"},
     look_in_the_loop: {"meta", "fake", "stand-in"},
