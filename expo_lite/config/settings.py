@@ -259,7 +259,7 @@ class MemoryConfig(Section):
     budget_gib: PositiveFloat | None = None
     """GiB the run may use, enforced on a GPU; by default all of the card, or 4 on the CPU (planned, not enforced)."""
     rollouts_alive: PositiveInt | None = None
-    """Rollouts decoded together (a wave); their KV cache exists at once."""
+    """Rollouts decoded together; their KV cache exists at once."""
     micro_batch_tokens: PositiveInt | None = None
     """Padded tokens per training micro-batch; at least one sequence is taken."""
     logprob_chunk: PositiveInt | None = None

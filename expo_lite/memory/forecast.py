@@ -18,7 +18,7 @@ FACTOR = "three"  # that a forecast from a data sheet may be off by; tests/memor
 FAILED_SHARE, MIXED_SHARE = 0.4, 0.4  # of groups, assumed: none right, some right; the others are solved
 PROMPT_SHARE = 0.4  # mean length of a prompt, of rollout.max_prompt_tokens, assumed
 TYPICAL_LENGTH, SPREAD = 0.35, 0.5  # completions: log-normal, the median as a share of the limit, assumed
-OCCUPIED = 0.875  # of the rows are being written, where others begin once a quarter has ended (model/sampler.FEW)
+OCCUPIED = 0.875  # of the rows are being written, where others begin once a quarter has ended (model/sampler)
 SLICES = 200  # of the limit, in the integral over lengths
 
 
@@ -86,7 +86,7 @@ class Forecast:
 
 
 def forecast(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> Forecast:
-    """Seconds of a run with `alive` rollouts a wave, if completions are as long and groups fail as often as assumed."""
+    """Seconds of a run with `alive` rollouts at once, if completions are as long and groups fail as often as assumed."""
     rollout, steps, samples = config.rollout, config.steps, config.evaluation.samples
     completions = rollout.prompts_per_step * rollout.group_size
     explained = explanations_per_step(config)

@@ -12,6 +12,7 @@ import torch
 from expo_lite.core.errors import MemoryBudgetError, first_line
 
 Item = TypeVar("Item")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 ALONE_TOO_LARGE = "out of GPU memory with a single sequence"
@@ -46,33 +47,36 @@ def in_halves(
 
 
 def until_it_fits(
-    work: Callable[[], Result], size: Callable[[], int], halve: Callable[[], None], setting: str
-) -> Result:
-    """The result of `work`, begun again where it runs out of memory, after `halve`; it goes on with what it has kept.
+    work: Callable[[int], object], left: Callable[[], int], most: int, halve: Callable[[], None], setting: str
+) -> None:
+    """Let `work` do what is `left`, at most so much at once; where it runs out of memory, it goes on with half of that.
 
-    `size` is how much it does at once. A single item gets a second attempt, as in `in_halves`.
-    Raises MemoryBudgetError, naming `setting`, if that does not fit either.
+    What it had done by then stays done. `halve` and a single item's second attempt are as in `in_halves`.
+    Raises MemoryBudgetError, naming `setting`, if a single item does not fit.
     """
-    second_attempt = False
-    while True:
-        results, reason = attempt(lambda _: work(), ())
+    size, alone_failed_at = most, 0
+    while todo := left():
+        size = min(size, todo)
+        results, reason = attempt(work, size)
         if results:
-            return results[0]
-        if second_attempt:
-            raise MemoryBudgetError(f"{setting}: {ALONE_TOO_LARGE} ({reason})")
+            return
         free_memory()
-        second_attempt = size() == 1
-        if not second_attempt:
+        if size > 1:
+            size //= 2
             halve()
+        elif alone_failed_at == left():
+            raise MemoryBudgetError(f"{setting}: {ALONE_TOO_LARGE} ({reason})")
+        else:
+            alone_failed_at = left()
 
 
-def attempt(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> tuple[list[Result], str]:
+def attempt(work: Callable[[Argument], Result], argument: Argument) -> tuple[list[Result], str]:
     """The result of `work`, or none and the device's words where memory ran out.
 
     When this returns the error is gone, and with it the frames that keep the failed attempt's tensors alive.
     """
     try:
-        return [work(items)], ""
+        return [work(argument)], ""
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

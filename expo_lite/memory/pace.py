@@ -70,7 +70,7 @@ def decoding_seconds(card: Card, shape: ModelShape, workload: Workload, rollouts
         for inputs, outputs in shape.layer_matrices
     )
     head = workload.value_bytes * shape.hidden * shape.vocabulary
-    adapters = 4 * shape.lora_parameters(workload.rank)
+    adapters = workload.value_bytes * shape.lora_parameters(workload.rank)
     cache = rollouts * cached * kv_bytes_per_token(shape, workload)
     sampling = rollouts * shape.vocabulary * SAMPLING_BYTES
     return (weights + head + adapters + cache + sampling) / (BANDWIDTH_SHARE * card.bandwidth * 1e9)

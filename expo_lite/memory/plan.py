@@ -46,7 +46,7 @@ class Units:
     """What is alive at once: rollouts, each of prompt and new tokens, training tokens, and tokens of logits."""
 
     rollouts_alive: int
-    prompts_alive: int  # the most different prompts that a wave's rollouts belong to
+    prompts_alive: int  # the most different prompts that they belong to
     prompt_tokens: int
     new_tokens: int
     micro_batch_tokens: int
@@ -159,7 +159,7 @@ def kv_bytes_per_token(shape: ModelShape, workload: Workload) -> int:
 def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     """Peak of generation above steady and the KV cache: while tokens are chosen, or while prompts are run before that.
 
-    Prompts are run in groups: the first before there is room for the rollouts' cache, the others beside it.
+    Prompts are run in groups, where others follow rollouts that have ended beside the whole cache.
     """
     rollouts, prompts, length = units.rollouts_alive, units.prompts_alive, units.prompt_tokens
     kv = kv_bytes_per_token(shape, workload)
@@ -177,7 +177,7 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     moving = logits + (first * length * kv + room // 2) // shape.layers
     mask = rollouts * units.sequence_tokens * (workload.value_bytes + 1)  # and what it is made from
     decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES + mask
-    return decoded + max(one_token, moving, run(first) - room, run(min(first, prompts - first)))
+    return decoded + max(one_token, moving, logits + run(first))
 
 
 def forward_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:

@@ -4,8 +4,8 @@ PEFT's own layer is made for training: it copies its input and output and change
 for each adapted matrix. In a decode step on a GPU these are half of all that the host has to start.
 
 * light: the adapter's matrices in the type of the base, its scale in one of them; a product and a sum.
-* dense: base and adapter merged into one float32 matrix, once per wave. For small models on a CPU, 3 to 4 times faster:
-  a 4-bit layer dequantises its weight on every call.
+* dense: base and adapter merged into one float32 matrix, once per call of the sampler. For small models on a CPU, 3 to
+  4 times faster: a 4-bit layer dequantises its weight on every call.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class LightLora(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         out = self.base(x)
-        out.flatten(0, -2).addmm_(x.flatten(0, -2) @ self.a, self.b)  # a linear layer's output is nobody else's
+        low = x.to(self.a.dtype).flatten(0, -2) @ self.a
+        out.view(-1, out.shape[-1]).addmm_(low, self.b)  # a linear layer's output is nobody else's
         return out
 
 

@@ -28,17 +28,17 @@ class RowLayer(DynamicLayer):
     def put(self, source: DynamicLayer, prompts: Tensor, rows: Tensor) -> None:
         """Let `rows` begin as copies of `prompts` of a filled layer."""
         filled = source.keys.shape[2]  # type: ignore[union-attr]
-        self.key_room[rows, :, :filled] = source.keys[prompts]  # type: ignore[index]
-        self.value_room[rows, :, :filled] = source.values[prompts]  # type: ignore[index]
+        for room, states in ((self.key_room, source.keys), (self.value_room, source.values)):
+            room[rows, :, :filled] = states[prompts]  # type: ignore[index]
+            room[rows, :, filled:] = 0  # what was written behind an end can be no number
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write the states of one token a row (rows, heads, 1, width) where each row ends; returns what is filled."""
-        count, heads, _, width = key_states.shape
-        cells = self.rows.cells(heads)
         for room, states in ((self.key_room, key_states), (self.value_room, value_states)):
-            room.view(-1, width).index_copy_(0, cells, states.reshape(-1, width))
+            count, heads, _, width = states.shape  # keys and values can have different ones
+            room.view(-1, width).index_copy_(0, self.rows.cells(heads), states.reshape(-1, width))
         return self.key_room[:count, :, : self.rows.span], self.value_room[:count, :, : self.rows.span]
 
     def keep(self, indices: Tensor) -> None:

@@ -40,7 +40,7 @@ class DecodingRows:
         self.dtype, self.room = dtype, room
         self.lengths = [0] * count
         self.running: list[int] = []  # rows that are begun, and not known to the host to have ended
-        self.next_cells: Tensor | None = None  # the same in every layer
+        self.next_cells: dict[int, Tensor] = {}  # by number of heads: the same in every layer
         self.span = 1  # columns that are filled with the next token, in the longest row that is still being written
         self.index = torch.arange(count, device=device)
         self.filled = torch.zeros(count, dtype=torch.long, device=device)  # columns that are filled, by row
@@ -52,7 +52,7 @@ class DecodingRows:
         """Let these rows begin anew, with prompts of so many tokens; `indices` are the same on the device."""
         for row, length in zip(rows, lengths, strict=True):
             self.lengths[row] = length
-        self.next_cells = None
+        self.next_cells = {}
         self.filled[indices] = torch.tensor(lengths, device=self.filled.device)
         self.running = sorted({*self.running, *rows})
 
@@ -82,14 +82,14 @@ class DecodingRows:
 
     def cells(self, heads: int) -> Tensor:
         """Where the next token's states go (rows heads,) in a cache (rows heads room, width)."""
-        if self.next_cells is None:
-            head = torch.arange(heads, device=self.filled.device)
-            self.next_cells = ((self.index[:, None] * heads + head) * self.room + self.filled[:, None]).flatten()
-        return self.next_cells
+        if heads not in self.next_cells:
+            rows = self.index[:, None] * heads + torch.arange(heads, device=self.filled.device)
+            self.next_cells[heads] = (rows * self.room + self.filled[:, None]).flatten()
+        return self.next_cells[heads]
 
     def written(self) -> None:
         """Each row has got its token. Rows that have ended stay within their room."""
-        self.next_cells = None
+        self.next_cells = {}
         self.lengths = [min(length + 1, self.room - 1) for length in self.lengths]
         self.filled.add_(1).clamp_(max=self.room - 1)
 
@@ -103,7 +103,7 @@ class DecodingRows:
         """Go on with these rows, all of them running; `indices` are the same on the device."""
         self.lengths = [self.lengths[row] for row in rows]
         self.running = list(range(len(rows)))
-        self.index, self.filled, self.next_cells = self.index[: len(rows)], self.filled[indices], None
+        self.index, self.filled, self.next_cells = self.index[: len(rows)], self.filled[indices], {}
 
     def _additive(self, seen: Tensor) -> Tensor:
         return torch.where(seen, self.zero, self.lowest)

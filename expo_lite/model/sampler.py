@@ -1,7 +1,7 @@
 """Batched sampling from the policy's own weights, through transformers' own modules.
 
 Each prompt is prefilled once and its KV cache copied to its rollouts. Where rows have ended, others begin in their
-places; once none are left to begin, ended rows are dropped.
+places (continuous batching); once none are left to begin, ended rows are dropped.
 Randomness is one uniform number per token from a stream named by (seed, purpose, step, problem,
 rollout), never one per wave. On the CPU in float32 what is sampled is the same however many rollouts are decoded
 together; on a GPU the random numbers are, but kernels, chosen by the number of rows, round in other ways.
@@ -35,7 +35,7 @@ from expo_lite.model.wave import Wave
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
 TAIL = CHECK_EVERY + len(STOP)  # tokens that are looked at for a next question: a token is a character at least
-FEW = 0.75  # once no more than this share of the rows is still being written, others begin, or ended ones are dropped
+REFILL_BELOW = 0.75  # others begin, or ended rows are dropped, once no more than this share is still being written
 
 
 class Sampler:
@@ -93,26 +93,27 @@ class Sampler:
         try:
             with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
                 until_it_fits(
-                    lambda: self._decode(asked), lambda: units.rollouts_alive, units.halve_rollouts,
+                    lambda at_once: self._decode(asked, at_once),
+                    lambda: len(asked.slots) - len(asked.whole),
+                    units.rollouts_alive,
+                    units.halve_rollouts,
                     "memory.rollouts_alive",
-                )  # fmt: skip
+                )
         except NotFiniteError as error:  # here, where nothing stands in for the base
             raise why_not_finite(self.policy, error, self.read) from None
         asked.progress.finished()
         return [asked.whole[number] for number in range(len(asked.slots))]
 
-    def _decode(self, asked: Asked) -> None:
+    def _decode(self, asked: Asked, at_once: int) -> None:
         """Write what is not whole yet."""
         waiting = deque(number for number in range(len(asked.slots)) if number not in asked.whole)
-        if not waiting:
-            return
-        policy, at_once = self.policy, min(len(waiting), self.units.rollouts_alive)
+        policy = self.policy
         room = max(len(asked.slots[number].request.prompt_ids) for number in waiting) + asked.longest
         rows = DecodingRows(at_once, room, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
         wave = Wave(at_once, asked.longest, asked.temperature, policy.end_ids, policy.device)
         cache, logits = RowCache(rows), torch.empty(0)
         for step in count():
-            if len(rows.running) < len(wave.of) and len(rows.running) <= FEW * len(wave.of):
+            if len(rows.running) < len(wave.of) and len(rows.running) <= REFILL_BELOW * len(wave.of):
                 logits = self._turn_over(asked, waiting, wave, rows, cache, logits)
                 if not rows.running:
                     return

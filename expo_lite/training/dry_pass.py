@@ -47,7 +47,9 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     try:
         refuse_disagreement(sampler, updater)
         alive = sampler.units.rollouts_alive
-        small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))  # of two prompts, one padded
+        small = min(
+            alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1)
+        )  # of two prompts, not as long
         waves = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
         pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
@@ -58,7 +60,7 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
 
 
 def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
-    """Raises ConfigError for a model that is not the same in sampling, with padded prompts, and in training.
+    """Raises ConfigError for a model that is not the same in sampling, with prompts of different lengths, and in training.
 
     Some families find positions out of the attention mask (OPT), or cannot read one with a row per token (BLOOM).
     """
@@ -85,7 +87,7 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
     if padded > most:
         raise ConfigError(
             f"policy.model: sampling and training disagree by {padded:.2g} nats a token, and rounding explains "
-            f"{most:.1g}: models of this family read padded prompts in another way, and cannot be trained here; name "
+            f"{most:.1g}: models of this family read rows of different lengths in another way, and cannot be trained here; name "
             "another one"
         )
 
@@ -140,7 +142,7 @@ def seconds_per_trained_token(config: Config, updater: Updater) -> float:
 def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:
     """Requests for so many completions of the longest prompts, with `written` tokens of completion at their ends.
 
-    Every second prompt is a token shorter: as in a run, rows are padded, and attention takes the kernels that it takes
+    Every second prompt is a token shorter: as in a run, rows differ in length, and attention takes the kernels it takes
     there.
     """
     first = range(0, rollouts, per_prompt)

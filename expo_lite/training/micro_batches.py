@@ -1,4 +1,4 @@
-"""Training sequences -> right-padded micro-batches under a token budget."""
+"""Training sequences -> micro-batches under a token budget: right-padded rows, or the tree of what they share."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device,
     return MicroBatch(
         sequences=rows,
         inputs=inputs,
-        positions=whole([place for own, count in zip(before, counts, strict=True) for place in own[-count:]]),
+        positions=whole(
+            [place for own, count in zip(before, counts, strict=True) for place in own[len(own) - count :]]
+        ),
         targets=whole([token for row in rows for token in row.completion_ids]),
         advantages=each_token([row.advantage for row in rows]),
         policy_weights=each_token([row.policy_weight for row in rows]),

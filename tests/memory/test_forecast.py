@@ -18,6 +18,7 @@ from expo_lite.memory.budget import plan_on
 from expo_lite.memory.cap import gib_of, place_here
 from expo_lite.memory.cards import CARDS, place_of
 from expo_lite.memory.forecast import (
+    OCCUPIED,
     SPREAD,
     TYPICAL_LENGTH,
     Forecast,
@@ -28,6 +29,7 @@ from expo_lite.memory.forecast import (
     waves_per_step,
 )
 from expo_lite.memory.pace import Pace
+from expo_lite.model.sampler import REFILL_BELOW
 from expo_lite.problems import load_problems
 from expo_lite.problems.held_out_counts import held_out_counts
 from expo_lite.problems.hub import KNOWN_SETS
@@ -78,6 +80,11 @@ def test_waves_and_the_rest_of_them() -> None:
     assert found.rollouts.seconds == pytest.approx(10 * (following(8, 24) + wave(24)))
     assert "10 steps of 32 completions in 2 waves" in found.rollouts.how
     assert waves_per_step(run(), 24) == 3 and waves_per_step(run(explanation__source="none"), 32) == 1
+
+
+def test_how_many_rows_are_being_written() -> None:
+    """From all of them down to the share below which others begin."""
+    assert (1 + REFILL_BELOW) / 2 == OCCUPIED
 
 
 def test_others_that_begin_where_some_have_ended() -> None:

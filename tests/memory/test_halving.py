@@ -20,7 +20,8 @@ from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config
 from expo_lite.core.records import TrainingSequence
 from expo_lite.grading.evaluator import Evaluation
-from expo_lite.memory.halving import in_halves
+from expo_lite.core.errors import MemoryBudgetError
+from expo_lite.memory.halving import in_halves, until_it_fits
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly, assemble, settle
 from expo_lite.training.metrics import UpdateMeter
@@ -330,3 +331,48 @@ def test_other_errors_are_not_for_halving() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         list(in_halves(range(4), work, lambda: None, "setting"))
+
+
+class TestUntilItFits:
+    """Work that keeps what it has done, such as completions that are whole."""
+
+    @staticmethod
+    def tried(items: int, most: int, fits: Callable[[int, int], bool]) -> tuple[list[int], int]:
+        """Sizes that were tried on so many items, one after the other done, and how often it was halved."""
+        sizes: list[int] = []
+        halvings: list[None] = []
+        left = [items]
+
+        def work(size: int) -> None:
+            sizes.append(size)
+            while left[0]:
+                if not fits(size, left[0]):
+                    out_of_memory()
+                left[0] -= 1
+
+        until_it_fits(work, lambda: left[0], most, lambda: halvings.append(None), "setting")
+        return sizes, len(halvings)
+
+    def test_no_more_is_tried_than_there_is(self) -> None:
+        """Of 3 items where 96 may be alive: 3, then 1, and not 48, 24, 12 and 6, which are the same 3."""
+        assert self.tried(3, 96, lambda size, left: size == 1) == ([3, 1], 1)
+
+    def test_what_is_done_stays_done(self) -> None:
+        assert self.tried(8, 8, lambda size, left: size <= 2 or left > 5) == ([8, 2], 1)
+
+    def test_a_second_attempt_for_each_that_does_not_fit_alone_at_first(self) -> None:
+        """Other programs' use of the device comes and goes: twice here, with progress between."""
+        failed: list[int] = []
+
+        def fits(size: int, left: int) -> bool:
+            fail = left in (5, 2) and left not in failed
+            failed.extend([left] if fail else [])
+            return not fail
+
+        assert self.tried(6, 1, fits) == ([1, 1, 1], 0)
+
+    def test_one_that_never_fits(self) -> None:
+        with pytest.raises(
+            MemoryBudgetError, match=r"^setting: out of GPU memory with a single sequence \(CUDA out of"
+        ):
+            self.tried(4, 4, lambda size, left: left > 2)

@@ -138,6 +138,35 @@ def test_rows_that_have_ended_do_not_lengthen_the_others() -> None:
     assert rows.filled.tolist() == [8, 8] and rows.lengths == [8, 8]  # within their room
 
 
+def test_keys_and_values_of_different_shapes() -> None:
+    """As DeepSeek's latent attention caches them; and layers with another number of heads."""
+    rows = rows_of([[3] * 4, [3] * 2], 8, causal_lm("llama").config)
+    cache, prefilled = RowCache(rows), DynamicCache()
+    states = [(torch.randn(2, heads, 4, 12), torch.randn(2, heads, 4, 6)) for heads in (2, 4)]
+    for layer, (keys, values) in enumerate(states):
+        prefilled.update(keys, values, layer)
+    cache.put(prefilled, torch.arange(2), torch.arange(2))
+    rows.token()
+    for layer, (keys, values) in enumerate(states):
+        new_keys, new_values = torch.randn_like(keys[:, :, :1]), torch.randn_like(values[:, :, :1])
+        for whole, begun, new in zip(cache.update(new_keys, new_values, layer), (keys, values), (new_keys, new_values)):
+            assert torch.equal(whole[0], torch.cat([begun[0], new[0]], dim=1))
+            assert torch.equal(whole[1, :, :3], torch.cat([begun[1, :, :2], new[1]], dim=1))
+
+
+def test_nothing_of_what_was_written_before_is_left_where_a_row_begins_anew() -> None:
+    """Masked columns are multiplied by 0, and what stood behind an end may be no number."""
+    rows = rows_of([[3] * 4], 8, causal_lm("llama").config)
+    cache = RowCache(rows)
+    for value in (float("nan"), 1.0):
+        prefilled = DynamicCache()
+        prefilled.update(
+            torch.full((1, 2, 4 if value != 1 else 2, 8), value), torch.ones(1, 2, 4 if value != 1 else 2, 8), 0
+        )
+        cache.put(prefilled, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    assert cache.layers[0].key_room.isfinite().all()  # type: ignore[attr-defined]
+
+
 def test_kinds_of_layers() -> None:
     kinds = {family: layer_kinds(causal_lm(family).config) for family in FAMILIES}
     assert kinds == {

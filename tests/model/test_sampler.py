@@ -110,7 +110,7 @@ class TestWhatIsDecodedTogetherDoesNotMatter:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(sampler_module, "CHECK_EVERY", every)
-        monkeypatch.setattr(sampler_module, "FEW", below)
+        monkeypatch.setattr(sampler_module, "REFILL_BELOW", below)
         assert {c.finished for of_prompt in together for c in of_prompt} == {True, False}
         assert ids(sample(policy)) == ids(together)
 
@@ -123,7 +123,7 @@ class TestWhatIsDecodedTogetherDoesNotMatter:
         sample(qwen)
         assert shapes[0] == (4, 9)  # 4 prompts, the longest of 9 tokens
         assert shapes[1] == (13, 1)  # 13 rollouts
-        assert shapes[-1][0] < 13 * sampler_module.FEW
+        assert shapes[-1][0] < 13 * sampler_module.REFILL_BELOW
 
     def test_others_begin_where_rows_have_ended(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
         """Tokens decoded: as many rows as fit go on nearly to the end, where waves would wait for their longest."""
@@ -177,7 +177,7 @@ class TestBaseBesidePolicy:
         self, policy: Policy, together: list[list[Completion]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sampler_module, "CHECK_EVERY", 1)
-        monkeypatch.setattr(sampler_module, "FEW", 1.0)  # rows leave the wave in any order
+        monkeypatch.setattr(sampler_module, "REFILL_BELOW", 1.0)  # rows leave the wave in any order
         with policy.reference():
             base = sample(policy)
         own = [(on if r.adapter else off) for r, on, off in zip(self.MIXED, ids(together), ids(base), strict=True)]

@@ -30,6 +30,7 @@ import argparse, json, pathlib
 parser = argparse.ArgumentParser()
 parser.add_argument("model", type=pathlib.Path)
 parser.add_argument("--outfile", type=pathlib.Path)
+parser.add_argument("--outtype", choices=["auto"], required=True)
 parser.add_argument("--model-name")
 given = parser.parse_args()
 inside = sorted(path.name for path in given.model.iterdir())

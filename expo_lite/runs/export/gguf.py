@@ -41,8 +41,10 @@ def convert(converter: Path, merged: Path, to: Path, name: str) -> None:
 
     `name` is what programs show it as. Raises ConfigError with the converter's own last words where it fails.
     """
-    words = [sys.executable, converter, merged, "--outfile", to, "--model-name", name]
-    done = subprocess.run([*map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, converter, merged, "--outfile", to, "--outtype", "auto", "--model-name", name]
+    done = subprocess.run(
+        [*map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
     if done.returncode or not begins_right(to):
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         last = lines[-1] if lines else f"it ended with status {done.returncode}"

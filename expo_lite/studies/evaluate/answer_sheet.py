@@ -41,7 +41,8 @@ def settings_of(config: Config, problems: Sequence[Problem], source: str | None 
         "temperature": config.rollout.temperature,
         "max_prompt_tokens": config.rollout.max_prompt_tokens,
         "max_new_tokens": config.rollout.max_new_tokens,
-        "prompt": config.prompt.model_dump(mode="json"),
+        # sheets of before there were examples do not name them
+        "prompt": config.prompt.model_dump(mode="json", exclude=set() if config.prompt.examples else {"examples"}),
         **({"reward": {**config.reward.model_dump(), "source": source}} if source else {}),
     }
 
