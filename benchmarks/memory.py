@@ -1,8 +1,9 @@
 """The memory plan against what real runs hold at their peak, on the CPU: `python benchmarks/memory.py`.
 
 Each preset's settings, with its lengths divided by 8, on small random models of three architectures that are saved
-in the real format: one worst-case wave is sampled and one worst-case step trained, while every event of torch's
-allocator is counted. A second table multiplies prompts per step and group size. Prints both as Markdown.
+in the real format: worst-case rollouts are sampled, and as many others in their rows, and one worst-case step trained,
+while every event of torch's allocator is counted. A second table multiplies prompts per step and group size. Prints both
+as Markdown.
 """
 
 from __future__ import annotations
@@ -119,11 +120,12 @@ def measure(
     longer = {"max_prompt_tokens": config.sequence_tokens - WRITTEN, "max_new_tokens": WRITTEN}
     config = config.model_copy(update={"rollout": config.rollout.model_copy(update=longer)})
     sampler = Sampler(policy, units, workload.dense)
-    requests = longest_requests(config, rollouts, per_prompt)
+    requests = longest_requests(config, 2 * rollouts, per_prompt)  # half of them begin where the others have ended
     with without_end(policy):
         generation = peak_on_cpu(lambda: sampler.sample(requests, WRITTEN))
     generation += stored_bytes(policy.model, optimizer)
-    planned = Units(rollouts, len(requests), longer["max_prompt_tokens"], WRITTEN, tokens, CHUNK)
+    prompts = len(longest_requests(config, rollouts, per_prompt))
+    planned = Units(rollouts, prompts, longer["max_prompt_tokens"], WRITTEN, tokens, CHUNK)
     plan = plan_memory(shape, workload, planned)
     return Peaks(generation, plan.generation_peak, training, plan.training_peak)
 

@@ -86,7 +86,7 @@ class Forecast:
 
 
 def forecast(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> Forecast:
-    """Seconds of a run with `alive` rollouts at once, if completions are as long and groups fail as often as assumed."""
+    """Seconds of a run with `alive` rollouts at once, if lengths of completions and failed groups are as assumed."""
     rollout, steps, samples = config.rollout, config.steps, config.evaluation.samples
     completions = rollout.prompts_per_step * rollout.group_size
     explained = explanations_per_step(config)

@@ -60,7 +60,7 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
 
 
 def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
-    """Raises ConfigError for a model that is not the same in sampling, with prompts of different lengths, and in training.
+    """Raises ConfigError for a model that is not the same in training and in sampling, beside rows of other lengths.
 
     Some families find positions out of the attention mask (OPT), or cannot read one with a row per token (BLOOM).
     """
@@ -87,8 +87,8 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
     if padded > most:
         raise ConfigError(
             f"policy.model: sampling and training disagree by {padded:.2g} nats a token, and rounding explains "
-            f"{most:.1g}: models of this family read rows of different lengths in another way, and cannot be trained here; name "
-            "another one"
+            f"{most:.1g}: models of this family read rows of "
+            "different lengths in another way, and cannot be trained here; name another one"
         )
 
 

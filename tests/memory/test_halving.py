@@ -18,9 +18,9 @@ from torch import Tensor
 
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config
+from expo_lite.core.errors import MemoryBudgetError
 from expo_lite.core.records import TrainingSequence
 from expo_lite.grading.evaluator import Evaluation
-from expo_lite.core.errors import MemoryBudgetError
 from expo_lite.memory.halving import in_halves, until_it_fits
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import Assembly, assemble, settle
@@ -358,7 +358,7 @@ class TestUntilItFits:
         assert self.tried(3, 96, lambda size, left: size == 1) == ([3, 1], 1)
 
     def test_what_is_done_stays_done(self) -> None:
-        assert self.tried(8, 8, lambda size, left: size <= 2 or left > 5) == ([8, 2], 1)
+        assert self.tried(8, 8, lambda size, left: size <= 2 or left > 5) == ([8, 4, 2], 2)
 
     def test_a_second_attempt_for_each_that_does_not_fit_alone_at_first(self) -> None:
         """Other programs' use of the device comes and goes: twice here, with progress between."""

@@ -149,7 +149,8 @@ def test_keys_and_values_of_different_shapes() -> None:
     rows.token()
     for layer, (keys, values) in enumerate(states):
         new_keys, new_values = torch.randn_like(keys[:, :, :1]), torch.randn_like(values[:, :, :1])
-        for whole, begun, new in zip(cache.update(new_keys, new_values, layer), (keys, values), (new_keys, new_values)):
+        filled = cache.update(new_keys, new_values, layer)
+        for whole, begun, new in zip(filled, (keys, values), (new_keys, new_values), strict=True):
             assert torch.equal(whole[0], torch.cat([begun[0], new[0]], dim=1))
             assert torch.equal(whole[1, :, :3], torch.cat([begun[1, :, :2], new[1]], dim=1))
 
