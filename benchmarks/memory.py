@@ -2,8 +2,8 @@
 
 Each preset's settings, with its lengths divided by 8, on small random models of three architectures that are saved
 in the real format: worst-case rollouts are sampled, and as many others in their rows, and one worst-case step trained,
-while every event of torch's allocator is counted. A second table multiplies prompts per step and group size. Prints both
-as Markdown.
+while every event of torch's allocator is counted. A second table multiplies prompts per step and group size. Prints
+both as Markdown.
 """
 
 from __future__ import annotations
