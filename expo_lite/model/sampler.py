@@ -91,14 +91,13 @@ class Sampler:
         units = self.units
         mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
         try:
-            with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
-                until_it_fits(
-                    lambda at_once: self._decode(asked, at_once),
-                    lambda: len(asked.slots) - len(asked.whole),
-                    units.rollouts_alive,
-                    units.halve_rollouts,
-                    "memory.rollouts_alive",
-                )
+            until_it_fits(
+                decode,
+                lambda: len(asked.slots) - len(asked.whole),
+                units.rollouts_alive,
+                units.halve_rollouts,
+                "memory.rollouts_alive",
+            )
         except NotFiniteError as error:  # here, where nothing stands in for the base
             raise why_not_finite(self.policy, error, self.read) from None
         asked.progress.finished()
