@@ -90,6 +90,11 @@ class Sampler:
         """All that is asked for, in order."""
         units = self.units
         mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
+
+        def decode(at_once: int) -> None:
+            with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
+                self._decode(asked, at_once)
+
         try:
             until_it_fits(
                 decode,
