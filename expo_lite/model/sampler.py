@@ -88,7 +88,6 @@ class Sampler:
 
     def _written(self, asked: Asked) -> list[Completion]:
         """All that is asked for, in order."""
-        units = self.units
         mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
 
         def decode(at_once: int) -> None:
@@ -99,8 +98,8 @@ class Sampler:
             until_it_fits(
                 decode,
                 lambda: len(asked.slots) - len(asked.whole),
-                units.rollouts_alive,
-                units.halve_rollouts,
+                self.units.rollouts_alive,
+                self.units.halve_rollouts,
                 "memory.rollouts_alive",
             )
         except NotFiniteError as error:  # here, where nothing stands in for the base
