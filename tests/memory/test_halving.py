@@ -269,7 +269,8 @@ def test_a_device_that_is_too_small_throughout(undisturbed: tuple[Run, Spy]) -> 
     spy = Spy(fails)
     disturbed = run(spy)
     assert_same(disturbed, undisturbed[0])
-    assert (disturbed.rollouts_alive, disturbed.micro_batch_tokens) == (4, 128)
+    # trained on as trees, no micro-batch of 256 padded tokens has more than 150
+    assert (disturbed.rollouts_alive, disturbed.micro_batch_tokens) == (4, 256)
     assert sum(disturbed.halvings) == len(spy.fired) <= 4
 
 
