@@ -14,15 +14,17 @@ from itertools import islice
 from statistics import median
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
+from expo_lite.config.model_files import SMOL
 from expo_lite.config.read import read_request
 from expo_lite.config.settings import Config, PolicyConfig
 from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.live import LiveUnits
-from expo_lite.memory.shapes import KNOWN, SMOL
+from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.grouped_attention import GROUPED_DECODING, decode_grouped
 from expo_lite.model.policy import Policy, add_adapter
+from expo_lite.model.smollm2 import llama_config
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import assemble, build_optimizer, settle
 from expo_lite.training.micro_batches import cut_micro_batches, model_inputs
@@ -89,18 +91,8 @@ def tiny_rows(flags: list[str], steps: int, turns: int) -> None:
 
 def smol_policy(checkpointing: bool) -> Policy:
     """Random float32 weights of SmolLM2-135M's shape."""
-    shape = KNOWN[SMOL]
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.mlp,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        tie_word_embeddings=shape.tied,
-    )
-    base = LlamaForCausalLM(config)
+    base = LlamaForCausalLM(llama_config())
     decode_grouped(base)
     settings = PolicyConfig(quantization="none", gradient_checkpointing=checkpointing)
     policy = add_adapter(base, build_tokenizer(), settings, 0)

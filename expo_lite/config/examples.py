@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from expo_lite.config.yaml_file import Loader
 from expo_lite.core.boxes import boxed_answer
 
 KEYS = ("question", "solution", "answer")
@@ -51,7 +52,7 @@ def read(file: str) -> Any:
     lines = enumerate(text.split("\n"), 1)
     try:
         if not file.endswith(".jsonl"):
-            return json.loads(text) if file.endswith(".json") else yaml.safe_load(text)
+            return json.loads(text) if file.endswith(".json") else yaml.load(text, Loader=Loader)
     except json.JSONDecodeError as error:
         raise ValueError(f"{file}:{error.lineno}: not valid JSON ({error.msg})") from None
     except yaml.YAMLError as error:

@@ -41,23 +41,23 @@ class Layer:
         return layer
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Only true and false are truth values, as in YAML 1.2: in `dense_weights: yes` the word is meant."""
 
 
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_yaml(path: Path, shown: str) -> Layer:
     """Read a settings file; `shown` is its name in messages. Never raises: what is wrong is in `problems`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        root = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=Loader)
+        values = yaml.load(text, Loader=Loader)
     except FileNotFoundError:
         return Layer(problems=[f"{shown}: there is no such file"])
     except OSError as error:

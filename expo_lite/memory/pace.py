@@ -21,9 +21,7 @@ BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.7, 0.35  # of a card's peak, assumed
 OPERATORS_PER_LAYER = 54  # of one decoded token with light LoRA in 16 bit, counted (tests/memory/test_pace.py)
 OPERATORS_PER_NORM_OF_HEADS = 8  # two of them a layer where queries and keys are normed
 OPERATORS_BESIDE = 100  # per token: mask and rotation, the last norm, the head, choosing a token
-LAUNCH_SECONDS = (
-    20e-6  # per operator in Python, assumed: with the 89 of PEFT's LoRA 52 ms a token of 7B, others saw 45 to 60
-)
+LAUNCH_SECONDS = 20e-6  # per operator in Python, assumed: 52 ms a token with PEFT's 89 at 7B, where others saw 45 to 60
 PACKED_BYTES = 0.516  # of a 4-bit parameter with its scales (expo_lite.memory.plan)
 COPIED_BYTES = 4.0  # more where it is written out in 16 bit first, and read again
 SAMPLING_BYTES = 70  # moved per rollout and vocabulary entry: from logits to probabilities and their sums in float64

@@ -37,7 +37,7 @@ class DecodingRows:
                 f"policy.model: its attention ({', '.join(sorted(self.kinds))}; {config._attn_implementation}) is none "
                 "that can be sampled from here; name another one"
             )
-        self.dtype, self.room = dtype, room
+        self.room = room
         self.lengths = [0] * count
         self.running: list[int] = []  # rows that are begun, and not known to the host to have ended
         self.next_cells: dict[int, Tensor] = {}  # by number of heads: the same in every layer

@@ -47,9 +47,8 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
     try:
         refuse_disagreement(sampler, updater)
         alive = sampler.units.rollouts_alive
-        small = min(
-            alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1)
-        )  # of two prompts, not as long
+        # the smaller one has two prompts, too, one of them shorter
+        small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))
         waves = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
         pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
@@ -87,8 +86,8 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
     if padded > most:
         raise ConfigError(
             f"policy.model: sampling and training disagree by {padded:.2g} nats a token, and rounding explains "
-            f"{most:.1g}: models of this family read rows of "
-            "different lengths in another way, and cannot be trained here; name another one"
+            f"{most:.1g}: models of this family read rows of different lengths in another way, and cannot be trained "
+            "here; name another one"
         )
 
 

@@ -239,7 +239,9 @@ def test_out_of_memory_while_training(place: str, undisturbed: tuple[Run, Spy]) 
     assert len(spy.fired) == 1
     assert_same(disturbed, undisturbed[0])
     assert (disturbed.micro_batch_tokens, sum(disturbed.halvings)) == (128, 1)
-    assert all(f.rows == 1 or f.rows * f.tokens <= disturbed.micro_batch_tokens for f in spy.later("training"))
+    assert all(
+        f.rows * f.tokens <= disturbed.micro_batch_tokens for f in spy.later("training")
+    )
 
 
 @pytest.mark.slow
@@ -264,13 +266,12 @@ def test_a_device_that_is_too_small_throughout(undisturbed: tuple[Run, Spy]) -> 
 
     def fails(forward: Forward) -> bool:
         decoding = forward.phase in ("rollout", "explanation", "evaluation")
-        return forward.rows > 5 if decoding else forward.rows * forward.tokens > 150
+        return forward.rows > 5 if decoding else forward.rows * forward.tokens > 100
 
     spy = Spy(fails)
     disturbed = run(spy)
     assert_same(disturbed, undisturbed[0])
-    # trained on as trees, no micro-batch of 256 padded tokens has more than 150
-    assert (disturbed.rollouts_alive, disturbed.micro_batch_tokens) == (4, 256)
+    assert (disturbed.rollouts_alive, disturbed.micro_batch_tokens) == (4, 128)
     assert sum(disturbed.halvings) == len(spy.fired) <= 4
 
 
