@@ -29,6 +29,9 @@ VERSIONS = [
 TESTS = [
     "tests/test_private_names.py",
     "tests/model/test_masks.py",
+    "tests/model/test_prefix_tree.py",
+    "tests/training/test_shared_prefixes.py",
+    "tests/model/test_generation_linears.py",
     "tests/model/test_grouped_attention.py",
     "tests/model/test_attention_kernels.py",
     "tests/model/test_sampler.py",

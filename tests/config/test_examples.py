@@ -90,6 +90,6 @@ def test_what_cannot_be_read_is_a_sentence(name: str, text: str | None, said: st
 
 def test_words_of_a_yaml_file_stay_words(tmp_path: Path) -> None:
     """As in settings: only true and false are truth values."""
-    (tmp_path / "examples.yaml").write_text("- {question: "Is 4 odd?", solution: It is even., answer: no}\n")
+    (tmp_path / "examples.yaml").write_text("- {question: Odd, solution: It is even., answer: no}\n")
     (tmp_path / "my.yaml").write_text(f"prompt:\n  examples: {tmp_path / 'examples.yaml'}\n")
     assert [example.answer for example in read_config(tmp_path / "my.yaml").prompt.examples] == ["no"]

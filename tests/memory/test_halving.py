@@ -239,9 +239,7 @@ def test_out_of_memory_while_training(place: str, undisturbed: tuple[Run, Spy]) 
     assert len(spy.fired) == 1
     assert_same(disturbed, undisturbed[0])
     assert (disturbed.micro_batch_tokens, sum(disturbed.halvings)) == (128, 1)
-    assert all(
-        f.rows * f.tokens <= disturbed.micro_batch_tokens for f in spy.later("training")
-    )
+    assert all(f.rows * f.tokens <= disturbed.micro_batch_tokens for f in spy.later("training"))
 
 
 @pytest.mark.slow

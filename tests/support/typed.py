@@ -81,7 +81,8 @@ def compared(argv: list[str]) -> int:
         app.page.close()
         app.worker.close()
     print(found)
-    return 0 if set(found) - {"note"} == {"before", "explanation", "after"} else 1  # a note where the tiny base is asked
+    # a note besides, where the tiny base is asked
+    return 0 if set(found) - {"note"} == {"before", "explanation", "after"} else 1
 
 
 if __name__ == "__main__":
