@@ -99,7 +99,6 @@ def budgeted_plan(
     """
     workload, limit = workload_of(config, shape, on_gpu, repeats_kv), USABLE_SHARE * budget_gib * GIB
     memory, sequence = config.memory, config.sequence_tokens
-    wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
     least = Units(1, 1, prompt, new, sequence, memory.logprob_chunk or CHUNKS[-1])
 
@@ -112,12 +111,19 @@ def budgeted_plan(
     chunk = memory.logprob_chunk or next(
         (c for c in CHUNKS if peak(logprob_chunk=c).training_peak <= limit), CHUNKS[-1]
     )
-    rollouts = memory.rollouts_alive or largest(lambda n: peak(**alive(n)).generation_peak <= limit, wanted)
+    rollouts = memory.rollouts_alive or largest(
+        lambda n: peak(**alive(n)).generation_peak <= limit, most_at_once(config)
+    )
     tokens = memory.micro_batch_tokens or largest(
         lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LARGEST_MICRO_BATCH
     )
     units = replace(least, **alive(max(1, rollouts)), micro_batch_tokens=max(sequence, tokens), logprob_chunk=chunk)
     return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), budget_gib)
+
+
+def most_at_once(config: Config) -> int:
+    """The completions that a step could write together: its rollouts, or explanations of every prompt."""
+    return config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
 
 
 def rollouts_per_prompt(config: Config) -> int:

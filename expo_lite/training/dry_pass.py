@@ -1,4 +1,4 @@
-"""The worst case first: one wave and two micro-batches at the longest shapes, before step 1, and thrown away.
+"""The worst case first: all rows and two micro-batches at the longest shapes, before step 1, and thrown away.
 
 What runs out of memory does so in the first minute and not after 120 steps, and the time of a step can be told.
 Nothing of it stays: no random number is drawn, and the gradients are dropped.
@@ -27,13 +27,13 @@ from expo_lite.training.sequence_logprobs import sequence_logprobs
 from expo_lite.training.updater import Updater
 
 DECODED = 4  # tokens that are timed
-SMALL = 8  # times smaller than a full wave is the other that is timed
+SMALL = 8  # times fewer rollouts are timed as well
 TRIED = 8  # tokens that sampling and training are compared on
 WRITTEN = 0.25  # of the longest completion, before the timed tokens: about what the mean token of a run looks back on
 
 
 class _Enough(Exception):
-    """Ends a wave after a few tokens."""
+    """Ends sampling after a few tokens."""
 
 
 def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes: int) -> Pace:
@@ -49,8 +49,8 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
         alive = sampler.units.rollouts_alive
         # the smaller one has two prompts, too, one of them shorter
         small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))
-        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
-        pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
+        decoded = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
+        pace = Pace.measured(decoded, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None
     del averages
@@ -104,10 +104,10 @@ def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
 
 
 def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -> float:
-    """Go on with a wave of so many of the longest prompts and begun completions; the time of one more token of all."""
+    """Go on with so many of the longest prompts and begun completions; the time of one more token of all."""
     written = int(WRITTEN * config.rollout.max_new_tokens)
     requests = longest_requests(config, rollouts, rollouts_per_prompt(config), written)
-    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # a whole wave on every rank
+    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # all of them on every rank
     times: dict[int, float] = {}
 
     def watch(stream: tuple[object, ...], t: int, token: int) -> None:
