@@ -71,11 +71,15 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: boo
 
     `repeats_kv` says that the GPU has no flash attention (memory/cards.py); in float32 none has.
 
-    Raises ConfigError for dense weights in 16 bit, where merging loses small adapters.
+    Raises ConfigError for dense weights in 16 bit, where merging loses small adapters, and with Unsloth, which samples
+    from its own layers.
     """
     wide = config.policy.dtype == "float32" or (config.policy.dtype == "auto" and not on_gpu)
     small = 4 * shape.linear_parameters <= DENSE_LIMIT_BYTES
     dense = config.rollout.dense_weights
+    replaced = config.policy.backend != "unsloth"
+    if dense == "yes" and not replaced:
+        raise ConfigError("rollout.dense_weights: Unsloth samples from its own layers (got yes); set auto or no")
     if dense == "yes" and not wide:
         raise ConfigError("rollout.dense_weights: works with policy.dtype float32 only (got yes)")
     return Workload(
@@ -86,7 +90,7 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: boo
         value_bytes=4 if wide else 2,
         on_gpu=on_gpu,
         repeats_kv=on_gpu and (wide or repeats_kv),
-        dense=dense == "yes" or (dense == "auto" and wide and small and not on_gpu),
+        dense=dense == "yes" or (dense == "auto" and replaced and wide and small and not on_gpu),
     )
 
 
