@@ -124,18 +124,20 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -
 def seconds_per_trained_token(config: Config, updater: Updater) -> float:
     """Train on two full micro-batches of the longest sequences, without a step; seconds per token.
 
-    Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
+    First on sequences that share nothing, which takes the most memory, then for the time on rollouts of shared prompts,
+    as in a step. Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
     """
     rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
     in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
-    sequences = longest_sequences(config, min(in_a_step, rows))
-    start = time.perf_counter()
-    for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
-        if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
-            row = sequences[0]
-            raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
+    count, start = min(in_a_step, rows), 0.0
+    for per_prompt in (1, config.rollout.group_size):
+        sequences, start = longest_sequences(config, count, per_prompt), time.perf_counter()
+        for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
+            if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
+                row = sequences[0]
+                raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
     updater.optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - start) / (len(sequences) * config.sequence_tokens)
+    return (time.perf_counter() - start) / (count * config.sequence_tokens)
 
 
 def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:
@@ -153,14 +155,21 @@ def longest_requests(config: Config, rollouts: int, per_prompt: int, written: in
     ]
 
 
-def longest_sequences(config: Config, count: int) -> list[TrainingSequence]:
-    """Rollouts of the longest prompt and completion, with weights too small to matter.
+def longest_sequences(config: Config, count: int, per_prompt: int = 1) -> list[TrainingSequence]:
+    """Rollouts of the longest prompts and completions, so many of a prompt, with weights too small to matter.
 
-    They part within their first tokens, numbers to the base of 16: what begins alike would be computed once.
+    What begins alike would be computed once: prompts, and completions of one prompt, part within their first tokens.
     """
-    length, completion = config.rollout.max_prompt_tokens, [0] * config.rollout.max_new_tokens
-    prompts = [[row // 16**place % 16 for place in range(min(4, length))] + [0] * (length - 4) for row in range(count)]
-    return [TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion)) for prompt in prompts]
+
+    def numbered(number: int, length: int) -> list[int]:
+        """So many tokens that begin with a number to the base of 16."""
+        return ([number // 16**place % 16 for place in range(4)] + [0] * length)[:length]
+
+    prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
+    return [
+        TrainingSequence(numbered(row // per_prompt, prompt), numbered(row, new), 1.0, 1e-6, 0.0, [0.0] * new)
+        for row in range(count)
+    ]
 
 
 @contextmanager
