@@ -1,7 +1,7 @@
 """The presets on a real GPU, with random weights: `python benchmarks/gpu.py [--presets 8gb 24gb]`.
 
 Each preset runs in a process of its own, capped at its budget: its model's shape is filled with random numbers,
-saved, loaded in 4 bit as a run loads it, and one full wave and two full micro-batches are timed. Peaks stand beside
+saved, loaded in 4 bit, and sampling with all rows and two full micro-batches are timed. Peaks stand beside
 the plan's. No download is needed.
 """
 

@@ -103,7 +103,7 @@ def measure(
     per_prompt: int = 1,
     flags: tuple[str, ...] = (),
 ) -> Peaks:
-    """A worst-case wave of `rollouts`, `per_prompt` of them with the same prompt, and a step of two micro-batches."""
+    """`rollouts` at once, `per_prompt` of them with the same prompt, and a step of two micro-batches."""
     # What a GPU would do; only the tiny preset is for the CPU, and samples from dense weights there.
     given = ["--policy.dtype", dtype, *([] if preset == "tiny" else ["--rollout.dense-weights", "no"]), *flags]
     with tempfile.TemporaryDirectory() as folder:

@@ -53,10 +53,11 @@ def main(argv: list[str]) -> int:
 
 
 def _forecast(config: Config, card: str, planned: BudgetedPlan, console: Console) -> None:
-    found = forecast_on(config, card, planned.shape).forecast
-    console.print(parts_table(found, card))
-    total = f"About {in_words(found.total)} for {config.steps} steps: {within()}."
-    for line in filter(None, (total, assumptions(config), room_left(config, planned, CARDS[card].gib))):
+    found = forecast_on(config, card, planned.shape)
+    console.print(parts_table(found.forecast, card))
+    total = f"About {in_words(found.forecast.total)} for {config.steps} steps: {within()}."
+    spare = room_left(config, planned, CARDS[card].gib, found.pace)
+    for line in filter(None, (total, assumptions(config), spare)):
         say(console, line)
 
 

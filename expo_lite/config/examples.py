@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
-from expo_lite.config.yaml_file import Loader
+from expo_lite.config.yaml_file import parsed, text_of
 from expo_lite.core.boxes import boxed_answer
 
 KEYS = ("question", "solution", "answer")
@@ -43,31 +42,18 @@ def examples_in(value: Any) -> list[dict[str, str]]:
 
 def read(file: str) -> Any:
     """What a file holds: an object a line where its name ends in .jsonl, else JSON or YAML. Raises ValueError."""
+    text = text_of(Path(file).expanduser(), file)
+    if file.endswith(".jsonl"):
+        return [of_json(line, file, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return of_json(text, file, 1) if file.endswith(".json") else parsed(text, file)[1]
+
+
+def of_json(text: str, file: str, line: int) -> Any:
+    """The value of JSON that begins on this line of a file. Raises ValueError."""
     try:
-        text = Path(file).expanduser().read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"{file}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
-    lines = enumerate(text.split("\n"), 1)
-    try:
-        if not file.endswith(".jsonl"):
-            return json.loads(text) if file.endswith(".json") else yaml.load(text, Loader=Loader)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file}:{error.lineno}: not valid JSON ({error.msg})") from None
-    except yaml.YAMLError as error:
-        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise ValueError(f"{file}{place}: not valid YAML{f' ({why})' if why else ''}") from None
-    return [row(line, f"{file}:{number}") for number, line in lines if line.strip()]
-
-
-def row(line: str, where: str) -> Any:
-    """The object of one line. Raises ValueError."""
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where}: not valid JSON ({error})") from None
+        raise ValueError(f"{file}:{line + error.lineno - 1}: not valid JSON ({error.msg})") from None
 
 
 def example_of(entry: Any, where: str) -> dict[str, str]:

@@ -152,7 +152,7 @@ class RolloutConfig(Section):
     """Longest completion; a rollout cut off here counts as wrong."""
     dense_weights: Literal["auto", "yes", "no"] = "auto"
     """Sample from dequantised, merged copies of the linear layers: faster for small models.
-    auto: on the CPU where the copies stay under 1 GiB."""
+    auto: on the CPU where the copies stay under 1 GiB, never with Unsloth, which has its own layers."""
 
     @model_validator(mode="before")
     @classmethod

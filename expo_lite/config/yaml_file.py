@@ -55,17 +55,9 @@ Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|
 def read_yaml(path: Path, shown: str) -> Layer:
     """Read a settings file; `shown` is its name in messages. Never raises: what is wrong is in `problems`."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        root = yaml.compose(text, Loader=Loader)
-        values = yaml.load(text, Loader=Loader)
-    except FileNotFoundError:
-        return Layer(problems=[f"{shown}: there is no such file"])
-    except OSError as error:
-        return Layer(problems=[f"{shown}: cannot be read ({error.strerror})"])
-    except yaml.YAMLError as error:
-        return Layer(problems=[_syntax_problem(error, shown)])
-    except ValueError as error:  # not UTF-8, or a tagged value that its type refuses
-        return Layer(problems=[f"{shown}: cannot be read ({error})"])
+        root, values = parsed(text_of(path, shown), shown)
+    except ValueError as error:
+        return Layer(problems=[str(error)])
     if root is None or values is None:
         return Layer()
     if not isinstance(root, yaml.MappingNode):
@@ -73,6 +65,26 @@ def read_yaml(path: Path, shown: str) -> Layer:
     layer = Layer(values=values)
     _note_lines(root, shown, layer)
     return layer
+
+
+def text_of(path: Path, shown: str) -> str:
+    """A file's text, in UTF-8. Raises ValueError, a sentence that begins with `shown`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"{shown}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{shown}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
+
+
+def parsed(text: str, shown: str) -> tuple[yaml.Node | None, Any]:
+    """YAML's nodes and values. Raises ValueError, a sentence that begins with `shown`."""
+    try:
+        return yaml.compose(text, Loader=Loader), yaml.load(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(_syntax_problem(error, shown)) from None
+    except ValueError as error:  # a tagged value that its type refuses
+        raise ValueError(f"{shown}: cannot be read ({error})") from None
 
 
 def _note_lines(root: yaml.MappingNode, shown: str, layer: Layer) -> None:

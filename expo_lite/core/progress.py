@@ -16,7 +16,7 @@ from expo_lite.core.records import Completion, TrainingSequence
 class PhaseProgress:
     """`done` of `total` units of a phase ("completions", "sequences"), and the tokens that went through the model.
 
-    `share`, from 0 to 1, is the estimated part of the phase's time that is over: most completions of a wave end late,
+    `share`, from 0 to 1, is the estimated part of the phase's time that is over: many completions end late,
     and training takes as long as its tokens. Where several processes train, all this is about this one's part.
     """
 

@@ -71,11 +71,15 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: boo
 
     `repeats_kv` says that the GPU has no flash attention (memory/cards.py); in float32 none has.
 
-    Raises ConfigError for dense weights in 16 bit, where merging loses small adapters.
+    Raises ConfigError for dense weights in 16 bit, where merging loses small adapters, and with Unsloth, which samples
+    from its own layers.
     """
     wide = config.policy.dtype == "float32" or (config.policy.dtype == "auto" and not on_gpu)
     small = 4 * shape.linear_parameters <= DENSE_LIMIT_BYTES
     dense = config.rollout.dense_weights
+    replaced = config.policy.backend != "unsloth"
+    if dense == "yes" and not replaced:
+        raise ConfigError("rollout.dense_weights: Unsloth samples from its own layers (got yes); set auto or no")
     if dense == "yes" and not wide:
         raise ConfigError("rollout.dense_weights: works with policy.dtype float32 only (got yes)")
     return Workload(
@@ -86,7 +90,7 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: boo
         value_bytes=4 if wide else 2,
         on_gpu=on_gpu,
         repeats_kv=on_gpu and (wide or repeats_kv),
-        dense=dense == "yes" or (dense == "auto" and wide and small and not on_gpu),
+        dense=dense == "yes" or (dense == "auto" and replaced and wide and small and not on_gpu),
     )
 
 
@@ -99,7 +103,6 @@ def budgeted_plan(
     """
     workload, limit = workload_of(config, shape, on_gpu, repeats_kv), USABLE_SHARE * budget_gib * GIB
     memory, sequence = config.memory, config.sequence_tokens
-    wanted = config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
     least = Units(1, 1, prompt, new, sequence, memory.logprob_chunk or CHUNKS[-1])
 
@@ -112,12 +115,19 @@ def budgeted_plan(
     chunk = memory.logprob_chunk or next(
         (c for c in CHUNKS if peak(logprob_chunk=c).training_peak <= limit), CHUNKS[-1]
     )
-    rollouts = memory.rollouts_alive or largest(lambda n: peak(**alive(n)).generation_peak <= limit, wanted)
+    rollouts = memory.rollouts_alive or largest(
+        lambda n: peak(**alive(n)).generation_peak <= limit, most_at_once(config)
+    )
     tokens = memory.micro_batch_tokens or largest(
         lambda n: peak(micro_batch_tokens=n, logprob_chunk=chunk).training_peak <= limit, LARGEST_MICRO_BATCH
     )
     units = replace(least, **alive(max(1, rollouts)), micro_batch_tokens=max(sequence, tokens), logprob_chunk=chunk)
     return BudgetedPlan(shape, workload, units, plan_memory(shape, workload, units), budget_gib)
+
+
+def most_at_once(config: Config) -> int:
+    """The completions that a step could write together: its rollouts, or explanations of every prompt."""
+    return config.rollout.prompts_per_step * max(config.rollout.group_size, config.explanation.samples)
 
 
 def rollouts_per_prompt(config: Config) -> int:

@@ -101,8 +101,8 @@ def forecast(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> Forec
     scored = f"{held_out.validation} validation and {held_out.test} test problems, {samples} {answers} each"
     return Forecast(
         before=Part("scores before step 1", validation + test, scored),
-        rollouts=Part("rollouts", steps * writing(completions), f"{steps} steps of {_waves(completions, alive)}"),
-        explanations=Part("explanations", steps * writing(explained), f"{steps} steps of {_waves(explained, alive)}"),
+        rollouts=Part("rollouts", steps * writing(completions), f"{steps} steps of {_written(completions, alive)}"),
+        explanations=Part("explanations", steps * writing(explained), f"{steps} steps of {_written(explained, alive)}"),
         training=Part("training", steps * tokens * pace.trained_token, f"{steps} steps of {tokens:,.0f} tokens"),
         scores=Part(
             "validation and final test",
@@ -154,11 +154,11 @@ def writing_seconds(config: Config, alive: int, pace: Pace, completions: float) 
     mean = longest_share(1) * config.rollout.max_new_tokens
     cached = PROMPT_SHARE * config.rollout.max_prompt_tokens + mean / 2
     turns = (completions - last) / (OCCUPIED * alive)
-    return turns * mean * pace.decoded_token(alive, cached) + wave_seconds(config, pace, last)
+    return turns * mean * pace.decoded_token(alive, cached) + last_seconds(config, pace, last)
 
 
-def wave_seconds(config: Config, pace: Pace, rollouts: float) -> float:
-    """Seconds of rollouts that begin together: as many tokens as the longest is expected to have."""
+def last_seconds(config: Config, pace: Pace, rollouts: float) -> float:
+    """Seconds of rollouts that no others follow: as many tokens as the longest is expected to have."""
     longest = longest_share(rollouts)
     tokens = longest * config.rollout.max_new_tokens
     cached = PROMPT_SHARE * config.rollout.max_prompt_tokens + tokens / 2
@@ -191,17 +191,10 @@ def within() -> str:
     )
 
 
-def waves_per_step(config: Config, alive: int) -> int:
-    """In how many waves a step's rollouts and explanations are decoded."""
-    rollouts = config.rollout.prompts_per_step * config.rollout.group_size
-    return sum(ceil(count / alive) for count in (rollouts, explanations_per_step(config)))
-
-
-def _waves(completions: float, alive: int) -> str:
-    waves = ceil(completions / alive)
-    if not waves:
+def _written(completions: float, alive: int) -> str:
+    if not completions:
         return "none"
-    return f"{completions:.0f} completions in {waves} wave{'s' if waves > 1 else ''}"
+    return f"{completions:.0f} completions, {'all' if completions <= alive else alive} at once"
 
 
 def in_words(seconds: float) -> str:

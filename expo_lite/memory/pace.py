@@ -37,9 +37,9 @@ class Pace:
 
     @classmethod
     def measured(cls, decoded_token: Mapping[int, float], trained_token: float) -> Pace:
-        """From the seconds of one more token in waves of one or two sizes: a line through them.
+        """From the seconds of one more token of one or two numbers of rollouts: a line through them.
 
-        A smaller wave is not faster where the host's launches take the time, and much faster on a CPU.
+        Fewer are not faster where the host's launches take the time, and much faster on a CPU.
         """
         (few, short), (many, long) = min(decoded_token.items()), max(decoded_token.items())
         a_rollout = max(0.0, (long - short) / (many - few)) if many > few else 0.0

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from expo_lite.config.dotted import replaced, value_of
 from expo_lite.config.presets import preset_for
 from expo_lite.config.settings import Config
-from expo_lite.memory.budget import BudgetedPlan, plan_on, replanned
+from expo_lite.memory.budget import BudgetedPlan, most_at_once, plan_on, replanned
 from expo_lite.memory.cards import CARDS, place_of
-from expo_lite.memory.forecast import Forecast, HeldOut, forecast, waves_per_step, writing_seconds
-from expo_lite.memory.pace import pace_of
+from expo_lite.memory.forecast import Forecast, HeldOut, forecast, in_words, writing_seconds
+from expo_lite.memory.pace import Pace, pace_of
 from expo_lite.memory.shapes import ModelShape
 from expo_lite.problems.held_out_counts import held_out_counts
 
@@ -26,6 +26,7 @@ class OnCard:
 
     card: str
     planned: BudgetedPlan
+    pace: Pace
     forecast: Forecast
 
 
@@ -34,7 +35,7 @@ def forecast_on(config: Config, card: str, shape: ModelShape | None = None) -> O
     planned = plan_on(config, place_of(config, card), shape)
     pace = pace_of(CARDS[card], planned.shape, planned.workload)
     found = forecast(config, planned.units.rollouts_alive, pace, HeldOut(*held_out_counts(config.data)))
-    return OnCard(card, planned, found)
+    return OnCard(card, planned, pace, found)
 
 
 def answering_on(config: Config, card: str, problems: int, samples: int) -> float:
@@ -45,32 +46,33 @@ def answering_on(config: Config, card: str, problems: int, samples: int) -> floa
     return writing_seconds(config, planned.units.rollouts_alive, pace, test * samples)
 
 
-def room_left(config: Config, planned: BudgetedPlan, card_gib: float) -> str:
+def room_left(config: Config, planned: BudgetedPlan, card_gib: float, pace: Pace) -> str:
     """What a card with more memory than `memory.budget_gib` could do with the rest; nothing where it has no more."""
     budget = config.memory.budget_gib
     if budget is None or card_gib < SPARE * budget:
         return ""
     larger = replanned(planned, config, card_gib)
-    now, then = (waves_per_step(config, plan.units.rollouts_alive) for plan in (planned, larger))
+    alive, more = planned.units.rollouts_alive, larger.units.rollouts_alive
+    now, then = (forecast(config, rows, pace, HeldOut(0, 0)).generate for rows in (alive, more))
     whole = int(10 * card_gib) / 10
     spare = f"The GPU has {whole:g} GiB, and memory.budget_gib {budget:g} leaves the rest unused"
-    if then < now:
-        faster = (
-            f"{larger.units.rollouts_alive} rollouts are decoded at once instead of {planned.units.rollouts_alive}, "
-            f"a step in {then} waves instead of {now}."
-        )
+    at_once = f"{more} rollouts are decoded at once instead of {alive}"
+    if more == alive:
+        faster = f"no step is faster: {alive} rollouts are decoded at once either way."
+    elif then < now and in_words(then) != in_words(now):
+        faster = f"{at_once}, and a step writes for {in_words(then)} instead of {in_words(now)}."
     else:
-        faster = f"no step is faster, for its rollouts and explanations are decoded in {now} waves either way."
+        faster = f"no step is faster, though {at_once}."
     preset = preset_for(card_gib, above=budget)
-    uses = [use for name in USES if (use := most_in_as_many_waves(config, larger, name, then))]
-    would = [f"{' or '.join(uses)}, a step in as many waves"] if uses else []
+    uses = [use for name in USES if (use := most_of(config, larger, name))]
+    would = [f"{' or '.join(uses)}, all completions of a step still at once"] if uses else []
     would = [f"the preset {preset}", *would] if preset else would
     used = f" What would use it: {'; '.join(would)}." if would else ""
     return f"{spare}. With memory.budget_gib {whole:g}, {faster}{used}"
 
 
-def most_in_as_many_waves(config: Config, larger: BudgetedPlan, name: str, waves: int) -> str:
-    """The setting with the most that a step still decodes in so many waves, each tried; nothing where that is no more.
+def most_of(config: Config, larger: BudgetedPlan, name: str) -> str:
+    """The setting with the most that a step still writes all at once, each tried; nothing where that is no more.
 
     Doubled again and again: a round multiple is enough to go by.
     """
@@ -78,7 +80,7 @@ def most_in_as_many_waves(config: Config, larger: BudgetedPlan, name: str, waves
     while value < MOST_TIMES * start:
         twice = replaced(config, {name: 2 * value})
         plan = replanned(larger, twice)
-        if not plan.fits or waves_per_step(twice, plan.units.rollouts_alive) > waves:
+        if not plan.fits or plan.units.rollouts_alive < most_at_once(twice):
             break
         value *= 2
     return f"{name} {value} instead of {start}" if value > start else ""

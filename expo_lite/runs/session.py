@@ -79,16 +79,17 @@ def checked(config: Config, ranks: Ranks, function: Function | None) -> Settled:
 def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Console, more: str) -> None:
     """Note the environment; say what is special (`more`), and after a pass at the longest shapes how long all takes."""
     config, on_gpu = settled.config, settled.device.type == "cuda"
-    spare = room_left(config, settled.planned, gib_of(settled.device)) if on_gpu else ""
     problems = parts.problems
     unread = note_on(config.policy.model, [*problems.train, *problems.validation, *problems.test])
-    for note in filter(None, (lowered(config, settled.planned), spare, more, *problems.notes, unread)):
+    for note in filter(None, (lowered(config, settled.planned), more, *problems.notes, unread)):
         say(console, note, style="yellow")
     gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
     run.write_json("environment.json", environment(torch.get_num_threads(), gpu))
     pace = rehearse(config, parts.trainer.sampler, parts.trainer.updater, settled.planned.plan.optimizer)
     held_out = HeldOut(len(problems.validation), len(problems.test))
     say(console, f"Dry pass: {expected(config, parts.sampler.units.rollouts_alive, pace, held_out)}", style="dim")
+    if on_gpu and (spare := room_left(config, settled.planned, gib_of(settled.device), pace)):
+        say(console, spare, style="yellow")
 
 
 @contextmanager

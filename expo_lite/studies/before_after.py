@@ -1,6 +1,6 @@
 """One question, three times: tried by the base, explained by a model that is told the answer, tried by the policy.
 
-All three come from one set of weights, in one wave: each row has the adapter on or off. The base explains, unless the
+All three come from one set of weights, side by side: each row has the adapter on or off. The base explains, unless the
 trained policy is asked to: what a training begins with is the base's own explanations. The explanation is then read
 again under the task prompt, to see how likely each of its tokens is to a model that was not told the answer.
 """
@@ -180,7 +180,7 @@ class _Clock:
 
     def __call__(self, stream: tuple[object, ...], position: int, token: int) -> None:
         role = str(stream[1])
-        self.ids[role][position:] = [token]  # an out-of-memory starts a wave again from its first token
+        self.ids[role][position:] = [token]  # an out-of-memory starts a row again from its first token
         self.seconds[role] = time.perf_counter() - self.start
         if self.listen is not None:
             self.listen(role, self.ids[role])

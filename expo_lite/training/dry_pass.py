@@ -1,4 +1,4 @@
-"""The worst case first: one wave and two micro-batches at the longest shapes, before step 1, and thrown away.
+"""The worst case first: all rows and two micro-batches at the longest shapes, before step 1, and thrown away.
 
 What runs out of memory does so in the first minute and not after 120 steps, and the time of a step can be told.
 Nothing of it stays: no random number is drawn, and the gradients are dropped.
@@ -27,13 +27,13 @@ from expo_lite.training.sequence_logprobs import sequence_logprobs
 from expo_lite.training.updater import Updater
 
 DECODED = 4  # tokens that are timed
-SMALL = 8  # times smaller than a full wave is the other that is timed
+SMALL = 8  # times fewer rollouts are timed as well
 TRIED = 8  # tokens that sampling and training are compared on
 WRITTEN = 0.25  # of the longest completion, before the timed tokens: about what the mean token of a run looks back on
 
 
 class _Enough(Exception):
-    """Ends a wave after a few tokens."""
+    """Ends sampling after a few tokens."""
 
 
 def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes: int) -> Pace:
@@ -49,8 +49,8 @@ def rehearse(config: Config, sampler: Sampler, updater: Updater, optimizer_bytes
         alive = sampler.units.rollouts_alive
         # the smaller one has two prompts, too, one of them shorter
         small = min(alive, max(math.ceil(alive / SMALL), rollouts_per_prompt(config) + 1))
-        waves = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
-        pace = Pace.measured(waves, seconds_per_trained_token(config, updater))
+        decoded = {n: seconds_per_decoded_token(config, sampler, n) for n in dict.fromkeys((alive, small))}
+        pace = Pace.measured(decoded, seconds_per_trained_token(config, updater))
     except MemoryBudgetError as error:
         raise MemoryBudgetError(how_to_begin(error)) from None
     del averages
@@ -104,10 +104,10 @@ def expected(config: Config, alive: int, pace: Pace, held_out: HeldOut) -> str:
 
 
 def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -> float:
-    """Go on with a wave of so many of the longest prompts and begun completions; the time of one more token of all."""
+    """Go on with so many of the longest prompts and begun completions; the time of one more token of all."""
     written = int(WRITTEN * config.rollout.max_new_tokens)
     requests = longest_requests(config, rollouts, rollouts_per_prompt(config), written)
-    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # a whole wave on every rank
+    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # all of them on every rank
     times: dict[int, float] = {}
 
     def watch(stream: tuple[object, ...], t: int, token: int) -> None:
@@ -124,18 +124,20 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -
 def seconds_per_trained_token(config: Config, updater: Updater) -> float:
     """Train on two full micro-batches of the longest sequences, without a step; seconds per token.
 
-    Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
+    First on sequences that share nothing, which takes the most memory, then for the time on rollouts of shared prompts,
+    as in a step. Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
     """
     rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
     in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
-    sequences = longest_sequences(config, min(in_a_step, rows))
-    start = time.perf_counter()
-    for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
-        if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
-            row = sequences[0]
-            raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
+    count, start = min(in_a_step, rows), 0.0
+    for per_prompt in (1, config.rollout.group_size):
+        sequences, start = longest_sequences(config, count, per_prompt), time.perf_counter()
+        for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
+            if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
+                row = sequences[0]
+                raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
     updater.optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - start) / (len(sequences) * config.sequence_tokens)
+    return (time.perf_counter() - start) / (count * config.sequence_tokens)
 
 
 def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:
@@ -153,14 +155,21 @@ def longest_requests(config: Config, rollouts: int, per_prompt: int, written: in
     ]
 
 
-def longest_sequences(config: Config, count: int) -> list[TrainingSequence]:
-    """Rollouts of the longest prompt and completion, with weights too small to matter.
+def longest_sequences(config: Config, count: int, per_prompt: int = 1) -> list[TrainingSequence]:
+    """Rollouts of the longest prompts and completions, so many of a prompt, with weights too small to matter.
 
-    They part within their first tokens, numbers to the base of 16: what begins alike would be computed once.
+    What begins alike would be computed once: prompts, and completions of one prompt, part within their first tokens.
     """
-    length, completion = config.rollout.max_prompt_tokens, [0] * config.rollout.max_new_tokens
-    prompts = [[row // 16**place % 16 for place in range(min(4, length))] + [0] * (length - 4) for row in range(count)]
-    return [TrainingSequence(prompt, completion, 1.0, 1e-6, 0.0, [0.0] * len(completion)) for prompt in prompts]
+
+    def numbered(number: int, length: int) -> list[int]:
+        """So many tokens that begin with a number to the base of 16."""
+        return ([number // 16**place % 16 for place in range(4)] + [0] * length)[:length]
+
+    prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
+    return [
+        TrainingSequence(numbered(row // per_prompt, prompt), numbered(row, new), 1.0, 1e-6, 0.0, [0.0] * new)
+        for row in range(count)
+    ]
 
 
 @contextmanager

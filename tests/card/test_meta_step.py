@@ -70,7 +70,7 @@ def test_sampling(family: str, dtype: torch.dtype) -> None:
     assert seen.waits == Counter()
     rows, (sound, tokens, logprobs) = read.shapes[:-3], read.shapes[-3:]
     assert rows == [(5,)] * -(-(TOKENS - 1) // CHECK_EVERY)  # who has finished: once in four tokens
-    assert (sound, tokens, logprobs) == ((), (5, TOKENS), (5, TOKENS))  # and once at the wave's end
+    assert (sound, tokens, logprobs) == ((), (5, TOKENS), (5, TOKENS))  # and once at their ends
     # Queries, keys, values and the mask; of prompts none, or a window's as transformers makes it.
     assert {(dtype,) * 4} <= set(attention) <= {(dtype,) * 4, (dtype,) * 3, (*(dtype,) * 3, torch.bool)}
     assert seen.leaks(dtype, RANK) == set()

@@ -66,7 +66,8 @@ def test_none_is_the_default_and_can_be_said(tmp_path: Path) -> None:
         ("none.yaml", None, "none.yaml: there is no such file"),
         ("a.jsonl", '{"question": "1?"}\n{"ques', "a.jsonl:2: not valid JSON"),
         ("a.json", '[\n{"question": }]', "a.json:2: not valid JSON"),
-        ("a.yaml", "- question: [\n", "a.yaml:2: not valid YAML"),
+        ("a.yaml", "- question: [\n", "a.yaml:2: expected the node content"),
+        ("a.yaml", "- {question: '1?', answer: !!int x}\n", "a.yaml: cannot be read (invalid literal for int()"),
         ("a.yaml", "question: 1?\n", "a.yaml: should be a list of examples like"),
         ("a.yaml", "- question: 1?\n  answer: 3\n", "a.yaml: example 1 has no solution"),
         (

@@ -24,9 +24,9 @@ from expo_lite.memory.forecast import (
     Forecast,
     HeldOut,
     forecast,
+    in_words,
     longest_share,
     trained_tokens_per_step,
-    waves_per_step,
 )
 from expo_lite.memory.pace import Pace
 from expo_lite.model.sampler import REFILL_BELOW
@@ -49,8 +49,8 @@ def seconds(config: Config, alive: int = 32) -> Forecast:
     return forecast(config, alive, PACE, HeldOut(validation=16, test=48))
 
 
-def wave(rollouts: float) -> float:
-    """A tenth of a second for each of the longest's tokens."""
+def last(rollouts: float) -> float:
+    """Those that no others follow: a tenth of a second for each of the longest's tokens."""
     return 0.1 * 1000 * longest_share(rollouts)
 
 
@@ -62,24 +62,24 @@ def following(completions: float, alive: int = 32) -> float:
 def test_every_part_by_hand() -> None:
     found = seconds(run())
     explained = 0.4 * 4 * 4  # failed share, prompts, samples
-    assert found.before.seconds == pytest.approx(wave(32) + following(64) + wave(32))  # 32 and 96 answers
-    assert found.rollouts.seconds == pytest.approx(10 * wave(32))
-    assert found.explanations.seconds == pytest.approx(10 * wave(explained))
+    assert found.before.seconds == pytest.approx(last(32) + following(64) + last(32))  # 32 and 96 answers
+    assert found.rollouts.seconds == pytest.approx(10 * last(32))
+    assert found.explanations.seconds == pytest.approx(10 * last(explained))
     tokens = 4 * (0.4 * 8 + 0.4) * (0.4 * 100 + longest_share(1) * 1000)
     assert found.training.seconds == pytest.approx(10 * 0.001 * tokens)
     assert found.validations == 3  # after 4, 8 and 10 steps
-    assert found.scores.seconds == pytest.approx(3 * wave(32) + following(64) + wave(32))
+    assert found.scores.seconds == pytest.approx(3 * last(32) + following(64) + last(32))
     assert found.total == pytest.approx(sum(part.seconds for part in found.parts))
     assert found.generate + found.train == pytest.approx(
         (found.rollouts.seconds + found.explanations.seconds + found.training.seconds) / 10
     )
 
 
-def test_waves_and_the_rest_of_them() -> None:
+def test_more_completions_than_fit_at_once() -> None:
     found = seconds(run(), alive=24)
-    assert found.rollouts.seconds == pytest.approx(10 * (following(8, 24) + wave(24)))
-    assert "10 steps of 32 completions in 2 waves" in found.rollouts.how
-    assert waves_per_step(run(), 24) == 3 and waves_per_step(run(explanation__source="none"), 32) == 1
+    assert found.rollouts.seconds == pytest.approx(10 * (following(8, 24) + last(24)))
+    assert found.rollouts.how == "10 steps of 32 completions, 24 at once"
+    assert found.explanations.how == "10 steps of 6 completions, all at once"
 
 
 def test_how_many_rows_are_being_written() -> None:
@@ -105,7 +105,7 @@ def test_others_that_begin_where_some_have_ended() -> None:
     assert tokens == pytest.approx(expected, rel=0.05)
 
 
-def test_the_expected_longest_of_a_wave() -> None:
+def test_the_expected_longest_of_so_many() -> None:
     """Against a simulation of the assumed lengths; never beyond the limit."""
     draw = random.Random(0)
 
@@ -192,34 +192,51 @@ def test_an_older_card_needs_more_memory_to_train() -> None:
     assert t4.plan.activations - other.plan.activations == 2048 * 2 * 2 * (3584 - 512)
 
 
-def test_what_a_larger_card_is_for() -> None:
-    def said(gib: float, *words: str) -> str:
-        config = preset(*words)
-        return room_left(config, plan_on(config, place_of(config)), gib)
+def spare(gib: float, *words: str, pace: Pace = PACE) -> str:
+    config = preset(*words)
+    return room_left(config, plan_on(config, place_of(config)), gib, pace)
 
-    assert said(24, "24gb") == said(23.6, "24gb") == said(14.6, "colab-t4") == ""
-    more = said(23.57, "24gb", "--memory.budget-gib", "12")
-    assert "With memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 30, a step in 2 waves" in more
-    same = said(24, "8gb")
-    assert "no step is faster" in same and "What would use it: the preset 24gb; rollout.prompts_per_step 24" in same
-    assert "preset" not in said(80, "24gb") and "rollout.prompts_per_step 48 instead of 12" in said(80, "24gb")
+
+def test_what_a_larger_card_is_for() -> None:
+    assert spare(24, "24gb") == spare(23.6, "24gb") == spare(14.6, "colab-t4") == ""
+    same = spare(24, "8gb")
+    assert "no step is faster: 48 rollouts are decoded at once either way." in same
+    assert "What would use it: the preset 24gb; rollout.prompts_per_step 24 instead of 6" in same
+    assert "preset" not in spare(80, "24gb") and "rollout.prompts_per_step 48 instead of 12" in spare(80, "24gb")
+
+
+def test_how_much_faster_a_step_is_with_the_rest_of_the_memory() -> None:
+    """By the same count as the forecast, at a tenth of a second a token: 96 rollouts and 19 explanations (assumed)."""
+    config = preset("24gb")
+    explained = 0.4 * config.rollout.prompts_per_step * config.explanation.samples
+    limit, rows = config.rollout.max_new_tokens / 1000, {}
+    for alive in (30, 96):
+        counts = [(min(count, alive), max(0, count - alive)) for count in (96, explained)]
+        rows[alive] = in_words(limit * sum(last(first) + following(rest, alive) for first, rest in counts))
+    words = ("24gb", "--memory.budget-gib", "12")
+    assert (
+        "With memory.budget_gib 23.5, 96 rollouts are decoded at once instead of 30, and a step writes for "
+        f"{rows[96]} instead of {rows[30]}." in spare(23.57, *words)
+    )
+    slower = Pace(lambda rollouts, cached: rollouts**2, 0.001)
+    said = spare(23.57, *words, pace=slower)
+    assert "no step is faster, though 96 rollouts are decoded at once instead of 30." in said
 
 
 @pytest.mark.parametrize("name", ["rollout.prompts_per_step", "rollout.max_new_tokens"])
 @pytest.mark.parametrize("card", ["H100", "L4"])
 def test_what_would_use_a_larger_card_fits_it(name: str, card: str) -> None:
-    """With the setting as it is advised, and one that is twice as large does not, or takes more waves."""
+    """All completions at once with the setting as it is advised; not with one that is twice as large."""
     config = preset("8gb")
-    budget = {"memory.budget_gib": CARDS[card].gib}
-    words = room_left(config, plan_on(config, place_of(config)), CARDS[card].gib).split()
+    words = spare(CARDS[card].gib, "8gb").split()
     most, start = int(words[words.index(name) + 1]), value_of(config, name)
 
-    def waves(value: int) -> int:
-        changed = replaced(config, {**budget, name: value})
+    def at_once(value: int) -> bool:
+        changed = replaced(config, {"memory.budget_gib": CARDS[card].gib, name: value})
         planned = plan_on(changed, place_of(changed, card))
-        return waves_per_step(changed, planned.units.rollouts_alive) if planned.fits else 99
+        return planned.fits and planned.units.rollouts_alive == 8 * changed.rollout.prompts_per_step
 
-    assert waves(most) <= waves(start) and (most == 8 * start or waves(2 * most) > waves(start))
+    assert at_once(most) and (most == 8 * start or not at_once(2 * most))
 
 
 def test_the_budget_that_is_named_is_the_cards_own() -> None:
@@ -237,5 +254,5 @@ def test_the_plan_of_the_card_that_is_here(name: str, gib: float, older: bool) -
         planned = plan_on(config, place_here(device))
         assert gib_of(device) == pytest.approx(gib) and planned.budget_gib == 8
         assert planned.workload.repeats_kv == older
-        assert ("leaves the rest unused" in room_left(config, planned, gib_of(device))) == (gib > 8.8)
+        assert ("leaves the rest unused" in room_left(config, planned, gib_of(device), PACE)) == (gib > 8.8)
         assert plan_on(preset("24gb", "--memory.budget-gib", "100"), place_here(device)).budget_gib == gib_of(device)

@@ -201,10 +201,10 @@ def once(phase: str, occurrence: int, number: int = 1, rows: int = 2) -> Callabl
     return fails
 
 
-WAVES: dict[str, dict[str, Any]] = {  # arguments of `once`
-    "prefill of a rollout wave": {"phase": "rollout", "occurrence": 2},
+SAMPLING: dict[str, dict[str, Any]] = {  # arguments of `once`
+    "prefill of rollouts": {"phase": "rollout", "occurrence": 2},
     "a rollout's middle token": {"phase": "rollout", "occurrence": 2, "number": 20},
-    "prefill of an explanation wave": {"phase": "explanation", "occurrence": 2, "rows": 1},
+    "prefill of explanations": {"phase": "explanation", "occurrence": 2, "rows": 1},
     "an explanation's middle token": {"phase": "explanation", "occurrence": 2, "number": 20},
     "prefill of validation": {"phase": "evaluation", "occurrence": 1},
     "a token of validation": {"phase": "evaluation", "occurrence": 1, "number": 15},
@@ -219,9 +219,9 @@ PASSES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", WAVES)
+@pytest.mark.parametrize("place", SAMPLING)
 def test_out_of_memory_while_sampling(place: str, undisturbed: tuple[Run, Spy]) -> None:
-    spy = Spy(once(**WAVES[place]))
+    spy = Spy(once(**SAMPLING[place]))
     disturbed = run(spy)
     assert len(spy.fired) == 1
     assert_same(disturbed, undisturbed[0])

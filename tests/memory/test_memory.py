@@ -99,7 +99,7 @@ def test_the_budget_is_kept_and_used(budget: float, model: str) -> None:
 
 @pytest.mark.parametrize("settings", [{"rollout__prompts_per_step": 800}, {"explanation__samples": 500}])
 def test_the_peak_does_not_grow_with_the_step(settings: dict[str, Any]) -> None:
-    """Not with prompts per step, group size or the number of failed prompts: there are more waves instead."""
+    """Not with prompts per step, group size or the number of failed prompts: more of them follow others instead."""
     _, many = card(12, "Qwen/Qwen2.5-3B-Instruct", **settings)
     assert many.plan.peak <= many.limit
 

@@ -21,9 +21,9 @@ def test_the_peak_of_known_work() -> None:
     assert peak_on_cpu(work) == pytest.approx(2_000_000, abs=100)  # a few bytes for the 2
 
 
-def holds(preset: str, architecture: str, dtype: str, above: float, below: float = 0.0, **wave: Any) -> None:
+def holds(preset: str, architecture: str, dtype: str, above: float, below: float = 0.0, **sizes: Any) -> None:
     """The plan of both peaks is within a share of what was measured."""
-    peaks = measure(preset, architecture, dtype, **wave)
+    peaks = measure(preset, architecture, dtype, **sizes)
     for planned, measured in (
         (peaks.planned_generation, peaks.generation),
         (peaks.planned_training, peaks.training),

@@ -109,7 +109,7 @@ class TestAStep:
         assert [of_phase[0].phase for of_phase in phases] == ["rollouts", "verifying"]
 
     def test_more_is_told_inside_a_wave_than_at_its_end(self, policy: Policy) -> None:
-        """So that one long wave shows how far it is: in time, while no completion has ended, and in tokens."""
+        """So that one long sampling shows how far it is: in time, while no completion has ended, and in tokens."""
         told: list[PhaseProgress] = []
         request = SampleRequest([3, 7, 9], 4, (0, "rollout", 1, "a"))
         end_ids, policy.end_ids = policy.end_ids, []
@@ -153,7 +153,7 @@ def test_an_evaluation(policy: Policy) -> None:
 
 
 def test_nothing_is_read_from_the_device_for_it(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reads of a step are those for who has finished, a wave's results, gradient norms and an update's metrics."""
+    """The reads of a step are those for who has finished, completions, gradient norms and an update's metrics."""
     reads: list[tuple[int, ...]] = []
     tolist = Tensor.tolist
 

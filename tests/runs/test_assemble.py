@@ -104,6 +104,13 @@ def test_dense_weights_are_for_float32() -> None:
         assemble(settle(read_request(settings, "test").config))
 
 
+def test_unsloth_samples_from_its_own_layers() -> None:
+    """Before it is imported: dense copies would be made for nothing, and not be used."""
+    settings = ["--preset", "tiny", "--policy.backend", "unsloth", "--rollout.dense-weights", "yes"]
+    with pytest.raises(ConfigError, match=r"^rollout\.dense_weights: Unsloth samples from its own layers"):
+        settle(read_request(settings, "test").config)
+
+
 def test_dropout_is_off() -> None:
     """Else a training forward would not see the probabilities that were sampled from."""
     base = tiny_base()

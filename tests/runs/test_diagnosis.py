@@ -229,8 +229,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ),
     (
         "sampler_trainer_gap",
-        {"metrics": steps(sampler_trainer_gap_nats=0.06), "rollout__dense_weights": "no", "policy__backend": "unsloth"},
-        {"metrics": steps(sampler_trainer_gap_nats=0.05), "rollout__dense_weights": "no", "policy__backend": "unsloth"},
+        {"metrics": steps(sampler_trainer_gap_nats=0.06), "policy__backend": "unsloth"},
+        {"metrics": steps(sampler_trainer_gap_nats=0.05), "policy__backend": "unsloth"},
         ["0.06 nats"],
         "--policy.backend transformers",
     ),

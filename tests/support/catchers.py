@@ -1,4 +1,4 @@
-"""One wave and one update, watched in three ways: on meta, on a fake card, and on a card's stand-in.
+"""One sampling and one update, watched in three ways: on meta, on a fake card, and on a card's stand-in.
 
 Each returns what it found, in words; nothing where all is well.
 """

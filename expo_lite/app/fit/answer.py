@@ -121,8 +121,9 @@ def fit(asked: FitQuestion, own: Collection[str] = ()) -> Fit:
 
     longest = largest(fits, LONGEST_COMPLETION)
     card = None if refusal else asked.card
-    seconds = forecast_on(config, card, shape).forecast if card else None
-    spare = room_left(config, planned, CARDS[card].gib) if card else ""
+    found = forecast_on(config, card, shape) if card else None
+    spare = room_left(config, planned, CARDS[found.card].gib, found.pace) if found else ""
+    seconds = found.forecast if found else None
     return Fit(asked, config, planned, refusal, longest, seconds, spare, command(asked, changed))
 
 

@@ -24,8 +24,10 @@ def gap(run: Evidence) -> Finding | None:
     if nats <= most:
         return None
     setting = "--rollout.dense-weights no"
-    if run.config.rollout.dense_weights == "no":
-        setting = "--policy.backend transformers" if policy.backend != "transformers" else "--policy.dtype float32"
+    if policy.backend != "transformers":  # which takes no dense weights
+        setting = "--policy.backend transformers"
+    elif run.config.rollout.dense_weights == "no":
+        setting = "--policy.dtype float32"
     sentence = (
         f"Sampling and training disagree by {nats:.2g} nats a token where rounding explains {most:g}: what is trained "
         f"is not what was sampled. Try {setting}"
