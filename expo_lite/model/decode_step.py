@@ -100,8 +100,8 @@ class DecodeStep:
             try:
                 self.steps[columns] = self._recorded(columns)
             except Exception as error:  # whatever it is: the plain step goes on
-                if ran_out_of_memory(error):
-                    raise torch.OutOfMemoryError(first_line(error)) from error
+                if lack := lack_of_memory(error):
+                    raise torch.OutOfMemoryError(str(lack)) from error
                 self.steps = {}
                 self.graphs.give_up(f"a decode step could not be recorded ({first_line(error)})")
                 return None
@@ -160,10 +160,8 @@ def logits_of(policy: Policy, states: Tensor) -> Tensor:
     return policy.head(states.contiguous()).float()  # else 16-bit kernels may copy the head once per row
 
 
-def ran_out_of_memory(error: BaseException | None) -> bool:
-    """Whether this is so, or was while a recording was under way: the error that ends it comes on top."""
-    while error is not None:
-        if is_out_of_memory(error):
-            return True
+def lack_of_memory(error: BaseException | None) -> BaseException | None:
+    """The out-of-memory that this error is, or came of: where a recording breaks off, its end raises another."""
+    while error is not None and not is_out_of_memory(error):
         error = error.__context__
-    return False
+    return error
