@@ -179,7 +179,7 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     moving = logits + (first * length * kv + room // 2) // shape.layers
     mask = rollouts * units.sequence_tokens * (workload.value_bytes + 1)  # and what it is made from
     decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES + mask
-    # Graphs share a pool of memory, which nothing else uses meanwhile: for a decode step but its head.
+    # Graphs have a pool of memory of their own, for a decode step but its head.
     graphs = forward_bytes(shape, workload, rollouts) + mask + GRAPHS_BYTES if workload.graphs else 0
     return decoded + graphs + max(one_token, moving, logits + run(first))
 
