@@ -19,7 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from expo_lite.config.settings import PolicyConfig
 from expo_lite.core.records import Completion
 from expo_lite.model import decode_step
+from expo_lite.model import sampler as sampler_module
 from expo_lite.model.decode_step import PLAIN, Graphs
+from expo_lite.model.kv_cache import RowCache
 from expo_lite.model.masks import DecodingRows
 from expo_lite.model.policy import Policy, load_policy
 from expo_lite.model.sampler import CHECK_EVERY, Sampler, SampleRequest
@@ -141,6 +143,24 @@ class TestRecorded:
             parameter.data.mul_(-1.5)
         assert sample(plain_policy, graphs) == sample(plain_policy, PLAIN)
         assert graphs.usable
+
+    def test_what_moves_when_rows_go_is_all_that_is_filled(
+        self, plain_policy: Policy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Long rows, then short ones, which grow into a graph that was recorded before: nothing runs but the graph."""
+        monkeypatch.setattr(sampler_module, "CHECK_EVERY", 1)
+        moved: list[bool] = []
+        keep = RowCache.keep
+
+        def watched(self: RowCache, indices: Tensor) -> None:
+            moved.append(self.rows.span >= self.rows.needed - 1)
+            keep(self, indices)
+
+        monkeypatch.setattr(RowCache, "keep", watched)
+        for seed in (13, 25, 26, 34):
+            requests = [SampleRequest(list(range(3, 20)), 2, ("l", seed)), SampleRequest([3, 5, 4], 4, ("s", seed))]
+            Sampler(plain_policy, live_units(2), graphs=Graphs()).sample(requests, TOKENS)
+        assert len(moved) == 4 and all(moved)
 
     def test_by_the_base_alone(self, plain_policy: Policy) -> None:
         with plain_policy.reference():
