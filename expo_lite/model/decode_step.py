@@ -120,11 +120,13 @@ class DecodeStep:
         self.pool = self.pool or torch.cuda.graph_pool_handle()  # one whose graphs are all gone would be refused
         graph = torch.cuda.CUDAGraph()
         side.wait_stream(here)
-        with torch.cuda.stream(side):  # left also where recording ends in an error, after which torch stays in its own
-            step()  # loads kernels and libraries; what it writes into the cache is written again
-            with torch.cuda.graph(graph, pool=self.pool, stream=side, capture_error_mode="thread_local"):
-                states = step()
-        here.wait_stream(side)
+        try:
+            with torch.cuda.stream(side):  # left after an error, too, where torch.cuda.graph stays in its stream
+                step()  # loads kernels and libraries; what it writes into the cache is written again
+                with torch.cuda.graph(graph, pool=self.pool, stream=side, capture_error_mode="thread_local"):
+                    states = step()
+        finally:
+            here.wait_stream(side)  # else the plain step would write beside it
 
         def replay() -> Tensor:
             graph.replay()

@@ -209,6 +209,7 @@ class TestRefused:
             f"rollout.cuda_graphs: a decode step could not be recorded ({INVALIDATED}); going on without."
         ]
         assert not graphs.usable and driver.streams.captures == [] and driver.streams.current == 0
+        assert driver.streams.joins == [(1, 0), (0, 1)], "the plain step waits for what the other stream still does"
 
     def test_work_that_is_not_recorded(
         self, plain_policy: Policy, driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -77,6 +77,7 @@ class Streams:
         self.used: set[tuple[int, int]] = set()  # pools that graphs were captured with
         self.captures: list[int] = []  # operators of each capture that went well
         self.replays = 0
+        self.joins: list[tuple[int, int]] = []  # (a stream, another one that it waits for)
         self.as_kernels: Callable[[], AbstractContextManager[None]] = nullcontext
         self.breaks: str = ""  # what the next capture meets: an error of this name
 
@@ -109,18 +110,20 @@ def stream_class(streams: Streams) -> dict[str, Any]:
     }
 
 
-def event_class() -> dict[str, Any]:
+def event_class(streams: Streams) -> dict[str, Any]:
     """Methods of torch._C._CudaEventBase."""
 
-    def of_a_stream(self: Any, stream: Any) -> None:
-        if not isinstance(stream, torch.cuda.Stream):
-            raise TypeError(f"expected a stream, got {stream!r}")
+    def record(self: Any, stream: torch.cuda.Stream) -> None:
+        self.of = stream.stream_id
+
+    def wait(self: Any, stream: torch.cuda.Stream) -> None:
+        streams.joins.append((stream.stream_id, self.of))
 
     return {
         "__new__": lambda cls, **kwargs: object.__new__(cls),
         "__init__": lambda self, *args, **kwargs: None,
-        "record": of_a_stream,
-        "wait": of_a_stream,
+        "record": record,
+        "wait": wait,
     }
 
 
@@ -181,7 +184,7 @@ def graphs_on(streams: Streams) -> Iterator[None]:
 
     classes: list[tuple[Any, dict[str, Any]]] = [
         (torch.cuda.streams.Stream.__base__, stream_class(streams)),
-        (torch.cuda.streams.Event.__base__, event_class()),
+        (torch.cuda.streams.Event.__base__, event_class(streams)),
         (torch.cuda.graphs.CUDAGraph.__base__, graph_class(streams)),
     ]
     names = {
