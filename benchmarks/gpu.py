@@ -1,8 +1,8 @@
 """The presets on a real GPU, with random weights: `python benchmarks/gpu.py [--presets 8gb 24gb]`.
 
 Each preset runs in a process of its own, capped at its budget: its model's shape is filled with random numbers,
-saved, loaded in 4 bit, and sampling with all rows and two full micro-batches are timed. Peaks stand beside
-the plan's. No download is needed.
+saved, loaded in 4 bit as a run loads it, and sampling with all rows and two full micro-batches are timed; sampling
+also with `rollout.cuda_graphs`. Peaks stand beside the plan's. No download is needed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from expo_lite.memory.budget import rollouts_per_prompt
 from expo_lite.memory.halving import free_memory
 from expo_lite.memory.plan import GIB
 from expo_lite.memory.shapes import KNOWN, ModelShape
+from expo_lite.model.decode_step import Graphs
 from expo_lite.runs.assemble import build_optimizer, open_model, settle
 from expo_lite.training.dry_pass import longest_requests, longest_sequences, seconds_per_decoded_token, without_end
 from expo_lite.training.updater import Updater
@@ -47,6 +48,8 @@ COLUMNS = (
     "fragmentation",
     "context_gib",
     "decoded_tokens_per_s",
+    "graphs_tokens_per_s",
+    "graphs_gib",
     "trained_tokens_per_s",
 )
 
@@ -170,6 +173,12 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
     reset_peak(device)
     seconds_per_decoded_token(config, sampler, sampler.units.rollouts_alive)
     generation = peak(device, "reserved")
+    by_graphs, graphs_peak = 0.0, 0.0
+    if device.type == "cuda":  # last, for what the driver keeps of graphs stays with the process
+        sampler.graphs = Graphs()
+        reset_peak(device)
+        first, both = decoded(1 + DECODED), decoded(1 + 2 * DECODED)  # each records its graphs anew
+        by_graphs, graphs_peak = both - first, peak(device, "reserved")
     plan = planned.plan
     return {
         "preset": preset,
@@ -185,6 +194,9 @@ def run(preset: str, config: Config, model: str) -> dict[str, object]:
         "fragmentation": fragmentation,
         "context_gib": before,
         "decoded_tokens_per_s": DECODED * units.rollouts_alive / max(1e-9, decode_seconds - prefill_seconds),
+        "graphs_tokens_per_s": DECODED * units.rollouts_alive / by_graphs if by_graphs > 0 else 0.0,
+        "graphs_used": sampler.graphs.usable and sampler.graphs.proven,
+        "graphs_gib": graphs_peak + before if graphs_peak else 0.0,
         "trained_tokens_per_s": rows * config.sequence_tokens / train_seconds,
         "attention": kernels,
     }

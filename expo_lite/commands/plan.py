@@ -17,7 +17,7 @@ from expo_lite.config.read import read_request, require_a_model
 from expo_lite.config.settings import Config
 from expo_lite.core.tables import TextTable
 from expo_lite.core.terminal import say
-from expo_lite.memory.budget import BudgetedPlan, lowered, plan_on
+from expo_lite.memory.budget import BudgetedPlan, lowered, plan_on, without_graphs
 from expo_lite.memory.cards import CARDS, cards, named_card, place_of
 from expo_lite.memory.forecast import Forecast, assumptions, in_words, within
 from expo_lite.memory.plan import GIB
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     planned = plan_on(config, place_of(config, card))
     console = Console()
     console.print(plan_table(planned))
-    for line in filter(None, (lowered(config, planned), f"{planned.units}.")):
+    for line in filter(None, (lowered(config, planned), without_graphs(config, planned), f"{planned.units}.")):
         say(console, line)
     require_fit(config, planned)
     if card:

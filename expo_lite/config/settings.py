@@ -153,6 +153,9 @@ class RolloutConfig(Section):
     dense_weights: Literal["auto", "yes", "no"] = "auto"
     """Sample from dequantised, merged copies of the linear layers: faster for small models.
     auto: on the CPU where the copies stay under 1 GiB, never with Unsloth, which has its own layers."""
+    cuda_graphs: Literal["no", "yes"] = "no"
+    """yes: all operators of a token are started at once, as a CUDA graph, for which the plan keeps memory. To be tried:
+    no card has measured it yet. Ignored on a CPU and with Unsloth."""
 
     @model_validator(mode="before")
     @classmethod

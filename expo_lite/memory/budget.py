@@ -91,6 +91,7 @@ def workload_of(config: Config, shape: ModelShape, on_gpu: bool, repeats_kv: boo
         on_gpu=on_gpu,
         repeats_kv=on_gpu and (wide or repeats_kv),
         dense=dense == "yes" or (dense == "auto" and replaced and wide and small and not on_gpu),
+        graphs=config.rollout.cuda_graphs == "yes" and on_gpu and replaced,
     )
 
 
@@ -145,6 +146,13 @@ def lowered(config: Config, planned: BudgetedPlan) -> str:
     asked = config.memory.budget_gib or 0
     there_is = planned.budget_gib
     return f"memory.budget_gib is {asked:g}, but the GPU has {there_is:.1f} GiB only." if asked > there_is else ""
+
+
+def without_graphs(config: Config, planned: BudgetedPlan) -> str:
+    """What is said where `rollout.cuda_graphs` is asked for and makes no difference; nothing elsewhere."""
+    if config.rollout.cuda_graphs == "no" or planned.workload.graphs:
+        return ""
+    return f"rollout.cuda_graphs is ignored {'with Unsloth' if planned.workload.on_gpu else 'on a CPU'}."
 
 
 def largest(fits: Callable[[int], bool], high: int) -> int:

@@ -23,6 +23,7 @@ SMALLEST_8BIT = 4096  # parameters; bitsandbytes keeps the averages of smaller m
 CHUNK_COPIES = 2  # of one chunk's [tokens, vocabulary] in float32
 SAMPLING_BYTES = 24  # per rollout and vocabulary entry: logits and log-probabilities, probabilities and their sums
 DECODED_TOKEN_BYTES = 20  # per rollout and token that it may write: token, log-probability, random number
+GRAPHS_BYTES = int(0.2 * GIB)  # what the driver keeps of recorded decode steps, assumed
 DENSE_LIMIT_BYTES = 2**30  # dense float32 copies of the linear layers are made for small models only
 PREFILL_TOKENS = 2048  # of prompts run at once: enough to keep a GPU busy, little beside the KV cache
 
@@ -39,6 +40,7 @@ class Workload:
     on_gpu: bool
     repeats_kv: bool = False  # whether attention in training repeats grouped keys and values: see memory/cards
     dense: bool = False  # whether rollouts are sampled from dense float32 copies of the linear layers
+    graphs: bool = False  # whether decode steps are CUDA graphs
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,9 @@ def decoding_bytes(shape: ModelShape, workload: Workload, units: Units) -> int:
     moving = logits + (first * length * kv + room // 2) // shape.layers
     mask = rollouts * units.sequence_tokens * (workload.value_bytes + 1)  # and what it is made from
     decoded = rollouts * units.new_tokens * DECODED_TOKEN_BYTES + mask
-    return decoded + max(one_token, moving, logits + run(first))
+    # Graphs have a pool of memory of their own, for a decode step but its head.
+    graphs = forward_bytes(shape, workload, rollouts) + mask + GRAPHS_BYTES if workload.graphs else 0
+    return decoded + graphs + max(one_token, moving, logits + run(first))
 
 
 def forward_bytes(shape: ModelShape, workload: Workload, tokens: int) -> int:

@@ -35,7 +35,7 @@ class RowLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write the states of one token a row (rows, heads, 1, width) where each row ends; returns what is filled."""
+        """Write the states of one token a row (rows, heads, 1, width) where each row ends; returns the span."""
         for room, states in ((self.key_room, key_states), (self.value_room, value_states)):
             count, heads, _, width = states.shape  # keys and values can have different ones
             room.view(-1, width).index_copy_(0, self.rows.cells(heads), states.reshape(-1, width))

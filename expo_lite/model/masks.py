@@ -41,7 +41,7 @@ class DecodingRows:
         self.lengths = [0] * count
         self.running: list[int] = []  # rows that are begun, and not known to the host to have ended
         self.next_cells: dict[int, Tensor] = {}  # by number of heads: the same in every layer
-        self.span = 1  # columns that are filled with the next token, in the longest row that is still being written
+        self.span = 1  # columns that attention looks at
         self.index = torch.arange(count, device=device)
         self.filled = torch.zeros(count, dtype=torch.long, device=device)  # columns that are filled, by row
         self.zero = torch.zeros((), dtype=dtype, device=device)
@@ -52,28 +52,35 @@ class DecodingRows:
         """Let these rows begin anew, with prompts of so many tokens; `indices` are the same on the device."""
         for row, length in zip(rows, lengths, strict=True):
             self.lengths[row] = length
-        self.next_cells = {}
         self.filled[indices] = torch.tensor(lengths, device=self.filled.device)
         self.running = sorted({*self.running, *rows})
 
-    def token(self) -> tuple[ModelMask, Tensor]:
+    @property
+    def needed(self) -> int:
+        """Columns that are filled with the next token, in the longest row that is still being written."""
+        return 1 + max(self.lengths[row] for row in self.running)
+
+    def token(self, columns: int | None = None) -> tuple[ModelMask, Tensor]:
         """What the model is given with one more token of each row: its mask (rows, 1, 1, span), positions (rows, 1).
 
-        No mask where all rows are as long and see all of them: attention takes its fastest kernel.
+        No mask where all rows are as long and see all of them: attention takes its fastest kernel. Given a number of
+        `columns`, at least as many as are needed, they are the span, there always is a mask, and no length that the
+        host knows goes into it: what follows may be run again once the rows are longer.
         """
+        self.next_cells = {}
         positions = self.filled[:, None]
-        running = {self.lengths[row] for row in self.running}
-        self.span = span = 1 + max(running)
+        self.span = span = self.needed if columns is None else columns
         window = self.window
-        alike = len(running) == 1 and len(self.running) == len(self.lengths)
-        if alike and (window is None or span <= window):
-            return None, positions
-        columns, filled = self.columns[: span + -span % ALIGNED], self.filled[:, None, None, None]
-        seen = columns <= filled
+        if columns is None:
+            alike = len({self.lengths[row] for row in self.running}) == 1 and len(self.running) == len(self.lengths)
+            if alike and (window is None or span <= window):
+                return None, positions
+        places, filled = self.columns[: span + -span % ALIGNED], self.filled[:, None, None, None]
+        seen = places <= filled
 
         def sliding() -> Tensor:
             assert window is not None
-            return self._additive(seen & (columns > filled - window))[..., :span]
+            return self._additive(seen & (places > filled - window))[..., :span]
 
         if self.kinds == {SLIDING}:
             return sliding(), positions
@@ -89,7 +96,6 @@ class DecodingRows:
 
     def written(self) -> None:
         """Each row has got its token. Rows that have ended stay within their room."""
-        self.next_cells = {}
         self.lengths = [min(length + 1, self.room - 1) for length in self.lengths]
         self.filled.add_(1).clamp_(max=self.room - 1)
 
@@ -103,7 +109,7 @@ class DecodingRows:
         """Go on with these rows, all of them running; `indices` are the same on the device."""
         self.lengths = [self.lengths[row] for row in rows]
         self.running = list(range(len(rows)))
-        self.index, self.filled, self.next_cells = self.index[: len(rows)], self.filled[indices], {}
+        self.index, self.filled = self.index[: len(rows)], self.filled[indices]
 
     def _additive(self, seen: Tensor) -> Tensor:
         return torch.where(seen, self.zero, self.lowest)

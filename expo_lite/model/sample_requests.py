@@ -44,3 +44,8 @@ class Asked:
     watch: Watch | None
     progress: DecodingProgress
     whole: dict[int, Completion] = field(default_factory=dict)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some ask the base: then PEFT's own layers tell the rows apart."""
+        return not all(slot.request.adapter for slot in self.slots)

@@ -24,6 +24,7 @@ from expo_lite.core.records import Completion
 from expo_lite.memory.halving import until_it_fits
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.plan import PREFILL_TOKENS
+from expo_lite.model.decode_step import PLAIN, DecodeStep, Graphs, last_states, logits_of
 from expo_lite.model.kv_cache import RowCache
 from expo_lite.model.masks import DecodingRows, ModelMask
 from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_finite
@@ -51,12 +52,14 @@ class Sampler:
         dense: bool = False,
         ranks: Ranks = ALONE,
         read: Callable[[Tensor], Any] = torch.Tensor.tolist,
+        graphs: Graphs = PLAIN,
     ) -> None:
         self.policy = policy
         self.units = units
         self.dense = dense
         self.ranks = ranks
         self.read = read
+        self.graphs = graphs
 
     def sample(
         self,
@@ -88,10 +91,9 @@ class Sampler:
 
     def _written(self, asked: Asked) -> list[Completion]:
         """All that is asked for, in order."""
-        mixed = not all(slot.request.adapter for slot in asked.slots)  # then PEFT's own layers tell the rows apart
 
         def decode(at_once: int) -> None:
-            with self.policy.generating("own" if mixed else "dense" if self.dense else "light"):
+            with self.policy.generating("own" if asked.mixed else "dense" if self.dense else "light"):
                 self._decode(asked, at_once)
 
         try:
@@ -115,6 +117,8 @@ class Sampler:
         rows = DecodingRows(at_once, room, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
         wave = Wave(at_once, asked.longest, asked.temperature, policy.end_ids, policy.device)
         cache, logits = RowCache(rows), torch.empty(0)
+        graphs = PLAIN if asked.mixed else self.graphs
+        next_logits = DecodeStep(self._forward, policy, rows, cache, graphs, self.read)
         for step in count():
             if len(rows.running) < len(wave.of) and len(rows.running) <= REFILL_BELOW * len(wave.of):
                 logits = self._turn_over(asked, waiting, wave, rows, cache, logits)
@@ -128,8 +132,7 @@ class Sampler:
             if step % CHECK_EVERY == 0 or any(wave.lengths[row] == wave.longest for row in rows.running):
                 self._look(asked, wave, rows)
             if rows.running:
-                adapters = [asked.slots[number].request.adapter for number in wave.of]
-                logits = self._forward(chosen[:, None], *rows.token(), cache, adapters)
+                logits = next_logits(chosen, [asked.slots[number].request.adapter for number in wave.of])
                 rows.written()
 
     def _look(self, asked: Asked, wave: Wave, rows: DecodingRows) -> None:
@@ -213,12 +216,9 @@ class Sampler:
         `ends` (B,) are the columns of their last tokens, if not the last column.
         """
         with self.policy.adapter_by_row(adapters):
-            output = self.policy.causal_lm.get_decoder()(
-                input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-        hidden = output.last_hidden_state
-        last = hidden[:, -1] if ends is None else hidden[torch.arange(len(ends), device=ends.device), ends]
-        return self.policy.head(last.contiguous()).float()  # else 16-bit kernels may copy the head once per row
+            states = last_states(self.policy, input_ids, mask, positions, cache)
+        last = states[:, -1] if ends is None else states[torch.arange(len(ends), device=ends.device), ends]
+        return logits_of(self.policy, last)
 
     def _take(self, asked: Asked, wave: Wave, ended: Sequence[int]) -> None:
         """Read what rows have written to their ends."""

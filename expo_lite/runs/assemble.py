@@ -20,6 +20,7 @@ from expo_lite.memory.budget import BudgetedPlan, plan_on
 from expo_lite.memory.cap import cap_memory, place_here
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.remedies import require_fit
+from expo_lite.model.decode_step import Graphs
 from expo_lite.model.policy import Policy, load_policy, resolve_device
 from expo_lite.model.prompts import Prompts, has_system
 from expo_lite.model.ranks import ALONE, Ranks
@@ -124,7 +125,8 @@ def open_model(settled: Settled, ranks: Ranks = ALONE) -> OpenModel:
         prepared(config.policy.model)
     ranks.wait()
     policy = load_policy(config.policy, config.seed, config.sequence_tokens, settled.device)
-    sampler = Sampler(policy, LiveUnits.planned(planned.units), planned.workload.dense, ranks)
+    workload, units = planned.workload, LiveUnits.planned(planned.units)
+    sampler = Sampler(policy, units, workload.dense, ranks, graphs=Graphs(workload.graphs))
     return OpenModel(policy, sampler, Prompts(policy.tokenizer, config.prompt, policy.vocabulary))
 
 

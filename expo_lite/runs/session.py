@@ -20,7 +20,7 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import CheckpointError, ConfigError, DivergedError, MemoryBudgetError
 from expo_lite.core.terminal import say
 from expo_lite.grading.reward_function import Function
-from expo_lite.memory.budget import lowered
+from expo_lite.memory.budget import lowered, without_graphs
 from expo_lite.memory.cap import gib_of
 from expo_lite.memory.forecast import HeldOut
 from expo_lite.memory.halving import how_to_begin, is_out_of_memory
@@ -81,7 +81,8 @@ def say_what_is_here(settled: Settled, run: RunDir, parts: Assembly, console: Co
     config, on_gpu = settled.config, settled.device.type == "cuda"
     problems = parts.problems
     unread = note_on(config.policy.model, [*problems.train, *problems.validation, *problems.test])
-    for note in filter(None, (lowered(config, settled.planned), more, *problems.notes, unread)):
+    of_plan = lowered(config, settled.planned), without_graphs(config, settled.planned)
+    for note in filter(None, (*of_plan, more, *problems.notes, unread)):
         say(console, note, style="yellow")
     gpu = torch.cuda.get_device_name(settled.device) if on_gpu else None
     run.write_json("environment.json", environment(torch.get_num_threads(), gpu))

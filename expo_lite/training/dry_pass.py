@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 
 import torch
 
@@ -22,6 +23,7 @@ from expo_lite.memory.halving import free_memory, how_to_begin
 from expo_lite.memory.pace import Pace
 from expo_lite.model.non_finite import NotFiniteError, why_not_finite
 from expo_lite.model.policy import Policy
+from expo_lite.model.ranks import ALONE
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 from expo_lite.training.updater import Updater
@@ -107,7 +109,8 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -
     """Go on with so many of the longest prompts and begun completions; the time of one more token of all."""
     written = int(WRITTEN * config.rollout.max_new_tokens)
     requests = longest_requests(config, rollouts, rollouts_per_prompt(config), written)
-    sampler = Sampler(sampler.policy, sampler.units, sampler.dense, read=sampler.read)  # all of them on every rank
+    sampler = copy(sampler)
+    sampler.ranks = ALONE  # all of them on every rank
     times: dict[int, float] = {}
 
     def watch(stream: tuple[object, ...], t: int, token: int) -> None:

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -103,14 +103,18 @@ def test_the_contract_is_the_installed_librarys(name: str) -> None:
     assert str(inspect.signature(real(name))) == contracts()[name]
 
 
-ARGUMENTS = {"set_per_process_memory_fraction": (0.5, 0)}
+ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "set_per_process_memory_fraction": lambda: (0.5, 0),
+    "stream": lambda: (torch.cuda.Stream(),),
+    "graph": lambda: (torch.cuda.CUDAGraph(),),
+}
 
 
 @pytest.mark.parametrize("name", [name for name in contracts() if name.startswith("torch.cuda.")])
 def test_the_stand_in_knows_it(name: str) -> None:
     with card("4090"):
         resolve_device("cuda")
-        real(name)(*ARGUMENTS.get(name.rpartition(".")[2], ()))
+        real(name)(*ARGUMENTS.get(name.rpartition(".")[2], tuple)())
 
 
 def test_it_knows_nothing_else() -> None:

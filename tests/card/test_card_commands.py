@@ -82,11 +82,13 @@ def at_once(hub: Path, folder: Path, work: dict[str, tuple[str, list[str]]]) -> 
         return {name: (folders[name], future.result()) for name, future in found.items()}
 
 
-def test_what_the_project_exists_for(hub: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("graphs", ["no", "yes"])
+def test_what_the_project_exists_for(graphs: str, hub: Path, tmp_path: Path) -> None:
     """One line of the rest, among the fast tests."""
     ((status, said),) = typed(
-        hub, "4090", tmp_path, f"expo_lite.train --preset 24gb --run run {FEW} --steps 1"
+        hub, "4090", tmp_path, f"expo_lite.train --preset 24gb --run run {FEW} --steps 1 --rollout.cuda-graphs {graphs}"
     ).values()
+    assert "cuda_graphs" not in said, "neither ignored nor given up"
     assert status == 0 and "Traceback" not in said, said[-3000:]
     assert [record["step"] for record in RunDir(tmp_path / "run").read(METRICS)] == [1]
 

@@ -7,7 +7,7 @@ made up is an AttributeError. Tensors stay in the computer's memory but know tha
 what makes the host wait for it is counted.
 
 What it cannot show: kernels (a CPU's are run; bitsandbytes is imported before there is a card, and takes its CPU
-library), their rounding and speed, streams, and the fragmentation of a real allocator.
+library), their rounding and speed, work on several streams, and the fragmentation of a real allocator.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+
+from support.card_graphs import Streams, graphs_on
+from support.replacing import replaced
 
 GIB = 2**30
 CONTEXT = int(0.4 * GIB)  # what cudaMemGetInfo misses for the context
@@ -60,6 +63,7 @@ class Driver:
     waits: Counter[str] = field(default_factory=Counter)  # times that the host waited for the card, by operator
     calls: Counter[str] = field(default_factory=Counter)  # C functions that were called
     attention: Counter[str] = field(default_factory=Counter)  # kernels that attention would take, see card_tensors
+    streams: Streams = field(default_factory=Streams)
     lock: Any = field(default_factory=threading.RLock)
 
     @property
@@ -141,6 +145,7 @@ def c_functions(driver: Driver) -> dict[str, Any]:
 
     def synchronize() -> None:
         driver.waits["synchronize"] += 1
+        driver.streams.meets("synchronize", waits=True, hands_over=False)
 
     return {
         "_cuda_getDeviceCount": count,
@@ -157,7 +162,7 @@ def c_functions(driver: Driver) -> dict[str, Any]:
         "_cuda_resetPeakMemoryStats": reset_peaks,
         "_cuda_emptyCache": empty_cache,
         "_cuda_synchronize": synchronize,
-        "_cuda_isCurrentStreamCapturing": lambda: False,
+        "_cuda_isCurrentStreamCapturing": lambda: driver.streams.capturing is not None,
         "_accelerator_getAccelerator": lambda: torch.device("cuda"),
         "_accelerator_getDeviceIndex": lambda: 0,
         "_accelerator_isAllocatorInitialized": lambda: True,
@@ -178,21 +183,6 @@ def runtime(driver: Driver) -> Any:
         return total - CONTEXT - driver.reserved, total
 
     return SimpleNamespace(cudaMemGetInfo=memory)
-
-
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Within it `owner.name` is `value`."""
-    missing = object()
-    before = vars(owner).get(name, missing)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is missing:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
 
 
 @contextmanager
@@ -221,5 +211,6 @@ def driver_of(card: str) -> Iterator[Driver]:
             "default_generators": (),
         }.items():
             stack.enter_context(replaced(torch.cuda, name, value))
+        stack.enter_context(graphs_on(driver.streams))
         stack.enter_context(replaced(torch.version, "cuda", "13.0"))
         yield driver

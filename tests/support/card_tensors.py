@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._device import _device_constructors
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from support.card import Driver, driver_of, replaced
@@ -93,6 +93,8 @@ class Operators(TorchDispatchMode):
         theirs = [tensor for tensor in tensors if not on_card(tensor) and _REAL["device"].__get__(tensor) == HOST]
         if (ours or target == CARD) and any(isinstance(leaf, torch.Generator) for leaf in leaves):
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+        if name in ("_to_copy", "copy_") and theirs and (target == CARD or on_card(args[0])):
+            self.driver.streams.meets(name, waits=False, hands_over=True)
         if ours:
             self.count_waits(name, ours, theirs, args, target)
             if theirs:
@@ -109,6 +111,8 @@ class Operators(TorchDispatchMode):
             for tensor in tree_flatten(result)[0]:
                 if isinstance(tensor, Tensor) and not any(tensor is other for other in theirs):  # copy_ into the host's
                     self.put_on_card(tensor)
+        if self.driver.streams.capturing is not None and (ours or target == CARD):
+            self.driver.streams.capturing.add(func, args, kwargs, result)
         return result
 
     def count_waits(
@@ -121,6 +125,7 @@ class Operators(TorchDispatchMode):
         by_host_index = name in INDEXING and any(t is not None and not on_card(t) for t in args[1])
         if name in WAITING or off_card or by_truth or by_host_index:
             self.driver.waits[name] += 1
+            self.driver.streams.meets(name, waits=True, hands_over=False)
 
     def put_on_card(self, tensor: Tensor) -> None:
         """Mark a new tensor's storage as the card's, and count its bytes while it lives."""
@@ -154,6 +159,17 @@ def require_the_indexed_ones_device(name: str, args: Any) -> None:
     values = args[2] if len(args) > 2 else None
     if isinstance(values, Tensor) and values.dim() and on_card(values) != on_card(args[0]):
         raise RuntimeError(f"aten::{name}: values are on another device than the tensor that they are put into")
+
+
+@contextmanager
+def as_kernels() -> Iterator[None]:
+    """Within it operators are what the card computes by itself: nobody watches them."""
+    _here.in_operator = True
+    try:
+        with torch.no_grad(), _disable_current_modes():
+            yield
+    finally:
+        _here.in_operator = False
 
 
 def moved(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -193,6 +209,7 @@ def attributes(driver: Driver) -> dict[str, Any]:
     def tolist(tensor: Tensor) -> Any:
         if on_card(tensor):
             driver.waits["tolist"] += 1
+            driver.streams.meets("tolist", waits=True, hands_over=False)
         return _REAL["tolist"](tensor)
 
     return {
@@ -212,6 +229,7 @@ def attributes(driver: Driver) -> dict[str, Any]:
 def card(name: str) -> Iterator[Driver]:
     """Within it this process has a GPU, one of `support.card.CARDS`, in every thread."""
     with driver_of(name) as driver, ExitStack() as stack:
+        driver.streams.as_kernels = as_kernels
         for attribute, value in attributes(driver).items():
             stack.enter_context(replaced(Tensor, attribute, value))
         for factory in ("tensor", "as_tensor"):  # they copy to the device below every dispatch mode
