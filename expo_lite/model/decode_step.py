@@ -92,7 +92,7 @@ class DecodeStep:
 
     def _step(self) -> Callable[[], Tensor] | None:
         """The step that looks at as many columns as are needed, recorded now or before; None where it cannot be."""
-        columns = self.rows.span = min(-(-self.rows.needed // SPAN) * SPAN, self.rows.room)
+        columns = self.rows.span = min(-(-self.rows.needed // SPAN) * SPAN, self.rows.capacity)
         if self.filled is not self.rows.filled:  # other rows: graphs keep the addresses of the earlier ones'
             self.filled, self.tokens, self.steps = self.rows.filled, torch.zeros_like(self.rows.filled), {}
             self.pool = None

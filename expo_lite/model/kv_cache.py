@@ -14,7 +14,7 @@ from expo_lite.model.masks import DecodingRows
 
 
 class RowLayer(DynamicLayer):
-    """One layer's keys and values (rows, heads, room, head width), of which each row is filled from column 0 on.
+    """One layer's keys and values (rows, heads, capacity, head width), of which each row is filled from column 0 on.
 
     All kinds of layers keep whole rows; which columns a sliding window sees is a matter of its mask.
     """
@@ -58,7 +58,7 @@ def roomy(states: Tensor | None, rows: DecodingRows) -> Tensor:
     """
     assert states is not None, "only a filled layer can be copied"
     _, heads, _, width = states.shape
-    return states.new_zeros(len(rows.lengths), heads, rows.room, width)
+    return states.new_zeros(len(rows.lengths), heads, rows.capacity, width)
 
 
 class RowCache(DynamicCache):

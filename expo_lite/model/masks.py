@@ -24,20 +24,20 @@ ModelMask = Tensor | dict[str, Tensor] | None
 
 
 class DecodingRows:
-    """Rows of a cache with `room` columns, each filled from column 0 on: a prompt and what was written after it.
+    """Rows of a cache with `capacity` columns, each filled from column 0 on: a prompt and what was written after it.
 
     A row's tokens stand in the columns of their positions. Masks are added to attention's scores: 0 or the lowest
     number of `dtype`. `config` is the model's. Raises ConfigError where its attention cannot be told so.
     """
 
-    def __init__(self, count: int, room: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, count: int, capacity: int, config: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.kinds, self.window = layer_kinds(config)
         if not self.kinds <= {FULL, SLIDING} or config._attn_implementation not in ADD_MASKS:
             raise ConfigError(
                 f"policy.model: its attention ({', '.join(sorted(self.kinds))}; {config._attn_implementation}) is none "
                 "that can be sampled from here; name another one"
             )
-        self.room = room
+        self.capacity = capacity
         self.lengths = [0] * count
         self.running: list[int] = []  # rows that are begun, and not known to the host to have ended
         self.next_cells: dict[int, Tensor] = {}  # by number of heads: the same in every layer
@@ -46,7 +46,7 @@ class DecodingRows:
         self.filled = torch.zeros(count, dtype=torch.long, device=device)  # columns that are filled, by row
         self.zero = torch.zeros((), dtype=dtype, device=device)
         self.lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
-        self.columns = torch.arange(room + -room % ALIGNED, device=device)
+        self.columns = torch.arange(capacity + -capacity % ALIGNED, device=device)
 
     def put(self, rows: Sequence[int], indices: Tensor, lengths: Sequence[int]) -> None:
         """Let these rows begin anew, with prompts of so many tokens; `indices` are the same on the device."""
@@ -88,16 +88,16 @@ class DecodingRows:
         return (full if self.kinds == {FULL} else {FULL: full, SLIDING: sliding()}), positions
 
     def cells(self, heads: int) -> Tensor:
-        """Where the next token's states go (rows heads,) in a cache (rows heads room, width)."""
+        """Where the next token's states go (rows heads,) in a cache (rows heads capacity, width)."""
         if heads not in self.next_cells:
             rows = self.index[:, None] * heads + torch.arange(heads, device=self.filled.device)
-            self.next_cells[heads] = (rows * self.room + self.filled[:, None]).flatten()
+            self.next_cells[heads] = (rows * self.capacity + self.filled[:, None]).flatten()
         return self.next_cells[heads]
 
     def written(self) -> None:
-        """Each row has got its token. Rows that have ended stay within their room."""
-        self.lengths = [min(length + 1, self.room - 1) for length in self.lengths]
-        self.filled.add_(1).clamp_(max=self.room - 1)
+        """Each row has got its token. Rows that have ended stay within their capacity."""
+        self.lengths = [min(length + 1, self.capacity - 1) for length in self.lengths]
+        self.filled.add_(1).clamp_(max=self.capacity - 1)
 
     @property
     def idle(self) -> list[int]:

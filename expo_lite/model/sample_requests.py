@@ -34,8 +34,8 @@ class Slot:
 
 
 @dataclass
-class Asked:
-    """What one call of `sample` is to write, and what of it is whole, by its number."""
+class SampleJob:
+    """What one call of `sample` is to write, and what of it is finished, by its number."""
 
     slots: list[Slot]
     longest: int
@@ -43,7 +43,7 @@ class Asked:
     greedy: bool
     watch: Watch | None
     progress: DecodingProgress
-    whole: dict[int, Completion] = field(default_factory=dict)
+    finished: dict[int, Completion] = field(default_factory=dict)
 
     @property
     def mixed(self) -> bool:

@@ -3,7 +3,7 @@
 Each prompt is prefilled once and its KV cache copied to its rollouts. Where rows have ended, others begin in their
 places (continuous batching); once none are left to begin, ended rows are dropped.
 Randomness is one uniform number per token from a stream named by (seed, purpose, step, problem,
-rollout), never one per wave. On the CPU in float32 what is sampled is the same however many rollouts are decoded
+rollout), never one per batch. On the CPU in float32 what is sampled is the same however many rollouts are decoded
 together; on a GPU the random numbers are, but kernels, chosen by the number of rows, round in other ways.
 """
 
@@ -31,8 +31,8 @@ from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_f
 from expo_lite.model.plain_chat import STOP, has_stopped, tokens_to_stop
 from expo_lite.model.policy import Policy
 from expo_lite.model.ranks import ALONE, Ranks
-from expo_lite.model.sample_requests import Asked, SampleRequest, Slot, Watch
-from expo_lite.model.wave import Wave
+from expo_lite.model.row_batch import RowBatch
+from expo_lite.model.sample_requests import SampleJob, SampleRequest, Slot, Watch
 
 CHECK_EVERY = 4  # tokens between looks at which rows have finished; each look waits for the device
 TAIL = CHECK_EVERY + len(STOP)  # tokens that are looked at for a next question: a token is a character at least
@@ -84,96 +84,96 @@ class Sampler:
         def written(own: Sequence[Sequence[Slot]]) -> list[list[Completion]]:
             slots = [slot for of_request in own for slot in of_request]
             progress = DecodingProgress(len(slots), max_new_tokens, on_progress)
-            completions = iter(self._written(Asked(slots, max_new_tokens, temperature, greedy, watch, progress)))
+            completions = iter(self._written(SampleJob(slots, max_new_tokens, temperature, greedy, watch, progress)))
             return [[next(completions) for _ in of_request] for of_request in own]
 
         return self.ranks.each(by_request, written)
 
-    def _written(self, asked: Asked) -> list[Completion]:
+    def _written(self, job: SampleJob) -> list[Completion]:
         """All that is asked for, in order."""
 
         def decode(at_once: int) -> None:
-            with self.policy.generating("own" if asked.mixed else "dense" if self.dense else "light"):
-                self._decode(asked, at_once)
+            with self.policy.generating("own" if job.mixed else "dense" if self.dense else "light"):
+                self._decode(job, at_once)
 
         try:
             until_it_fits(
                 decode,
-                lambda: len(asked.slots) - len(asked.whole),
+                lambda: len(job.slots) - len(job.finished),
                 self.units.rollouts_alive,
                 self.units.halve_rollouts,
                 "memory.rollouts_alive",
             )
         except NotFiniteError as error:  # here, where nothing stands in for the base
             raise why_not_finite(self.policy, error, self.read) from None
-        asked.progress.finished()
-        return [asked.whole[number] for number in range(len(asked.slots))]
+        job.progress.finished()
+        return [job.finished[number] for number in range(len(job.slots))]
 
-    def _decode(self, asked: Asked, at_once: int) -> None:
-        """Write what is not whole yet."""
-        waiting = deque(number for number in range(len(asked.slots)) if number not in asked.whole)
+    def _decode(self, job: SampleJob, at_once: int) -> None:
+        """Write what is not finished yet."""
+        waiting = deque(number for number in range(len(job.slots)) if number not in job.finished)
         policy = self.policy
-        room = max(len(asked.slots[number].request.prompt_ids) for number in waiting) + asked.longest
-        rows = DecodingRows(at_once, room, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
-        wave = Wave(at_once, asked.longest, asked.temperature, policy.end_ids, policy.device)
+        capacity = max(len(job.slots[number].request.prompt_ids) for number in waiting) + job.longest
+        rows = DecodingRows(at_once, capacity, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
+        batch = RowBatch(at_once, job.longest, job.temperature, policy.end_ids, policy.device)
         cache, logits = RowCache(rows), torch.empty(0)
-        graphs = PLAIN if asked.mixed else self.graphs
+        graphs = PLAIN if job.mixed else self.graphs
         next_logits = DecodeStep(self._forward, policy, rows, cache, graphs, self.read)
         for step in count():
-            if len(rows.running) < len(wave.of) and len(rows.running) <= REFILL_BELOW * len(wave.of):
-                logits = self._turn_over(asked, waiting, wave, rows, cache, logits)
+            if len(rows.running) < len(batch.of) and len(rows.running) <= REFILL_BELOW * len(batch.of):
+                logits = self._turn_over(job, waiting, batch, rows, cache, logits)
                 if not rows.running:
                     return
-            chosen = wave.write(logits, asked.greedy)
-            if asked.watch is not None:
-                for row, token, ended in self.read(torch.stack([wave.index, chosen, wave.over], 1)):
+            chosen = batch.write(logits, job.greedy)
+            if job.watch is not None:
+                for row, token, ended in self.read(torch.stack([batch.index, chosen, batch.over], 1)):
                     if row in rows.running and not ended:
-                        asked.watch(asked.slots[wave.of[row]].request.stream, wave.lengths[row] - 1, token)
-            if step % CHECK_EVERY == 0 or any(wave.lengths[row] == wave.longest for row in rows.running):
-                self._look(asked, wave, rows)
+                        job.watch(job.slots[batch.of[row]].request.stream, batch.lengths[row] - 1, token)
+            if step % CHECK_EVERY == 0 or any(batch.lengths[row] == batch.longest for row in rows.running):
+                self._look(job, batch, rows)
             if rows.running:
-                logits = next_logits(chosen, [asked.slots[number].request.adapter for number in wave.of])
+                logits = next_logits(chosen, [job.slots[number].request.adapter for number in batch.of])
                 rows.written()
 
-    def _look(self, asked: Asked, wave: Wave, rows: DecodingRows) -> None:
+    def _look(self, job: SampleJob, batch: RowBatch, rows: DecodingRows) -> None:
         """Find out which rows have ended: those at the limit, which the host knows, and what the device says."""
-        if all(wave.lengths[row] == wave.longest for row in rows.running):
+        if all(batch.lengths[row] == batch.longest for row in rows.running):
             rows.running = []
         else:
             if self.policy.stops_at_questions:
-                stopped = [has_stopped(tail, self.policy.tokenizer) for tail in self.read(wave.tails(TAIL))]
-                wave.done |= torch.tensor(stopped, device=self.policy.device)
-            done = self.read(wave.done)
+                stopped = [has_stopped(tail, self.policy.tokenizer) for tail in self.read(batch.tails(TAIL))]
+                batch.done |= torch.tensor(stopped, device=self.policy.device)
+            done = self.read(batch.done)
             rows.running = [row for row in rows.running if not done[row]]
         for row in rows.running:
-            wave.looked[row] = wave.lengths[row]
-        ended = [wave.looked[row] + 1 for row in rows.idle if wave.of[row] >= 0]
-        asked.progress.seen(ended, [wave.lengths[row] for row in rows.running])
+            batch.looked[row] = batch.lengths[row]
+        ended = [batch.looked[row] + 1 for row in rows.idle if batch.of[row] >= 0]
+        job.progress.seen(ended, [batch.lengths[row] for row in rows.running])
 
     def _turn_over(
-        self, asked: Asked, waiting: deque[int], wave: Wave, rows: DecodingRows, cache: RowCache, logits: Tensor
+        self, job: SampleJob, waiting: deque[int], batch: RowBatch, rows: DecodingRows, cache: RowCache, logits: Tensor
     ) -> Tensor:
         """Take what idle rows have written; begin others there, or go on without them. Returns the logits (R, V)."""
         idle, device = rows.idle, self.policy.device
-        ended = [row for row in idle if wave.of[row] >= 0]
+        ended = [row for row in idle if batch.of[row] >= 0]
         if ended:
-            self._take(asked, wave, ended)
+            self._take(job, batch, ended)
         if waiting:
             begun = idle[: len(waiting)]
             numbers = [waiting.popleft() for _ in begun]
-            slots = [asked.slots[number] for number in numbers]
+            slots = [job.slots[number] for number in numbers]
             indices = torch.tensor(begun, device=device)
-            wave.begin(begun, indices, numbers, None if asked.greedy else [slot.stream for slot in slots])
+            batch.begin(begun, indices, numbers, None if job.greedy else [slot.stream for slot in slots])
             rows.put(begun, indices, [len(slot.request.prompt_ids) for slot in slots])
             first = self._prefill(slots, cache, indices)
-            if len(begun) == len(wave.of):
+            if len(begun) == len(batch.of):
                 return first
             logits[indices] = first
         elif rows.running:
             kept = rows.running
             indices = torch.tensor(kept, device=device)
             cache.keep(indices)
-            wave.keep(kept, indices)
+            batch.keep(kept, indices)
             rows.keep(kept, indices)
             return logits[indices]
         return logits
@@ -220,22 +220,22 @@ class Sampler:
         last = states[:, -1] if ends is None else states[torch.arange(len(ends), device=ends.device), ends]
         return logits_of(self.policy, last)
 
-    def _take(self, asked: Asked, wave: Wave, ended: Sequence[int]) -> None:
+    def _take(self, job: SampleJob, batch: RowBatch, ended: Sequence[int]) -> None:
         """Read what rows have written to their ends."""
         indices = torch.tensor(ended, device=self.policy.device)
-        longest = asked.longest
+        longest = job.longest
         sound, tokens, logprobs = map(
-            self.read, (wave.sound, wave.tokens[indices, :longest], wave.logprobs[indices, :longest])
+            self.read, (batch.sound, batch.tokens[indices, :longest], batch.logprobs[indices, :longest])
         )
-        numbers = [wave.of[row] for row in ended]
-        slots = [asked.slots[number] for number in numbers]
+        numbers = [batch.of[row] for row in ended]
+        slots = [job.slots[number] for number in numbers]
         written = [self._completion(*each) for each in zip(slots, tokens, logprobs, strict=True)]
         if not sound:
             require_finite(written, [each.logprobs for each in written], [slot.request.adapter for slot in slots])
-        asked.whole.update(zip(numbers, written, strict=True))
-        asked.progress.written(written)
+        job.finished.update(zip(numbers, written, strict=True))
+        job.progress.written(written)
         for row in ended:
-            wave.of[row] = -1
+            batch.of[row] = -1
 
     def _completion(self, slot: Slot, row: list[int], logprobs: list[float]) -> Completion:
         """Cut a row after its end token, or the tokens that begin a next question, whose text is left out."""

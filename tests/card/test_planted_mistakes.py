@@ -13,7 +13,7 @@ from support.catchers import on_fake_card, on_meta, on_stand_in
 from support.tiny_models import save_base
 from torch import Tensor
 
-from expo_lite.model import token_logprobs, wave
+from expo_lite.model import row_batch, token_logprobs
 from expo_lite.model.kv_cache import RowLayer
 from expo_lite.model.masks import DecodingRows
 
@@ -38,8 +38,8 @@ def generator_of_the_host(patch: pytest.MonkeyPatch) -> None:
         noise = torch.zeros_like(logits).exponential_(generator=torch.Generator("cpu"))
         return real(logits - noise.log(), temperature, None)
 
-    real = wave.choose
-    patch.setattr(wave, "choose", choose)
+    real = row_batch.choose
+    patch.setattr(row_batch, "choose", choose)
 
 
 def index_on_the_host(patch: pytest.MonkeyPatch) -> None:
@@ -54,14 +54,14 @@ def index_on_the_host(patch: pytest.MonkeyPatch) -> None:
 
 def look_in_the_loop(patch: pytest.MonkeyPatch) -> None:
     """Every token is asked whether it is sound."""
-    real = wave.choose
+    real = row_batch.choose
 
     def choose(*args: Any) -> tuple[Tensor, Tensor]:
         chosen, chosen_logprobs = real(*args)
         chosen_logprobs.isfinite().all().item()
         return chosen, chosen_logprobs
 
-    patch.setattr(wave, "choose", choose)
+    patch.setattr(row_batch, "choose", choose)
 
 
 def leak_of_float32(patch: pytest.MonkeyPatch) -> None:

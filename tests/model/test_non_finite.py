@@ -12,7 +12,7 @@ from support.tiny_models import live_units, tiny_base, tiny_config, tiny_trainer
 from expo_lite.config.settings import PolicyConfig
 from expo_lite.core.errors import ConfigError, DivergedError
 from expo_lite.core.records import PreferencePair, TrainingSequence
-from expo_lite.model import wave
+from expo_lite.model import row_batch
 from expo_lite.model.non_finite import base_is_finite
 from expo_lite.model.policy import Policy, add_adapter
 from expo_lite.model.sampler import Sampler, SampleRequest
@@ -73,7 +73,7 @@ class TestSampling:
 
     def test_what_stands_behind_an_end_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A row that has ended is decoded on until enough others have; its numbers are thrown away."""
-        policy, real, calls = policy_in(torch.float32), wave.choose, [0]
+        policy, real, calls = policy_in(torch.float32), row_batch.choose, [0]
         policy.end_ids = [7]
 
         def choose(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,7 +86,7 @@ class TestSampling:
             chosen[1:] = 5
             return chosen, logprobs
 
-        monkeypatch.setattr(wave, "choose", choose)
+        monkeypatch.setattr(row_batch, "choose", choose)
         (written,) = Sampler(policy, live_units()).sample([SampleRequest(IDS, 5, ("s",))], 6)
         assert [len(completion.completion_ids) for completion in written] == [1, 6, 6, 6, 6]
 
@@ -95,13 +95,13 @@ class TestSampling:
         self, asked: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The base is sound row by row, and not where rows are computed together."""
-        policy, real = policy_in(torch.float32), wave.choose
+        policy, real = policy_in(torch.float32), row_batch.choose
 
         def choose(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
             chosen, logprobs = real(*args)
             return chosen, logprobs * float("nan")
 
-        monkeypatch.setattr(wave, "choose", choose)
+        monkeypatch.setattr(row_batch, "choose", choose)
         off = policy.reference() if asked else contextlib.nullcontext()
         with off, pytest.raises(ConfigError, match=r"policy\.dtype: big/model, without any training, .*several rows"):
             Sampler(policy, live_units()).sample([SampleRequest(IDS, 2, ("s",), adapter=asked)], 4)

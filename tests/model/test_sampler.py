@@ -23,7 +23,7 @@ from scripts.tiny_base.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TEMPERATURE = 0.7
 TOKENS = 24
-REQUESTS = [  # prompts of several lengths, as many rollouts as make waves split groups
+REQUESTS = [  # prompts of several lengths, as many rollouts as split groups
     SampleRequest([3, 7, 9, 12, 4], 4, (0, "rollout", 1, "a")),
     SampleRequest([3, 5, 4], 3, (0, "rollout", 1, "b")),
     SampleRequest([3, 5, 11, 6, 8, 20, 25, 10, 4], 4, (0, "rollout", 1, "c")),
@@ -88,7 +88,7 @@ class TestGreedy:
 
 class TestWhatIsDecodedTogetherDoesNotMatter:
     @pytest.mark.parametrize("alive", [1, 3, 5])
-    def test_wave_size(self, policy: Policy, together: list[list[Completion]], alive: int) -> None:
+    def test_how_many_at_once(self, policy: Policy, together: list[list[Completion]], alive: int) -> None:
         assert ids(sample(policy, alive=alive)) == ids(together)
         assert len({tuple(c) for of_prompt in ids(together) for c in of_prompt}) > 10  # they are not all the same
 
@@ -169,7 +169,7 @@ class TestStreams:
 
 
 class TestBaseBesidePolicy:
-    """Requests with the adapter off share waves with those that have it on, and are answered as if alone."""
+    """Requests with the adapter off are decoded beside those that have it on, and are answered as if alone."""
 
     MIXED: ClassVar = [replace(r, adapter=i % 2 == 1) for i, r in enumerate(REQUESTS)]
 
@@ -177,7 +177,7 @@ class TestBaseBesidePolicy:
         self, policy: Policy, together: list[list[Completion]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sampler_module, "CHECK_EVERY", 1)
-        monkeypatch.setattr(sampler_module, "REFILL_BELOW", 1.0)  # rows leave the wave in any order
+        monkeypatch.setattr(sampler_module, "REFILL_BELOW", 1.0)  # rows leave the batch in any order
         with policy.reference():
             base = sample(policy)
         own = [(on if r.adapter else off) for r, on, off in zip(self.MIXED, ids(together), ids(base), strict=True)]

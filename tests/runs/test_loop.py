@@ -27,7 +27,7 @@ from expo_lite.core.progress import OnProgress
 from expo_lite.core.records import Problem
 from expo_lite.grading.evaluator import Evaluation, Evaluator, LevelScore
 from expo_lite.grading.intervals import Estimate
-from expo_lite.model import wave
+from expo_lite.model import row_batch
 from expo_lite.model.sampler import Sampler
 from expo_lite.problems import load_problems
 from expo_lite.runs.folder import RunDir
@@ -234,7 +234,7 @@ def full_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]
     def full(step: int, purpose: str, number: int = 1) -> Iterator[None]:
         device = Device((step, purpose, number))
         step_of, sample, accumulate = Trainer.step, Sampler.sample, Updater.accumulate_gradients
-        choose_token, optimizer_step = wave.choose, torch.optim.AdamW.step
+        choose_token, optimizer_step = row_batch.choose, torch.optim.AdamW.step
         sampled_for = ""
 
         def noted_step(self: Trainer, number: int, *args: Any) -> StepReport:
@@ -262,7 +262,7 @@ def full_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "step", noted_step)
             patch.setattr(Sampler, "sample", noted_sample)
-            patch.setattr(wave, "choose", choose)
+            patch.setattr(row_batch, "choose", choose)
             patch.setattr(Updater, "accumulate_gradients", noted_accumulate)
             patch.setattr(torch.optim.AdamW, "step", noted_optimizer_step)
             yield

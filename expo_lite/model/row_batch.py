@@ -11,7 +11,7 @@ from torch import Tensor
 from expo_lite.model.token_sampling import choose, uniform_stream
 
 
-class Wave:
+class RowBatch:
     """R rows of at most `longest` tokens. A row is begun, written a token at a time, and begun anew once it has ended.
 
     On the device: tokens (R, longest + 1), whose last column takes what follows an end, their log-probabilities, the
