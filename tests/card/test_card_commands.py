@@ -88,6 +88,7 @@ def test_what_the_project_exists_for(graphs: str, hub: Path, tmp_path: Path) -> 
     ((status, said),) = typed(
         hub, "4090", tmp_path, f"expo_lite.train --preset 24gb --run run {FEW} --steps 1 --rollout.cuda-graphs {graphs}"
     ).values()
+    assert (" graphs recorded" in said) == (graphs == "yes")
     assert "cuda_graphs" not in said, "neither ignored nor given up"
     assert status == 0 and "Traceback" not in said, said[-3000:]
     assert [record["step"] for record in RunDir(tmp_path / "run").read(METRICS)] == [1]

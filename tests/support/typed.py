@@ -29,6 +29,16 @@ def typed(line: str) -> int:
         return 0
     except SystemExit as ended:
         return int(ended.code or 0)
+    finally:
+        say_what_was_recorded()
+
+
+def say_what_was_recorded() -> None:
+    """How many graphs there have been on the card that is not there; nothing where none."""
+    import sitecustomize
+
+    if recorded := len(sitecustomize.driver.streams.captures):
+        print(f"{recorded} graphs recorded")
 
 
 def run_short_of_memory() -> None:
