@@ -195,7 +195,8 @@ class Sampler:
             with self.policy.adapter_by_row(adapters):
                 states = self.policy.hidden_states(inputs, prefilled).flatten(0, 1)
             copies = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=device)
-            cache.put(prefilled, inputs, copies, rows[begun : begun + len(copies)])
+            tree = inputs if isinstance(inputs, PrefixTree) else None
+            cache.put(prefilled, copies, rows[begun : begun + len(copies)], tree)
             begun += len(copies)
             logits.append(logits_of(self.policy, states[torch.tensor(ends, device=device)])[copies])
         return torch.cat(logits)
