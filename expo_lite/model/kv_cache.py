@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from expo_lite.model.masks import DecodingRows
+from expo_lite.model.prefix_tree import PrefixTree
 
 
 class RowLayer(DynamicLayer):
@@ -25,11 +26,12 @@ class RowLayer(DynamicLayer):
         self.key_room, self.value_room = (roomy(states, rows) for states in (like.keys, like.values))
         self.is_initialized, self.device = True, self.key_room.device  # a layer's own dtype is gone since 5.24
 
-    def put(self, source: DynamicLayer, prompts: Tensor, rows: Tensor) -> None:
-        """Let `rows` begin as copies of `prompts` of a filled layer."""
-        filled = source.keys.shape[2]  # type: ignore[union-attr]
+    def put(self, source: DynamicLayer, prompts: Tensor, rows: Tensor, tree: PrefixTree | None) -> None:
+        """Let `rows` begin as copies of `prompts` of a filled layer, which may hold the tokens of a tree of them."""
         for room, states in ((self.key_room, source.keys), (self.value_room, source.values)):
-            room[rows, :, :filled] = states[prompts]  # type: ignore[index]
+            begun = states_of(states, prompts, tree)
+            filled = begun.shape[2]
+            room[rows, :, :filled] = begun
             room[rows, :, filled:] = 0  # what was written behind an end can be no number
 
     def update(
@@ -51,6 +53,12 @@ class RowLayer(DynamicLayer):
         return self.rows.span - 1
 
 
+def states_of(states: Tensor | None, prompts: Tensor, tree: PrefixTree | None) -> Tensor:
+    """Keys or values (R, heads, T, width) of `prompts` (R,), of rows or of a tree's tokens (1, heads, M, width)."""
+    assert states is not None, "only a filled layer can be copied"
+    return states[prompts] if tree is None else states[0][:, tree.rows[prompts]].transpose(0, 1)
+
+
 def roomy(states: Tensor | None, rows: DecodingRows) -> Tensor:
     """Room for all rows, shaped as states (prompts, heads, filled, width).
 
@@ -68,8 +76,8 @@ class RowCache(DynamicCache):
         super().__init__()
         self.rows = rows
 
-    def put(self, prefilled: DynamicCache, prompts: Tensor, rows: Tensor) -> None:
-        """Let `rows` begin with `prompts` (indices into a group that was run); `prefilled` is used up.
+    def put(self, prefilled: DynamicCache, prompts: Tensor, rows: Tensor, tree: PrefixTree | None = None) -> None:
+        """Let `rows` begin with `prompts` of a group that was run, perhaps as a tree; `prefilled` is used up.
 
         Layer by layer, so that no more than one layer of the group exists twice.
         """
@@ -77,7 +85,7 @@ class RowCache(DynamicCache):
             source, prefilled.layers[index] = prefilled.layers[index], DynamicLayer()
             if index == len(self.layers):
                 self.layers.append(RowLayer(self.rows, source))  # type: ignore[arg-type]
-            self.layers[index].put(source, prompts, rows)  # type: ignore[attr-defined]
+            self.layers[index].put(source, prompts, rows, tree)  # type: ignore[attr-defined]
 
     def keep(self, indices: Tensor) -> None:
         """Keep these rows, moved together at the front."""

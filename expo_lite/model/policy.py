@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from expo_lite.config.model_files import model_source
 from expo_lite.config.settings import PolicyConfig
@@ -63,15 +63,18 @@ class Policy:
         """The fp32 adapter matrices."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def hidden_states(self, inputs: Tensor | PrefixTree) -> Tensor:
+    def hidden_states(self, inputs: Tensor | PrefixTree, cache: DynamicCache | None = None) -> Tensor:
         """Last hidden states (B, T, H) of right-padded token ids (B, T), or (1, M, H) of a tree's M tokens.
+
+        An empty `cache` is filled with keys and values of the same tokens.
 
         No attention mask: with causal attention, padding on the right cannot reach the tokens before it,
         and without a mask every backend can take its fastest attention kernel.
         """
         given = inputs.model_inputs if isinstance(inputs, PrefixTree) else {"input_ids": inputs}
         with one_sequence_per_row():
-            return self.causal_lm.get_decoder()(**given, use_cache=False).last_hidden_state
+            output = self.causal_lm.get_decoder()(**given, past_key_values=cache, use_cache=cache is not None)
+        return output.last_hidden_state
 
     def completion_logprobs(
         self, inputs: Tensor | PrefixTree, positions: Tensor, targets: Tensor, temperature: Tensor, chunk: int

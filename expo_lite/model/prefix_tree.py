@@ -20,6 +20,9 @@ from torch.nn.functional import embedding
 
 Attention = Callable[..., tuple[Tensor, None]]
 
+PAYS = 0.85
+"""A tree is used where it has at most this share of the padded rows' tokens, and so never takes more memory."""
+
 
 @dataclass(frozen=True)
 class PrefixTree:
@@ -77,6 +80,12 @@ class Nodes:
         rows = [path + [0] * (self.width - len(path)) for path in self.paths]
         tensors = (torch.tensor(values, device=device) for values in ([self.tokens], [self.depths], rows, self.places))
         return PrefixTree(*tensors)
+
+
+def tree_that_pays(sequences: Sequence[Sequence[int]], padded_tokens: int) -> Nodes | None:
+    """The tree of sequences that would take so many tokens as padded rows, if it is worth its while."""
+    tree = Nodes(sequences)
+    return tree if len(tree.tokens) <= PAYS * padded_tokens else None
 
 
 def on_trees(attention: Attention) -> Attention:

@@ -30,6 +30,7 @@ from expo_lite.model.masks import DecodingRows, ModelMask
 from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_finite
 from expo_lite.model.plain_chat import STOP, has_stopped, tokens_to_stop
 from expo_lite.model.policy import Policy
+from expo_lite.model.prefix_tree import PrefixTree, tree_that_pays
 from expo_lite.model.ranks import ALONE, Ranks
 from expo_lite.model.row_batch import RowBatch
 from expo_lite.model.sample_requests import SampleJob, SampleRequest, Slot, Watch
@@ -181,44 +182,43 @@ class Sampler:
     def _prefill(self, slots: Sequence[Slot], cache: RowCache, rows: Tensor) -> Tensor:
         """Run each different prompt once, a few at a time, and let `rows` of the cache begin with them; logits (B, V).
 
-        Prompts are padded behind their ends, where no token of them sees it: they need no mask.
+        What prompts begin with alike, such as solved examples, is run once. Else they are padded behind their ends,
+        where no token of them sees it. Neither needs a mask.
         """
         requests = [(request, len(list(same))) for request, same in groupby(slots, key=attrgetter("request"))]
         at_once = max(1, PREFILL_TOKENS // max(len(request.prompt_ids) for request, _ in requests))
         device, logits, begun = self.policy.device, [], 0
         for first in range(0, len(requests), at_once):
             group = requests[first : first + at_once]
-            prompts = [request.prompt_ids for request, _ in group]
-            width, pad = max(map(len, prompts)), self.policy.pad_id
-            input_ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids in prompts], device=device)
-            positions = torch.arange(width, device=device).expand(len(prompts), width)
-            ends = torch.tensor([len(ids) - 1 for ids in prompts], device=device)
+            inputs, ends, adapters = self._prompts([request for request, _ in group])
             prefilled = DynamicCache()
-            adapters = [request.adapter for request, _ in group]
-            group_logits = self._forward(input_ids, None, positions, prefilled, adapters, ends)
+            with self.policy.adapter_by_row(adapters):
+                states = self.policy.hidden_states(inputs, prefilled).flatten(0, 1)
             copies = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=device)
-            cache.put(prefilled, copies, rows[begun : begun + len(copies)])
+            tree = inputs if isinstance(inputs, PrefixTree) else None
+            cache.put(prefilled, copies, rows[begun : begun + len(copies)], tree)
             begun += len(copies)
-            logits.append(group_logits[copies])
+            logits.append(logits_of(self.policy, states[torch.tensor(ends, device=device)])[copies])
         return torch.cat(logits)
 
-    def _forward(
-        self,
-        input_ids: Tensor,
-        mask: ModelMask,
-        positions: Tensor,
-        cache: DynamicCache,
-        adapters: list[bool],
-        ends: Tensor | None = None,
-    ) -> Tensor:
-        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row.
+    def _prompts(self, requests: Sequence[SampleRequest]) -> tuple[Tensor | PrefixTree, list[int], list[bool]]:
+        """What the model is given of them, where their last tokens are in it, and whose rows have the adapter on."""
+        prompts, adapters = [request.prompt_ids for request in requests], [request.adapter for request in requests]
+        width, pad = max(map(len, prompts)), self.policy.pad_id
+        alike = self.policy.takes_trees and len({*adapters}) == 1
+        if alike and (tree := tree_that_pays(prompts, len(prompts) * width)):
+            return tree.on(self.policy.device), [path[-1] for path in tree.paths], adapters[:1]
+        padded = [ids + [pad] * (width - len(ids)) for ids in prompts]
+        ends = [row * width + len(ids) - 1 for row, ids in enumerate(prompts)]
+        return torch.tensor(padded, device=self.policy.device), ends, adapters
 
-        `ends` (B,) are the columns of their last tokens, if not the last column.
-        """
+    def _forward(
+        self, input_ids: Tensor, mask: ModelMask, positions: Tensor, cache: DynamicCache, adapters: list[bool]
+    ) -> Tensor:
+        """Logits (B, V) of the token after `input_ids`, in float32; the cache grows. `adapters`: on or off, by row."""
         with self.policy.adapter_by_row(adapters):
             states = last_states(self.policy, input_ids, mask, positions, cache)
-        last = states[:, -1] if ends is None else states[torch.arange(len(ends), device=ends.device), ends]
-        return logits_of(self.policy, last)
+        return logits_of(self.policy, states[:, -1])
 
     def _take(self, job: SampleJob, batch: RowBatch, ended: Sequence[int]) -> None:
         """Read what rows have written to their ends."""

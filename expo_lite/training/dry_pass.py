@@ -151,7 +151,7 @@ def longest_requests(config: Config, rollouts: int, per_prompt: int, written: in
     """
     first = range(0, rollouts, per_prompt)
     longest = config.rollout.max_prompt_tokens + written
-    prompts = [[0] * (longest - row % 2) for row in range(len(first))]
+    prompts = [numbered(row, longest - row % 2) for row in range(len(first))]
     return [
         SampleRequest(prompt, min(per_prompt, rollouts - begun), ("rehearsal", begun))
         for prompt, begun in zip(prompts, first, strict=True)
@@ -163,11 +163,6 @@ def longest_sequences(config: Config, count: int, per_prompt: int = 1) -> list[T
 
     What begins alike would be computed once: prompts, and completions of one prompt, part within their first tokens.
     """
-
-    def numbered(number: int, length: int) -> list[int]:
-        """So many tokens that begin with a number to the base of 16."""
-        return ([number // 16**place % 16 for place in range(4)] + [0] * length)[:length]
-
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
     return [
         TrainingSequence(numbered(row // per_prompt, prompt), numbered(row, new), 1.0, 1e-6, 0.0, [0.0] * new)
@@ -183,3 +178,8 @@ def without_end(policy: Policy) -> Iterator[None]:
         yield
     finally:
         policy.end_ids = end_ids
+
+
+def numbered(number: int, length: int) -> list[int]:
+    """So many tokens that begin with a number to the base of 16: those of other numbers have little in common."""
+    return ([number // 16**place % 16 for place in range(4)] + [0] * length)[:length]

@@ -14,12 +14,9 @@ from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.halving import in_halves
 from expo_lite.memory.live import LiveUnits
 from expo_lite.model.policy import Policy
-from expo_lite.model.prefix_tree import Nodes, PrefixTree
+from expo_lite.model.prefix_tree import PrefixTree, tree_that_pays
 
 Result = TypeVar("Result")
-
-PAYS = 0.85
-"""A tree is used where it has at most this share of the padded rows' tokens, and so never takes more memory."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +134,8 @@ def model_inputs(
     """What the model is given, and where in it each row's tokens stand but for the last, which predicts nothing."""
     whole = [row.prompt_ids + row.completion_ids for row in rows]
     width = max(map(len, whole))
-    if trees:
-        tree = Nodes([ids[:-1] for ids in whole])
-        if len(tree.tokens) <= PAYS * len(rows) * width:
-            return tree.on(device), tree.paths
+    if trees and (tree := tree_that_pays([ids[:-1] for ids in whole], len(rows) * width)):
+        return tree.on(device), tree.paths
     padded = [ids + [pad_id] * (width - len(ids)) for ids in whole]
     return torch.tensor(padded, device=device), [
         list(range(row * width, row * width + len(ids) - 1)) for row, ids in enumerate(whole)

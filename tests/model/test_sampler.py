@@ -114,16 +114,29 @@ class TestWhatIsDecodedTogetherDoesNotMatter:
         assert {c.finished for of_prompt in together for c in of_prompt} == {True, False}
         assert ids(sample(policy)) == ids(together)
 
-    def test_rows_are_dropped_and_prompts_prefilled_once(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-        shapes = []
-        forward = Sampler._forward
-        monkeypatch.setattr(
-            Sampler, "_forward", lambda self, x, *rest: shapes.append(tuple(x.shape)) or forward(self, x, *rest)
-        )
+    @pytest.mark.parametrize(("trees", "prompts"), [(True, (1, 14)), (False, (4, 9))])
+    def test_rows_are_dropped_and_prompts_prefilled_once(
+        self, qwen: Policy, monkeypatch: pytest.MonkeyPatch, trees: bool, prompts: tuple[int, int]
+    ) -> None:
+        """4 prompts, the longest of 9 tokens; 14 tokens, counting once what they begin with alike."""
+        shapes, embedding = [], qwen.causal_lm.get_input_embeddings()
+        monkeypatch.setattr(Policy, "takes_trees", trees)
+        watch = embedding.register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0].shape)))
         sample(qwen)
-        assert shapes[0] == (4, 9)  # 4 prompts, the longest of 9 tokens
+        watch.remove()
+        assert shapes[0] == prompts
         assert shapes[1] == (13, 1)  # 13 rollouts
         assert shapes[-1][0] < 13 * sampler_module.REFILL_BELOW
+
+    def test_what_prompts_begin_with_alike(self, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Solved examples before every question: the same tokens and log-probabilities as with padded prompts."""
+        shared = [3, *(7 + n % 11 for n in range(40))]
+        asked = [replace(r, prompt_ids=shared + r.prompt_ids) for r in REQUESTS]
+        once = sample(policy, asked)
+        of_base = sample(policy, [replace(r, adapter=False) for r in asked])
+        monkeypatch.setattr(Policy, "takes_trees", False)
+        assert ids(once) == ids(sample(policy, asked))
+        assert ids(of_base) == ids(sample(policy, [replace(r, adapter=False) for r in asked]))
 
     def test_others_begin_where_rows_have_ended(self, qwen: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
         """Tokens decoded: as many rows as fit go on nearly to the end, where waves would wait for their longest."""

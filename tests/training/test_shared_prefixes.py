@@ -16,9 +16,9 @@ from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.measure import peak_on_cpu
 from expo_lite.model.policy import Policy, load_policy
-from expo_lite.model.prefix_tree import PrefixTree
+from expo_lite.model.prefix_tree import PAYS, PrefixTree
 from expo_lite.training.dry_pass import longest_sequences
-from expo_lite.training.micro_batches import PAYS, by_prompt, collate
+from expo_lite.training.micro_batches import by_prompt, collate
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
 
