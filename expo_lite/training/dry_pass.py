@@ -125,22 +125,22 @@ def seconds_per_decoded_token(config: Config, sampler: Sampler, rollouts: int) -
 
 
 def seconds_per_trained_token(config: Config, updater: Updater) -> float:
-    """Train on two full micro-batches of the longest sequences, without a step; seconds per token.
+    """Train on two full micro-batches of the longest sequences, without a step, then on two groups; seconds per token.
 
-    First on sequences that share nothing, which takes the most memory, then for the time on rollouts of shared prompts,
-    as in a step. Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
+    The first share nothing, which takes the most memory; the groups share prompts, as in a step, and give the time.
+    Raises ConfigError where the base gives no finite numbers, DivergedError where the adapter does not.
     """
     rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
     in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
-    count, start = min(in_a_step, rows), 0.0
-    for per_prompt in (1, config.rollout.group_size):
+    group, start = config.rollout.group_size, 0.0
+    for count, per_prompt in ((min(in_a_step, rows), 1), (2 * group, group)):
         sequences, start = longest_sequences(config, count, per_prompt), time.perf_counter()
         for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
             if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
                 row = sequences[0]
                 raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
     updater.optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - start) / (count * config.sequence_tokens)
+    return (time.perf_counter() - start) / (2 * group * config.sequence_tokens)
 
 
 def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:

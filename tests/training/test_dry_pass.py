@@ -55,9 +55,9 @@ def test_the_longest_shapes_are_run(parts: tuple[Config, Assembly]) -> None:
     prompts, longest = 2, 32 + 64  # six rollouts, four of a prompt
     first = seen.index((prompts, 32 + 64 // 4))  # a quarter of a completion is there already
     assert seen[first + 1] == (6, 1)
-    assert seen[-4:-2] == [(3, longest), (3, longest)]  # as many rows as 300 tokens hold, and nothing shared
-    shared = 32 + 3 * 63  # then a prompt that three rollouts have, each but for its last token, as in a step
-    assert seen[-2:] == [(1, shared), (3, longest)]  # one more of it, and two of another: no tree pays
+    assert seen[-5:-3] == [(3, longest), (3, longest)]  # as many rows as 300 tokens hold, and nothing shared
+    three, two = 32 + 3 * 63, 32 + 2 * 63  # then two prompts with four rollouts, each but for its last token
+    assert seen[-3:] == [(1, three), (3, longest), (1, two)]  # one of the first and two of the other: no tree pays
     assert pace.decoded_token(6, 40) > 0
     assert pace.trained_token > 0
 
