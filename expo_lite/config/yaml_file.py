@@ -12,7 +12,7 @@ import yaml
 
 KeyPath = tuple[str, ...]
 
-_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_BOOL, _INT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
 _DEPTH = 4  # deeper than any setting; also what ends the walk of a file that contains itself
 
 
@@ -42,14 +42,16 @@ class Layer:
 
 
 class Loader(yaml.SafeLoader):
-    """Only true and false are truth values, as in YAML 1.2: in `dense_weights: yes` the word is meant."""
+    """Only true and false are truth values, and only decimal digits are numbers, nearly as in YAML 1.2: in
+    `dense_weights: yes` the word is meant, and the answer `2:3` is not 123, nor `010` eight."""
 
 
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _INT, _DATE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 
 
 def read_yaml(path: Path, shown: str) -> Layer:
@@ -83,7 +85,7 @@ def parsed(text: str, shown: str) -> tuple[yaml.Node | None, Any]:
         return yaml.compose(text, Loader=Loader), yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise ValueError(_syntax_problem(error, shown)) from None
-    except ValueError as error:  # a tagged value that its type refuses
+    except (ValueError, KeyError, AttributeError) as error:  # a tagged value that its type refuses
         raise ValueError(f"{shown}: cannot be read ({error})") from None
 
 

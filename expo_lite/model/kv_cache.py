@@ -47,6 +47,7 @@ class RowLayer(DynamicLayer):
         """Keep these rows, moved together at the front."""
         for room in (self.key_room, self.value_room):
             room[: len(indices), :, : self.rows.span] = room[indices, :, : self.rows.span]
+            room[: len(indices), :, self.rows.span :] = 0  # a longer row has ended there, and goes on beyond its end
 
     def get_seq_length(self) -> int:
         """Columns before the next token's, in the longest row."""

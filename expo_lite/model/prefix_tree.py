@@ -4,7 +4,7 @@ A causal model knows of a token only what stands before it. So the rollouts of a
 under its prompt, have the same hidden states up to where they part: one token of the tree stands for all. Linear
 layers and norms see each token of the tree once, and no padding. Attention alone looks at whole sequences: there
 queries, keys and values are put together again, row by row, and a kernel for causal attention without a mask does
-as in a plain pass.
+as in a plain pass. Prompts that begin alike are run so too, before sampling.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn.functional import embedding
 Attention = Callable[..., tuple[Tensor, None]]
 
 PAYS = 0.85
-"""A tree is used where it has at most this share of the padded rows' tokens, and so never takes more memory."""
+"""A tree is used where it has at most this share of the padded rows' tokens, which in training never takes more memory."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def refuse_disagreement(sampler: Sampler, updater: Updater) -> None:
     Some families find positions out of the attention mask (OPT), or cannot read one with a row per token (BLOOM).
     """
     policy = sampler.policy
-    prompts = [list(range(min(length, policy.vocabulary))) for length in (4, 23)]
+    prompts = [[0, 1, 3], list(range(min(23, policy.vocabulary)))]  # they begin alike, and part
     requests = [SampleRequest(prompt, 2, ("agreement", len(prompt))) for prompt in prompts]
     try:
         with without_end(policy):
@@ -132,7 +132,7 @@ def seconds_per_trained_token(config: Config, updater: Updater) -> float:
     """
     rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
     in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
-    group, start = config.rollout.group_size, 0.0
+    group, start = min(config.rollout.group_size, rows), 0.0
     for count, per_prompt in ((min(in_a_step, rows), 1), (2 * group, group)):
         sequences, start = longest_sequences(config, count, per_prompt), time.perf_counter()
         for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):

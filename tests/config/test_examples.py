@@ -90,7 +90,10 @@ def test_what_cannot_be_read_is_a_sentence(name: str, text: str | None, said: st
 
 
 def test_words_of_a_yaml_file_stay_words(tmp_path: Path) -> None:
-    """As in settings: only true and false are truth values."""
-    (tmp_path / "examples.yaml").write_text("- {question: Odd, solution: It is even., answer: no}\n")
+    """As in settings: only true and false are truth values, and only decimal digits are numbers."""
+    answers = ["no", "2:3", "1:30", "010", "0x1F", "0b1", "-7", "1_000"]
+    rows = "".join(f"- {{question: Q, solution: S, answer: {answer}}}\n" for answer in answers)
+    (tmp_path / "examples.yaml").write_text(rows)
     (tmp_path / "my.yaml").write_text(f"prompt:\n  examples: {tmp_path / 'examples.yaml'}\n")
-    assert [example.answer for example in read_config(tmp_path / "my.yaml").prompt.examples] == ["no"]
+    read = [example.answer for example in read_config(tmp_path / "my.yaml").prompt.examples]
+    assert read == [*answers[:-1], "1000"]

@@ -168,6 +168,19 @@ def test_nothing_of_what_was_written_before_is_left_where_a_row_begins_anew() ->
     assert cache.layers[0].key_room.isfinite().all()  # type: ignore[attr-defined]
 
 
+def test_nothing_of_a_row_that_has_ended_is_left_where_a_shorter_one_moves() -> None:
+    rows = rows_of([[3] * 6, [3] * 2], 8, causal_lm("llama").config)
+    cache, prefilled = RowCache(rows), DynamicCache()
+    keys = torch.ones(2, 2, 6, 8)
+    keys[0, :, 4:] = float("nan")
+    prefilled.update(keys, torch.ones_like(keys), 0)
+    cache.put(prefilled, torch.arange(2), torch.arange(2))
+    rows.running = [1]
+    rows.token()
+    cache.keep(torch.tensor([1]))
+    assert cache.layers[0].key_room[:1].isfinite().all()  # type: ignore[attr-defined]
+
+
 def test_kinds_of_layers() -> None:
     kinds = {family: layer_kinds(causal_lm(family).config) for family in FAMILIES}
     assert kinds == {
