@@ -182,6 +182,15 @@ def sweep(case: Case, trl: Path | None) -> list[Panel]:
     return panels
 
 
+def write(path: Path, results: Sequence[Result]) -> None:
+    """All figures so far."""
+    everything = [
+        {"case": asdict(case), "floors": floors, "turns": [{s: asdict(m) for s, m in t.items()} for t in found]}
+        for case, found, floors in results
+    ]
+    path.write_text(json.dumps(everything, indent=2), encoding="utf-8")
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
@@ -210,15 +219,11 @@ def main() -> None:
             for dtype in given.dtypes:
                 case = Case("trl", model, source, dtype=dtype, **shared, **{**WORK[model], **sizes})
                 results.append(compare(case, given.alternations, given.trl))
+                if given.json:
+                    write(given.json, results)
             if given.plot and model == given.models[0]:
                 draw(given.plot, sweep(replace(case, dtype=given.dtypes[0]), given.trl))
     print(time_table(results), memory_table(results), settings_lines(results), sep="\n\n")
-    if given.json:
-        everything = [
-            {"case": asdict(case), "floors": floors, "turns": [{s: asdict(m) for s, m in t.items()} for t in found]}
-            for case, found, floors in results
-        ]
-        given.json.write_text(json.dumps(everything, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

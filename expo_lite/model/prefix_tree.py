@@ -21,7 +21,7 @@ from torch.nn.functional import embedding
 Attention = Callable[..., tuple[Tensor, None]]
 
 PAYS = 0.85
-"""A tree is used where it has at most this share of the padded rows' tokens, which in training never takes more memory."""
+"""A tree is used where it has at most this share of the padded rows' tokens; training takes no more memory then."""
 
 
 @dataclass(frozen=True)
