@@ -195,7 +195,7 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--trl", type=Path, metavar="FOLDER", help="where pip has put the TRL to compare with")
-    parser.add_argument("--models", nargs="+", default=[TINY, SMOL, "random-152k"], choices=MODELS)
+    parser.add_argument("--models", nargs="+", default=[TINY, SMOL], choices=MODELS)
     parser.add_argument("--alternations", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--steps", type=int, default=4, help="steps of each process; the first is not timed")
     parser.add_argument("--threads", type=int, default=1, help="of each side")
