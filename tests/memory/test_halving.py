@@ -206,7 +206,7 @@ SAMPLING: dict[str, dict[str, Any]] = {  # arguments of `once`
     "a rollout's middle token": {"phase": "rollout", "occurrence": 2, "number": 20},
     "prefill of explanations": {"phase": "explanation", "occurrence": 2, "rows": 1},
     "an explanation's middle token": {"phase": "explanation", "occurrence": 2, "number": 20},
-    "prefill of validation": {"phase": "evaluation", "occurrence": 1},
+    "prefill of validation": {"phase": "evaluation", "occurrence": 1, "rows": 1},  # the prompts may be one tree
     "a token of validation": {"phase": "evaluation", "occurrence": 1, "number": 15},
 }
 PASSES: dict[str, dict[str, Any]] = {
