@@ -24,10 +24,11 @@ from expo_lite.memory.live import LiveUnits
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.grouped_attention import GROUPED_DECODING, decode_grouped
 from expo_lite.model.policy import Policy, add_adapter
+from expo_lite.model.prefix_tree import laid_out
 from expo_lite.model.smollm2 import llama_config
 from expo_lite.problems import draw_problems
 from expo_lite.runs.assemble import assemble, build_optimizer, settle
-from expo_lite.training.micro_batches import cut_micro_batches, model_inputs
+from expo_lite.training.micro_batches import cut_micro_batches
 from expo_lite.training.updater import Updater
 from scripts.tiny_base.tokenizer import build_tokenizer
 
@@ -51,7 +52,8 @@ def gradient(updater: Updater, sequences: Sequence[TrainingSequence], attention:
 def computed_tokens(updater: Updater, sequences: Sequence[TrainingSequence], trees: bool) -> int:
     """Tokens that linear layers see in one pass."""
     cut = cut_micro_batches(sequences, lambda: updater.units.micro_batch_tokens, trees)
-    inputs = [model_inputs(rows, 0, torch.device("cpu"), trees)[0] for rows in cut]
+    ids = [[row.prompt_ids + row.completion_ids for row in rows] for rows in cut]
+    inputs = [laid_out(own, 0, torch.device("cpu"), trees, unread=1)[0] for own in ids]
     return sum((one if isinstance(one, torch.Tensor) else one.tokens).numel() for one in inputs)
 
 

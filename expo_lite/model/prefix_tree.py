@@ -82,10 +82,23 @@ class Nodes:
         return PrefixTree(*tensors)
 
 
-def tree_that_pays(sequences: Sequence[Sequence[int]], padded_tokens: int) -> Nodes | None:
-    """The tree of sequences that would take so many tokens as padded rows, if it is worth its while."""
-    tree = Nodes(sequences)
-    return tree if len(tree.tokens) <= PAYS * padded_tokens else None
+def laid_out(
+    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device, trees: bool, unread: int = 0
+) -> tuple[Tensor | PrefixTree, list[list[int]]]:
+    """What a model is given of B sequences: a tree if `trees` are taken and it pays, else right-padded ids (B, T).
+
+    With it where each sequence's tokens stand among the flattened inputs, but for the last `unread` ones of each: a
+    tree does without those.
+    """
+    width = max(map(len, sequences))
+    read = [sequence[: len(sequence) - unread] for sequence in sequences]
+    if trees:
+        tree = Nodes(read)
+        if len(tree.tokens) <= PAYS * len(sequences) * width:
+            return tree.on(device), tree.paths
+    padded = [[*sequence, *[pad_id] * (width - len(sequence))] for sequence in sequences]
+    places = [list(range(row * width, row * width + len(own))) for row, own in enumerate(read)]
+    return torch.tensor(padded, device=device), places
 
 
 def on_trees(attention: Attention) -> Attention:

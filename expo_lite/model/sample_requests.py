@@ -46,6 +46,6 @@ class SampleJob:
     finished: dict[int, Completion] = field(default_factory=dict)
 
     @property
-    def mixed(self) -> bool:
-        """Whether some ask the base: then PEFT's own layers tell the rows apart."""
+    def asks_base(self) -> bool:
+        """Whether some completions are the base's: then PEFT's own layers tell the rows apart."""
         return not all(slot.request.adapter for slot in self.slots)

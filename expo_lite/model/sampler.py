@@ -30,7 +30,7 @@ from expo_lite.model.masks import DecodingRows, ModelMask
 from expo_lite.model.non_finite import NotFiniteError, require_finite, why_not_finite
 from expo_lite.model.plain_chat import STOP, has_stopped, tokens_to_stop
 from expo_lite.model.policy import Policy
-from expo_lite.model.prefix_tree import PrefixTree, tree_that_pays
+from expo_lite.model.prefix_tree import PrefixTree, laid_out
 from expo_lite.model.ranks import ALONE, Ranks
 from expo_lite.model.row_batch import RowBatch
 from expo_lite.model.sample_requests import SampleJob, SampleRequest, Slot, Watch
@@ -94,7 +94,7 @@ class Sampler:
         """All that is asked for, in order."""
 
         def decode(at_once: int) -> None:
-            with self.policy.generating("own" if job.mixed else "dense" if self.dense else "light"):
+            with self.policy.generating("own" if job.asks_base else "dense" if self.dense else "light"):
                 self._decode(job, at_once)
 
         try:
@@ -118,7 +118,7 @@ class Sampler:
         rows = DecodingRows(at_once, capacity, policy.causal_lm.config, policy.head.weight.dtype, policy.device)
         batch = RowBatch(at_once, job.longest, job.temperature, policy.end_ids, policy.device)
         cache, logits = RowCache(rows), torch.empty(0)
-        graphs = PLAIN if job.mixed else self.graphs
+        graphs = PLAIN if job.asks_base else self.graphs
         next_logits = DecodeStep(self._forward, policy, rows, cache, graphs, self.read)
         for step in count():
             if len(rows.running) < len(batch.of) and len(rows.running) <= REFILL_BELOW * len(batch.of):
@@ -190,27 +190,20 @@ class Sampler:
         device, logits, begun = self.policy.device, [], 0
         for first in range(0, len(requests), at_once):
             group = requests[first : first + at_once]
-            inputs, ends, adapters = self._prompts([request for request, _ in group])
+            adapters = [request.adapter for request, _ in group]
+            trees = self.policy.takes_trees and len({*adapters}) == 1
+            prompts = [request.prompt_ids for request, _ in group]
+            inputs, places = laid_out(prompts, self.policy.pad_id, device, trees)
+            tree = inputs if isinstance(inputs, PrefixTree) else None
             prefilled = DynamicCache()
-            with self.policy.adapter_by_row(adapters):
+            with self.policy.adapter_by_row(adapters if tree is None else adapters[:1]):
                 states = self.policy.hidden_states(inputs, prefilled).flatten(0, 1)
             copies = torch.tensor([row for row, (_, n) in enumerate(group) for _ in range(n)], device=device)
-            tree = inputs if isinstance(inputs, PrefixTree) else None
             cache.put(prefilled, copies, rows[begun : begun + len(copies)], tree)
             begun += len(copies)
-            logits.append(logits_of(self.policy, states[torch.tensor(ends, device=device)])[copies])
+            ends = torch.tensor([own[-1] for own in places], device=device)
+            logits.append(logits_of(self.policy, states[ends])[copies])
         return torch.cat(logits)
-
-    def _prompts(self, requests: Sequence[SampleRequest]) -> tuple[Tensor | PrefixTree, list[int], list[bool]]:
-        """What the model is given of them, where their last tokens are in it, and whose rows have the adapter on."""
-        prompts, adapters = [request.prompt_ids for request in requests], [request.adapter for request in requests]
-        width, pad = max(map(len, prompts)), self.policy.pad_id
-        alike = self.policy.takes_trees and len({*adapters}) == 1
-        if alike and (tree := tree_that_pays(prompts, len(prompts) * width)):
-            return tree.on(self.policy.device), [path[-1] for path in tree.paths], adapters[:1]
-        padded = [ids + [pad] * (width - len(ids)) for ids in prompts]
-        ends = [row * width + len(ids) - 1 for row, ids in enumerate(prompts)]
-        return torch.tensor(padded, device=self.policy.device), ends, adapters
 
     def _forward(
         self, input_ids: Tensor, mask: ModelMask, positions: Tensor, cache: DynamicCache, adapters: list[bool]

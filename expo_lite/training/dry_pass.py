@@ -132,15 +132,21 @@ def seconds_per_trained_token(config: Config, updater: Updater) -> float:
     """
     rows = 2 * max(1, updater.units.micro_batch_tokens // config.sequence_tokens)
     in_a_step = config.rollout.prompts_per_step * (config.rollout.group_size + config.explanation.samples)
-    group, start = min(config.rollout.group_size, rows), 0.0
-    for count, per_prompt in ((min(in_a_step, rows), 1), (2 * group, group)):
-        sequences, start = longest_sequences(config, count, per_prompt), time.perf_counter()
-        for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
-            if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
-                row = sequences[0]
-                raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
+    group = min(config.rollout.group_size, rows)
+    train_on(longest_sequences(config, min(in_a_step, rows)), updater)
+    start = time.perf_counter()
+    train_on(longest_sequences(config, 2 * group, group), updater)
+    seconds = time.perf_counter() - start
     updater.optimizer.zero_grad(set_to_none=True)
-    return (time.perf_counter() - start) / (2 * group * config.sequence_tokens)
+    return seconds / (2 * group * config.sequence_tokens)
+
+
+def train_on(sequences: list[TrainingSequence], updater: Updater) -> None:
+    """Forward and backward passes, and the wait for them. Raises where their numbers are not finite."""
+    for sums in updater.in_micro_batches(sequences, updater.accumulate_gradients):
+        if not math.isfinite(updater.read(sums["entropy"])):  # reading it waits for the device
+            row = sequences[0]
+            raise why_not_finite(updater.policy, NotFiniteError(row.prompt_ids + row.completion_ids), updater.read)
 
 
 def longest_requests(config: Config, rollouts: int, per_prompt: int, written: int = 0) -> list[SampleRequest]:

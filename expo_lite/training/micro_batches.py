@@ -14,7 +14,7 @@ from expo_lite.core.records import TrainingSequence
 from expo_lite.memory.halving import in_halves
 from expo_lite.memory.live import LiveUnits
 from expo_lite.model.policy import Policy
-from expo_lite.model.prefix_tree import PrefixTree, tree_that_pays
+from expo_lite.model.prefix_tree import PrefixTree, laid_out
 
 Result = TypeVar("Result")
 
@@ -96,7 +96,8 @@ def in_micro_batches(
 def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device, trees: bool = False) -> MicroBatch:
     """One micro-batch of `rows`, padded to the longest of them; as a tree where the model takes it and it pays."""
     counts = [len(row.completion_ids) for row in rows]
-    inputs, before = model_inputs(rows, pad_id, device, trees)
+    # the last token of a sequence predicts nothing
+    inputs, before = laid_out([row.prompt_ids + row.completion_ids for row in rows], pad_id, device, trees, unread=1)
 
     def whole(values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(values, device=device)
@@ -126,20 +127,6 @@ def collate(rows: Sequence[TrainingSequence], pad_id: int, device: torch.device,
         old_logprobs=tokenwise([row.old_logprobs for row in rows]),
         reference_logprobs=tokenwise([row.reference_logprobs for row in rows]),
     )
-
-
-def model_inputs(
-    rows: Sequence[TrainingSequence], pad_id: int, device: torch.device, trees: bool
-) -> tuple[Tensor | PrefixTree, list[list[int]]]:
-    """What the model is given, and where in it each row's tokens stand but for the last, which predicts nothing."""
-    whole = [row.prompt_ids + row.completion_ids for row in rows]
-    width = max(map(len, whole))
-    if trees and (tree := tree_that_pays([ids[:-1] for ids in whole], len(rows) * width)):
-        return tree.on(device), tree.paths
-    padded = [ids + [pad_id] * (width - len(ids)) for ids in whole]
-    return torch.tensor(padded, device=device), [
-        list(range(row * width, row * width + len(ids) - 1)) for row, ids in enumerate(whole)
-    ]
 
 
 def _in_answer(row: TrainingSequence) -> list[bool]:
