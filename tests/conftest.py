@@ -41,7 +41,7 @@ def few_tiny_problems() -> Iterator[None]:
     Their prompts are rendered and measured before each run. Not for modules that hand a run to another process.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "TINY_TRAIN_PROBLEMS", 40)
+        patch.setattr(load, "TRAIN_PROBLEMS", 40)
         yield
 
 

@@ -31,6 +31,7 @@ from support.doc_blocks import (
     page_name,
     plain,
 )
+from support.preset_names import CARD_PRESETS
 from support.run_folders import against_base, write_run
 
 from expo_lite.commands import main as cli
@@ -94,7 +95,7 @@ def arguments_of(command: Command) -> list[str]:
     if set(WITHOUT_ONE) & set(words) or "presets" in words:
         return words
     if loads_a_model(command):
-        cards = "|".join(name for name in presets() if name != "tiny")
+        cards = "|".join(CARD_PRESETS)
         words = shlex.split(re.sub(rf"--preset ({cards})\b", "--preset tiny", shlex.join(words)))
         words += [*TINY, *SMALL] if "--config" in words and command.module != "expo_lite.commands.train" else []
     return words + SHORTER.get(command.module or "", [])
@@ -358,7 +359,7 @@ def planned(name: str, budget: float | None = None) -> BudgetedPlan:
 def test_the_table_of_presets_is_the_plans(name: str) -> None:
     model, budget, generating, training, least, alive, tokens, before, hours = rows("docs/memory.md", "Presets")[name]
     config, plan = read_config(preset_path(name)), planned(name)
-    assert name == "tiny" or config.policy.model == f"Qwen/{model}"
+    assert name not in CARD_PRESETS or config.policy.model == f"Qwen/{model}"
     assert float(budget) == config.memory.budget_gib
     assert [generating, training] == [
         f"{peak / GIB:.1f}" for peak in (plan.plan.generation_peak, plan.plan.training_peak)
@@ -367,7 +368,7 @@ def test_the_table_of_presets_is_the_plans(name: str) -> None:
     assert tokens == f"{config.rollout.max_prompt_tokens} + {config.rollout.max_new_tokens}"
     assert planned(name, float(least)).fits
     assert name == "tiny" or not planned(name, float(least) - 0.1).fits
-    if name != "tiny":
+    if name in CARD_PRESETS:
         card = hours.partition("(")[2].rstrip(")")
         found = forecast_on(config, card).forecast
         assert (before, hours) == (in_words(found.before.seconds), f"{found.total / 3600:.1f} ({card})")

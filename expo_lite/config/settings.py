@@ -183,10 +183,11 @@ class ExplanationConfig(Section):
     """K, self-explanations sampled per gated prompt."""
     selection: Literal["likeliest", "random", "all"] = "random"
     """Which of the accepted ones are trained on; likeliest under the unhinted prompt."""
-    filters: frozenset[Literal["complete", "verified", "no_leak", "explains"]] = frozenset(
+    filters: frozenset[Literal["complete", "verified", "no_leak", "explains", "true_steps"]] = frozenset(
         {"complete", "verified", "no_leak", "explains"}
     )
-    """What an explanation must pass: it ended by itself, is right, does not betray the hint, and has steps."""
+    """What an explanation must pass: it ended by itself, is right, does not betray the hint, and has steps.
+    true_steps, which is off by default: and none of its plain calculations (3 + 4 = 8) is false."""
 
 
 class ObjectiveConfig(Section):

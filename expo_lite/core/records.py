@@ -24,13 +24,14 @@ class Verdict(str, Enum):
     TIMEOUT = "timeout"
 
 
-Rejection = Literal["incomplete", "unverified", "leak", "bare_answer"]
+Rejection = Literal["incomplete", "unverified", "leak", "bare_answer", "false_step"]
 """The filter that turned an explanation down."""
 REJECTIONS: dict[str, str] = {
     "incomplete": "it did not come to an end",
     "unverified": "it does not arrive at the answer",
     "leak": "it betrays that the answer was told",
     "bare_answer": "it names the answer and derives nothing",
+    "false_step": "one of its calculations is not true",
 }
 """Why, in words."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 
 from expo_lite.config.settings import DataConfig
-from expo_lite.problems import tiny_world
+from expo_lite.problems.embedded import EMBEDDED
 from expo_lite.problems.gym import PREFIX
 from expo_lite.problems.hub import KNOWN_SETS, HubSet
 
@@ -17,8 +17,8 @@ def held_out_counts(config: DataConfig) -> tuple[int, int]:
     Of a source that is not known, and so is not looked at, every level with a weight in `data.levels` counts in full.
     """
     drawn = [inf for weight in config.levels.values() if weight > 0]
-    if config.source == "tiny":
-        return len(tiny_world.LEVELS) * config.validation_problems, len(tiny_world.LEVELS) * config.test_problems
+    if embedded := EMBEDDED.get(config.source):
+        return len(embedded.levels) * config.validation_problems, len(embedded.levels) * config.test_problems
     known = HubSet() if config.source.startswith(PREFIX) else KNOWN_SETS.get(config.source, HubSet())
     training = known.sizes or drawn
     eighths = [size / 8 for size in training]  # as split_by_hash holds out

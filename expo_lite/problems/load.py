@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
-from expo_lite.problems import tiny_world
 from expo_lite.problems.columns import problems_of
+from expo_lite.problems.embedded import EMBEDDED
 from expo_lite.problems.gym import PREFIX, Generate, read_gym
 from expo_lite.problems.hub import Loader
 from expo_lite.problems.sources import Source, find_source
 from expo_lite.problems.splits import ProblemSet, by_level, drawn_levels, split_by_hash
+from expo_lite.problems.tiny_world import Split
 
-TINY_TRAIN_PROBLEMS = 2000  # per level; more than a run of a few hundred steps draws
+TRAIN_PROBLEMS = 2000  # per level, of what is made here; more than a run of a few hundred steps draws
 
 Part = tuple[list[Problem], list[str]]
 """Problems, and notes on what was left out of them."""
@@ -29,9 +30,9 @@ def load_problems(
         DataError: for what cannot be used, naming file and line (or data set, split and row), with what to do.
         ConfigError: for a procedural source that is not installed, or a setting that the source has no use for.
     """
-    if config.source == "tiny":
+    if config.source in EMBEDDED:
         _refuse_unused(config)
-        found = _tiny(config)
+        found = _embedded(config)
     elif config.source.startswith(PREFIX):
         _refuse_unused(config)
         found = _made(config, generate)
@@ -41,13 +42,16 @@ def load_problems(
     return found
 
 
-def _tiny(config: DataConfig) -> ProblemSet:
+def _embedded(config: DataConfig) -> ProblemSet:
+    levels, problems = EMBEDDED[config.source]
+
+    def part(split: Split, count: int) -> list[Problem]:
+        return [p for level in levels for p in problems(split, level, count)]
+
     return ProblemSet(
-        train=[p for level in tiny_world.LEVELS for p in tiny_world.problems("train", level, TINY_TRAIN_PROBLEMS)],
-        validation=[
-            p for n in tiny_world.LEVELS for p in tiny_world.problems("validation", n, config.validation_problems)
-        ],
-        test=[p for level in tiny_world.LEVELS for p in tiny_world.problems("test", level, config.test_problems)],
+        part("train", TRAIN_PROBLEMS),
+        part("validation", config.validation_problems),
+        part("test", config.test_problems),
     )
 
 

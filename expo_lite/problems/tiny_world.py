@@ -172,7 +172,7 @@ def every_step_right(question: str, text: str) -> bool:
     single number, the boxed one, must be left over. Both styles pass; leaps and invented numbers do not.
     """
     left_over = [int(number) for number in re.findall(r"\d+", question)]
-    for a, b, c in re.findall(r"(\d+)\+(\d+)=(\d+)", text):
+    for a, b, c in re.findall(r"(\d+) ?\+ ?(\d+) ?= ?(\d+)", text):
         try:
             left_over.remove(int(a))
             left_over.remove(int(b))

@@ -22,6 +22,7 @@ from expo_lite.model.prompts import Prompts, near_miss
 from expo_lite.model.sampler import Sampler, SampleRequest
 from expo_lite.training.answer_span import answer_span
 from expo_lite.training.derivation import derives
+from expo_lite.training.false_steps import false_step
 from expo_lite.training.hint_leaks import leaked_phrase
 from expo_lite.training.sequence_logprobs import sequence_logprobs
 
@@ -114,6 +115,8 @@ def rejection(problem: Problem, completion: Completion, verdict: Verdict, filter
         return "leak"
     if "explains" in filters and not derives(completion.text, problem):
         return "bare_answer"
+    if "true_steps" in filters and false_step(completion.text) is not None:
+        return "false_step"
     return None
 
 

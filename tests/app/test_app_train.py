@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.preset_names import CARD_PRESETS
 from support.run_folders import scores
 
 from expo_lite.app.chart import Axes, Curve, chart_html, per_cent, thinned
@@ -31,7 +32,7 @@ from expo_lite.app.train.process import LOCK, command_of, is_training_command
 from expo_lite.app.train.trainings import Trainings, TrainRequest, command_line
 from expo_lite.app.train.view import Standing, duration, feed_html, feed_title_html, plan_html, progress_html, sentence
 from expo_lite.app.train.watch import Watch
-from expo_lite.config.presets import preset_path, presets
+from expo_lite.config.presets import preset_path
 from expo_lite.config.read import dump_yaml, read_config
 from expo_lite.core.charts import spread
 from expo_lite.core.errors import DataError, ExpoLiteError
@@ -136,7 +137,7 @@ class TestWishes:
         assert "Memory plan: 0.90 of 1 GiB on the CPU may be used" in shown
         assert f"Training {prepared.planned.plan.training_peak / 2**30:.2f} GiB" in shown and "It fits." in shown
 
-    @pytest.mark.parametrize("preset", [name for name in presets() if name != "tiny"])
+    @pytest.mark.parametrize("preset", CARD_PRESETS)
     def test_presets_for_a_gpu_say_that_there_is_none(self, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         prepare.cache_clear()

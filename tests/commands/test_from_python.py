@@ -130,7 +130,7 @@ class TestTraining:
             from expo_lite.problems import load
             from expo_lite.runs import loop
 
-            load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
+            load.TRAIN_PROBLEMS = 40  # as the tests around it
             if __name__ == "__main__":
                 record = loop.Loop.record
                 def record_and_signal(self, report):

@@ -67,7 +67,7 @@ class TestCommands:
         assert cli.main(["presets"]) == 0
         lines = capsys.readouterr().out.splitlines()
         names = [line.split()[0] for line in lines]
-        assert names[:3] == ["tiny", "8gb", "12gb"] and names[-1] == "24gb"  # by the memory they need
+        assert names[:4] == ["tiny", "smol", "8gb", "12gb"] and names[-1] == "24gb"  # by the memory they need
         assert "Qwen2.5-7B-Instruct" in lines[-1]
 
     def test_a_preset_to_change(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,15 +6,15 @@ import re
 from dataclasses import replace
 
 import pytest
+from support.preset_names import CARD_PRESETS
 
-from expo_lite.config.presets import preset_path, presets
+from expo_lite.config.presets import preset_path
 from expo_lite.config.read import read_config
 from expo_lite.config.settings import Config
 from expo_lite.memory.budget import BudgetedPlan, budgeted_plan
 from expo_lite.memory.plan import GIB, activation_bytes, kv_bytes_per_token, optimizer_bytes, weight_bytes
 from expo_lite.memory.shapes import find_shape
 
-CARDS = [name for name in presets() if name != "tiny"]
 LEVELS = {"EleutherAI/hendrycks_math": 5}
 TRAINING_PROBLEMS = {"EleutherAI/hendrycks_math": 7500}  # rows of the Hub's train split
 
@@ -63,7 +63,7 @@ def figures(name: str) -> dict[str, str]:
     return said
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", CARD_PRESETS)
 def test_figures_in_comments_are_the_plans(name: str) -> None:
     written = comments(name)
     assert {key: written.get(key, "") for key, said in figures(name).items() if said not in written.get(key, "")} == {}
@@ -77,7 +77,7 @@ UNPLANNED = {
 }
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", CARD_PRESETS)
 def test_no_figure_is_left_unchecked(name: str) -> None:
     """Every number of a comment is in what the plan says, or stands for no quantity of the plan."""
     said = figures(name)
@@ -86,7 +86,7 @@ def test_no_figure_is_left_unchecked(name: str) -> None:
         assert not re.search(r"\d", rest), f"{key}: {comment}"
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", CARD_PRESETS)
 def test_the_whole_card_is_what_the_name_says(name: str) -> None:
     config = read_config(preset_path(name))
     if comments(name)["memory.budget_gib"] == "the whole card":

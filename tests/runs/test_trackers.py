@@ -206,7 +206,7 @@ import sys
 from expo_lite.commands import train
 from expo_lite.problems import load
 
-load.TINY_TRAIN_PROBLEMS = 40  # as INTERRUPTED_RUN
+load.TRAIN_PROBLEMS = 40  # as INTERRUPTED_RUN
 
 if __name__ == "__main__":
     sys.exit(train.main(sys.argv[1:]))

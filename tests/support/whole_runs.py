@@ -84,7 +84,7 @@ from expo_lite.commands import train
 from expo_lite.problems import load
 from expo_lite.runs import loop
 
-load.TINY_TRAIN_PROBLEMS = 40  # as the tests around it
+load.TRAIN_PROBLEMS = 40  # as the tests around it
 
 def main(number, step, argv):
     record = loop.Loop.record

@@ -21,10 +21,20 @@ PROBLEM = tiny_world.problem((23, 45))
 ANSWER = "The answer is $\\boxed{68}$."
 GOOD = "23+45=68\n" + ANSWER
 INCOMPLETE = "23+45=68\n23+45=68\n" + ANSWER + CUT
-UNVERIFIED = "23+45=69\nThe answer is $\\boxed{69}$."
+UNVERIFIED = "23+45=68\nThe answer is $\\boxed{69}$."
 LEAK = "As we were told, the answer is 68.\n" + GOOD
-FILTERS = {"complete": INCOMPLETE, "verified": UNVERIFIED, "no_leak": LEAK, "explains": ANSWER}
-REASONS = {GOOD: None, INCOMPLETE: "incomplete", UNVERIFIED: "unverified", LEAK: "leak", ANSWER: "bare_answer"}
+FALSE_STEP = "23+44=66\n66+45=68\n" + ANSWER
+FILTERS = {
+    "complete": INCOMPLETE,
+    "verified": UNVERIFIED,
+    "no_leak": LEAK,
+    "explains": ANSWER,
+    "true_steps": FALSE_STEP,
+}
+REASONS = {
+    GOOD: None, INCOMPLETE: "incomplete", UNVERIFIED: "unverified", LEAK: "leak", ANSWER: "bare_answer",
+    FALSE_STEP: "false_step",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,8 @@ def trained_texts(policy: Policy, explainer: Explainer, problem: Problem = PROBL
 
 
 def test_each_explanation_is_turned_down_for_its_reason(policy: Policy) -> None:
-    (explanations,) = explainer_of(policy, list(REASONS)).explain([PROBLEM], 0)
+    explainer = explainer_of(policy, list(REASONS), explanation__filters=set(FILTERS))
+    (explanations,) = explainer.explain([PROBLEM], 0)
     assert [e.rejected for e in explanations] == list(REASONS.values())
 
 
@@ -67,9 +78,13 @@ def test_without_filters_everything_is_trained_on(policy: Policy) -> None:
 
 def test_the_first_failing_filter_names_the_reason(policy: Policy) -> None:
     everything_wrong = written(policy.tokenizer, [5], "As the answer is given: 68.\n" + CUT)
-    filters = ["complete", "verified", "no_leak", "explains"]
+    filters = list(FILTERS)[:4]
     reasons = [rejection(PROBLEM, everything_wrong, Verdict.NO_ANSWER, frozenset(filters[i:])) for i in range(5)]
     assert reasons == ["incomplete", "unverified", "leak", "bare_answer", None]
+
+
+def test_false_steps_are_let_through_unless_they_are_asked_for(policy: Policy) -> None:
+    assert trained_texts(policy, explainer_of(policy, [FALSE_STEP])) == [FALSE_STEP]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.WRONG, Verdict.NO_ANSWER, Verdict.TIMEOUT])

@@ -24,6 +24,7 @@ REASONS = {
     "unverified": "wrong even though the answer was told: start from easier problems (data.levels)",
     "leak": "betraying that the answer was told: reword prompt.hinted",
     "bare_answer": "naming the answer without a step towards it: ask for steps in prompt.hinted",
+    "false_step": "holding a false calculation: start from easier problems (data.levels)",
 }
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5
@@ -57,7 +58,7 @@ def worst_reason(run: Evidence) -> tuple[str, str]:
 
 def remedy(run: Evidence, reason: str) -> str:
     """The setting that works against a reason."""
-    remedies = {"incomplete": longer(run.config), "unverified": "--data.levels"}
+    remedies = {"incomplete": longer(run.config), "unverified": "--data.levels", "false_step": "--data.levels"}
     return remedies.get(reason, "--prompt.hinted")
 
 

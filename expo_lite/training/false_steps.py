@@ -1,0 +1,59 @@
+"""Calculations in a text that are not true, as `25 + 7 = 34`. Patterns and exact fractions; imports no torch.
+
+An explanation of a told answer can jump to it: the last number is right, and the calculation in front of it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+_SIGNS = {r"\times": "*", r"\cdot": "*", r"\div": "/", "×": "*", "·": "*", "÷": "/", "−": "-", r"\$": "", "$": ""}
+_TERMS = rf"{_NUMBER}(?:[ \t]*[-+*/][ \t]*{_NUMBER})"
+_EQUATION = re.compile(rf"({_TERMS}+)[ \t]*=[ \t]*(?=(-?{_NUMBER})(?![\d.]\d)(?:[ \t]*[-+*/][ \t]*{_NUMBER})*)")
+_GOES_ON_BEFORE = re.compile(r"\S[ \t]*[-+*/^][ \t]*\Z|[-^}\])\\\w.,]\Z")  # a line's own "- " is a bullet
+_GOES_ON_AFTER = re.compile(r"[ \t]*(?:[-+*/^(!%\\]|[^\W\d_](?![^\W\d_]))")
+
+
+def false_step(text: str) -> str | None:
+    """The first plain calculation of numbers in a text whose result is another; None if there is none.
+
+    Only what stands on one line as numbers between + - * / and = is looked at, and no part of a longer term. A decimal
+    result may be rounded. `48 + 5 = 53 + 7 = 60`, a habit, counts as two calculations.
+    """
+    for sign, plain in _SIGNS.items():
+        text = text.replace(sign, plain)
+    for found in _EQUATION.finditer(text):
+        if _GOES_ON_BEFORE.search(text, 0, found.start()):
+            continue
+        told = found[2]
+        if _holds(found[1], told):
+            continue
+        if not _GOES_ON_AFTER.match(text, found.end(2)):
+            return f"{found[1]} = {told}"
+    return None
+
+
+def _holds(terms: str, told: str) -> bool:
+    try:
+        value = _value(terms)
+    except ZeroDivisionError:
+        return False
+    decimals = len(told.partition(".")[2])
+    unit = Fraction(1, 10**decimals)
+    off = abs(value - Fraction(told.replace(",", "")))
+    return off < unit if decimals or value.denominator > 1 else off == 0
+
+
+def _value(terms: str) -> Fraction:
+    """What sums of products come to, exactly. Raises ZeroDivisionError."""
+    total, product, sign = Fraction(0), Fraction(1), "+"
+    for operator, number in re.findall(rf"([-+*/]?)[ \t]*({_NUMBER})", terms):
+        value = Fraction(number.replace(",", ""))
+        if operator in ("*", "/"):
+            product = product * value if operator == "*" else product / value
+            continue
+        total += product if sign == "+" and operator else -product if operator else 0
+        product, sign = value, operator or "+"
+    return total + (product if sign == "+" else -product)
