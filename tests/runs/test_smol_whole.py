@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.commands import evaluate, export, train
 from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, model_source
+from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +56,18 @@ def test_the_model_is_sound(cache: Path) -> None:
     prose = "The capital of France is Paris. It lies on the river Seine, and about two million people live there."
     ids = tokenizer(prose, return_tensors="pt")["input_ids"]
     assert model(ids, labels=ids).loss < 2.5  # nats a token; a random one has 10.8
+
+
+def test_its_preset(tmp_path: Path) -> None:
+    """With the solved examples it keeps the form, though it cannot add."""
+    few = ["--data.validation-problems", "1", "--data.test-problems", "1", "--evaluation.samples", "1"]
+    small = ["--rollout.prompts-per-step", "4", "--rollout.group-size", "4", "--steps", "1", *few]
+    assert train.main(["--preset", "smol", *small, "--run", str(tmp_path / "run")]) == 0
+    run = RunDir(tmp_path / "run")
+    attempts = [sample["text"] for sample in run.read(SAMPLES) if sample["kind"] == "rollout"]
+    assert sum("\\boxed{" in text for text in attempts) > len(attempts) / 2 > 0
+    (step,) = run.read(METRICS)
+    assert step["failed_groups"] > 0 and step["explanations_written"] == 4 * step["failed_groups"]
 
 
 def test_it_is_trained_evaluated_and_exported(tmp_path: Path) -> None:
