@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,7 +116,10 @@ def how_to_go_on(error: BaseException, saved_after: int, run: Path, logprob_chun
 
 
 def free_memory() -> None:
-    """Give cached blocks back to the device."""
+    """Give cached blocks back to the device, and what lies free between others' on the heap to the system."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if sys.platform == "linux":  # glibc keeps blocks below 32 MiB once such a size was freed; others have no such call
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
