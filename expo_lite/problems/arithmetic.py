@@ -7,8 +7,8 @@ Level L = 1..4 takes L steps. Solutions are running totals.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import accumulate, islice
 
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
@@ -50,12 +50,8 @@ def _chains(rng: random.Random, source: str, level: int) -> Iterator[Chain]:
     while True:
         steps = [rng.choice(signs) * rng.randint(1, LARGEST_STEP) for _ in range(level)]
         chain = (rng.randint(SMALLEST, LARGEST), *steps)
-        if min(_totals(chain)) > 0:
+        if min(accumulate(chain)) > 0:
             yield chain
-
-
-def _totals(chain: Chain) -> list[int]:
-    return [sum(chain[: n + 1]) for n in range(len(chain))]
 
 
 def problem(source: str, chain: Chain) -> Problem:
@@ -87,7 +83,7 @@ WORDINGS: dict[str, Callable[[Chain], str]] = {"sums": _sum, "stories": _story}
 
 def solution(chain: Chain) -> str:
     """One line a step, as `47 + 8 = 55`, and `The answer is \\boxed{50}.`"""
-    totals: Sequence[int] = _totals(chain)
+    totals = list(accumulate(chain))
     steps = [
         f"{before} {'+' if step > 0 else '-'} {abs(step)} = {after}"
         for before, step, after in zip(totals, chain[1:], totals[1:], strict=False)

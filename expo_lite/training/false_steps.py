@@ -10,8 +10,8 @@ from fractions import Fraction
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _SIGNS = {r"\times": "*", r"\cdot": "*", r"\div": "/", "×": "*", "·": "*", "÷": "/", "−": "-", r"\$": "", "$": ""}
-_TERMS = rf"{_NUMBER}(?:[ \t]*[-+*/][ \t]*{_NUMBER})"
-_EQUATION = re.compile(rf"({_TERMS}+)[ \t]*=[ \t]*(?=(-?{_NUMBER})(?![\d.]\d)(?:[ \t]*[-+*/][ \t]*{_NUMBER})*)")
+_TERMS = rf"{_NUMBER}(?:[ \t]*[-+*/][ \t]*{_NUMBER})+"
+_EQUATION = re.compile(rf"({_TERMS})[ \t]*=[ \t]*(?=(-?{_NUMBER})(?![\d.]\d))")
 _GOES_ON_BEFORE = re.compile(r"\S[ \t]*[-+*/^][ \t]*\Z|[-^}\])\\\w.,]\Z")  # a line's own "- " is a bullet
 _GOES_ON_AFTER = re.compile(r"[ \t]*(?:[-+*/^(!%\\]|[^\W\d_](?![^\W\d_]))")
 
@@ -27,11 +27,9 @@ def false_step(text: str) -> str | None:
     for found in _EQUATION.finditer(text):
         if _GOES_ON_BEFORE.search(text, 0, found.start()):
             continue
-        told = found[2]
-        if _holds(found[1], told):
-            continue
-        if not _GOES_ON_AFTER.match(text, found.end(2)):
-            return f"{found[1]} = {told}"
+        terms, told = found.groups()
+        if not _holds(terms, told) and not _GOES_ON_AFTER.match(text, found.end(2)):
+            return f"{terms} = {told}"
     return None
 
 
@@ -48,12 +46,14 @@ def _holds(terms: str, told: str) -> bool:
 
 def _value(terms: str) -> Fraction:
     """What sums of products come to, exactly. Raises ZeroDivisionError."""
-    total, product, sign = Fraction(0), Fraction(1), "+"
+    total = product = Fraction(0)
     for operator, number in re.findall(rf"([-+*/]?)[ \t]*({_NUMBER})", terms):
         value = Fraction(number.replace(",", ""))
-        if operator in ("*", "/"):
-            product = product * value if operator == "*" else product / value
-            continue
-        total += product if sign == "+" and operator else -product if operator else 0
-        product, sign = value, operator or "+"
-    return total + (product if sign == "+" else -product)
+        if operator == "*":
+            product *= value
+        elif operator == "/":
+            product /= value
+        else:
+            total += product
+            product = -value if operator == "-" else value
+    return total + product

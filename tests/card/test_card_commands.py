@@ -99,7 +99,7 @@ def test_what_the_project_exists_for(graphs: str, hub: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("number", range(len(PRESETS)), ids=PRESETS)
 def test_from_the_plan_to_the_app(number: int, hub: Path, tmp_path: Path) -> None:
     """Each preset on two cards, so that each card has three presets."""
-    preset, cards = PRESETS[number], [list(CARDS)[(number + more) % len(CARDS)] for more in range(2)]
+    preset, cards = PRESETS[number], [list(CARDS)[(number + more) % len(CARDS)] for more in (0, 2)]
     train = f"expo_lite.train --preset {preset} --run run {FEW} {TINY if preset == 'tiny' else ''}"
     lines = [
         f"expo_lite plan --preset {preset}",

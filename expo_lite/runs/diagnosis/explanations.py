@@ -134,7 +134,7 @@ def wrong_steps(run: Evidence) -> Finding | None:
         return None
     sentence = (
         f"Only {share:.0%} of the explanations that arrive at the told answer are right in every step, and no filter "
-        "sees it. Try --explanation.selection likeliest, or easier data.levels."
+        "in use sees it. Try --explanation.selection likeliest, or easier data.levels."
     )
     return Finding("wrong_steps", "warning", sentence, "--explanation.selection likeliest")
 
