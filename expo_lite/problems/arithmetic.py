@@ -1,26 +1,27 @@
-"""Procedural sums and short stories for a small language model: a first number of two digits, then one digit a step.
+"""Procedural sums and short stories for a small language model: two numbers, with one digit more each level.
 
-"What is 47 + 8 + 5?", or "Mia has 47 stamps. Mia finds 8 more. Mia sells 5. How many stamps does Mia have now?".
-Level L = 1..4 takes L steps. Solutions are running totals.
+"What is 847 + 85?", or "Mia has 847 stamps. Mia sells 85. How many stamps does Mia have now?".
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from itertools import accumulate, islice
+from itertools import islice
 
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
 from expo_lite.problems.tiny_world import Split, split_of
 
-LEVELS = (1, 2, 3, 4)
-SMALLEST, LARGEST, LARGEST_STEP = 10, 99, 9
-DRAWS = 20_000
-"""Looked at before it is said that a split has no more problems: level 1 has 810 in all."""
+DIGITS = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
+"""Of the first and of the second number, by level."""
 
-Chain = tuple[int, ...]
-"""A first number, and what is added to it step by step; negative where it is taken away."""
+LEVELS = tuple(DIGITS)
+DRAWS = 20_000
+"""Looked at before it is said that a split has no more problems: level 1 has 810 sums in all."""
+
+Pair = tuple[int, int]
+"""A first number, and what is added to it; negative where it is taken away."""
 
 NAMES = ("Mia", "Ben", "Lena", "Omar", "Nora", "Sam", "Yuki", "Tom")
 THINGS = ("stamps", "apples", "marbles", "books", "shells", "coins", "pencils", "cards")
@@ -33,10 +34,10 @@ def problems(source: str, split: Split, level: int, count: int) -> list[Problem]
 
     Raises DataError where a split to be held out has not that many.
     """
-    found: dict[Chain, Problem] = {}
-    for chain in islice(_chains(random.Random(f"{source}/{split}/{level}"), source, level), DRAWS):
-        if chain not in found and split_of(tuple(map(abs, chain))) == split:
-            found[chain] = problem(source, chain)
+    found: dict[Pair, Problem] = {}
+    for pair in islice(_pairs(random.Random(f"{source}/{split}/{level}"), source, level), DRAWS):
+        if pair not in found and split_of((pair[0], abs(pair[1]))) == split:
+            found[pair] = problem(source, pair)
             if len(found) == count:
                 return list(found.values())
     if split != "train":
@@ -44,48 +45,46 @@ def problems(source: str, split: Split, level: int, count: int) -> list[Problem]
     return list(found.values())
 
 
-def _chains(rng: random.Random, source: str, level: int) -> Iterator[Chain]:
-    """An endless stream; nothing falls below 1 on the way."""
+def _pairs(rng: random.Random, source: str, level: int) -> Iterator[Pair]:
+    """An endless stream; more than nothing is left."""
     signs = (1,) if source == "sums" else (1, -1)
     while True:
-        steps = [rng.choice(signs) * rng.randint(1, LARGEST_STEP) for _ in range(level)]
-        chain = (rng.randint(SMALLEST, LARGEST), *steps)
-        if min(accumulate(chain)) > 0:
-            yield chain
+        first, change = (rng.randrange(10 ** (digits - 1), 10**digits) for digits in DIGITS[level])
+        change *= rng.choice(signs)
+        if first + change > 0:
+            yield first, change
 
 
-def problem(source: str, chain: Chain) -> Problem:
-    """The problem that asks for the end of a chain, with its solution by running totals."""
-    written = "".join(f"{step:+d}" for step in chain[1:])
+def problem(source: str, pair: Pair) -> Problem:
+    """The problem that asks what comes of a pair, with its solution in two lines.
+
+    Raises ValueError where no level has numbers of these lengths.
+    """
+    first, change = pair
+    levels = {digits: level for level, digits in DIGITS.items()}
+    digits = (len(str(first)), len(str(abs(change))))
+    if digits not in levels:
+        raise ValueError(f"no level has numbers of {digits[0]} and {digits[1]} digits")
+    step = f"{first} {'+' if change > 0 else '-'} {abs(change)} = {first + change}"
     return Problem(
-        id=f"{source}/{chain[0]}{written}",
-        question=WORDINGS[source](chain),
-        answer=str(sum(chain)),
-        level=len(chain) - 1,
-        solution=solution(chain),
+        id=f"{source}/{first}{change:+d}",
+        question=WORDINGS[source](pair),
+        answer=str(first + change),
+        level=levels[digits],
+        solution=f"{step}\nThe answer is \\boxed{{{first + change}}}.",
     )
 
 
-def _sum(chain: Chain) -> str:
-    return f"What is {' + '.join(map(str, chain))}?"
+def _sum(pair: Pair) -> str:
+    return f"What is {pair[0]} + {pair[1]}?"
 
 
-def _story(chain: Chain) -> str:
-    rng = random.Random(repr(chain))
+def _story(pair: Pair) -> str:
+    first, change = pair
+    rng = random.Random(repr(pair))
     name, things = rng.choice(NAMES), rng.choice(THINGS)
-    changes = [rng.choice(GAINS if step > 0 else LOSSES).format(abs(step)) for step in chain[1:]]
-    told = " ".join(f"{name} {change}." for change in changes)
-    return f"{name} has {chain[0]} {things}. {told} How many {things} does {name} have now?"
+    told = rng.choice(GAINS if change > 0 else LOSSES).format(abs(change))
+    return f"{name} has {first} {things}. {name} {told}. How many {things} does {name} have now?"
 
 
-WORDINGS: dict[str, Callable[[Chain], str]] = {"sums": _sum, "stories": _story}
-
-
-def solution(chain: Chain) -> str:
-    """One line a step, as `47 + 8 = 55`, and `The answer is \\boxed{50}.`"""
-    totals = list(accumulate(chain))
-    steps = [
-        f"{before} {'+' if step > 0 else '-'} {abs(step)} = {after}"
-        for before, step, after in zip(totals, chain[1:], totals[1:], strict=False)
-    ]
-    return "\n".join(steps) + f"\nThe answer is \\boxed{{{sum(chain)}}}."
+WORDINGS: dict[str, Callable[[Pair], str]] = {"sums": _sum, "stories": _story}

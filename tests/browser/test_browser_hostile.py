@@ -57,8 +57,9 @@ class TestRapidClicks:
         page = visit(app_url)
         page.get_by_role("tab", name="Will it fit?").click()
         page.locator("#fit-board .stack").first.wait_for()
-        page.evaluate(CLICK, ["#fit-checkpointing input", CLICKS + 1])
-        page.evaluate(CLICK, ["#fit-optimizer input", CLICKS])
+        for box, clicks in {"#fit-checkpointing input": CLICKS + 1, "#fit-optimizer input": CLICKS}.items():
+            page.locator(box).first.wait_for(state="attached")
+            page.evaluate(CLICK, [box, clicks])
         for number in range(CLICKS):
             page.locator("#fit-budget input").fill(str(5 + number % 7))
         page.locator("#fit-budget input").fill("23")

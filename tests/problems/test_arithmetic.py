@@ -23,7 +23,7 @@ def source(request: pytest.FixtureRequest) -> str:
 
 
 def said(question: str) -> list[int]:
-    """The chain that a question tells, read anew: losses are negative."""
+    """The two numbers that a question tells, read anew: losses are negative."""
     numbers = re.findall(r"(loses|sells|gives away|uses)? ?(\d+)", question)
     return [-int(number) if loss else int(number) for loss, number in numbers]
 
@@ -34,22 +34,22 @@ def of_split(source: str, split: str) -> list[Problem]:
 
 def test_answers_are_what_the_questions_tell(source: str) -> None:
     for problem in of_split(source, "train"):
-        chain = said(problem.question)
-        assert len(chain) == problem.level + 1
-        assert int(problem.answer) == sum(chain) > 0
+        assert int(problem.answer) == sum(said(problem.question)) > 0
 
 
-def test_solutions_are_running_totals_that_hold(source: str) -> None:
+def test_each_level_has_one_digit_more(source: str) -> None:
     for problem in of_split(source, "train"):
-        assert problem.solution is not None
-        *steps, end = problem.solution.split("\n")
-        total = said(problem.question)[0]
-        for step in steps:
-            before, sign, number, after = re.fullmatch(r"(\d+) ([+-]) (\d) = (\d+)", step).groups()  # type: ignore[union-attr]
-            assert int(before) == total
-            total += int(number) if sign == "+" else -int(number)
-            assert int(after) == total
-        assert (len(steps), boxed_answer(end)) == (problem.level, str(total))
+        digits = [len(str(abs(number))) for number in said(problem.question)]
+        assert sum(digits) == problem.level + 2
+        assert digits[0] - digits[1] in (0, 1)
+
+
+def test_solutions_are_one_step_that_holds(source: str) -> None:
+    for problem in of_split(source, "train"):
+        step, end = (problem.solution or "").split("\n")
+        before, sign, number, after = re.fullmatch(r"(\d+) ([+-]) (\d+) = (\d+)", step).groups()  # type: ignore[union-attr]
+        assert [int(before), int(sign + number)] == said(problem.question)
+        assert after == problem.answer == boxed_answer(end)
 
 
 def test_no_problem_is_in_two_splits_not_even_reordered_or_with_other_signs(source: str) -> None:
@@ -66,24 +66,29 @@ def test_it_is_a_source_by_name(source: str) -> None:
     assert found.digest() == load_problems(config).digest()
 
 
-def test_there_are_only_so_many_of_one_step() -> None:
+def test_there_are_only_so_many_short_ones() -> None:
     assert len(arithmetic.problems("sums", "train", 1, 2000)) < 810
     with pytest.raises(DataError, match=r"sums has only \d+ test problems of level 1, 500 are asked for"):
         arithmetic.problems("sums", "test", 1, 500)
 
 
+def test_numbers_of_other_lengths_are_of_no_level() -> None:
+    with pytest.raises(ValueError, match="no level has numbers of 1 and 2 digits"):
+        arithmetic.problem("sums", (7, 20))
+
+
 def test_steps_of_sums_are_judged_as_the_tiny_worlds() -> None:
-    """The doctor's share of explanations whose every step is right; a sum at one go has no steps."""
-    asked = arithmetic.problem("sums", (53, 9, 3))
+    """The doctor's share of explanations whose every step is right; of a story nobody can say."""
+    asked = arithmetic.problem("sums", (847, 85))
     assert steps_right(asked.question, asked.solution or "")
-    assert not steps_right(asked.question, "53 + 9 + 3 = 65\nThe answer is \\boxed{65}.")
-    assert steps_right(arithmetic.problem("stories", (53, 9, 3)).question, "") is None
+    assert not steps_right(asked.question, "847 + 95 = 942\nThe answer is \\boxed{932}.")
+    assert steps_right(arithmetic.problem("stories", (847, -85)).question, "") is None
 
 
 def test_how_they_are_worded() -> None:
-    assert arithmetic.problem("sums", (47, 8, 5)).question == "What is 47 + 8 + 5?"
-    story = arithmetic.problem("stories", (47, 8, -5))
+    assert arithmetic.problem("sums", (847, 85)).question == "What is 847 + 85?"
+    story = arithmetic.problem("stories", (847, -85))
     assert re.fullmatch(
-        r"(\w+) has 47 (\w+)\. \1 \w+ 8 more\. \1 [\w ]+ 5\. How many \2 does \1 have now\?", story.question
+        r"(\w+) has 847 (\w+)\. \1 (loses|sells|gives away|uses) 85\. How many \2 does \1 have now\?", story.question
     )
-    assert story.solution == "47 + 8 = 55\n55 - 5 = 50\nThe answer is \\boxed{50}."
+    assert story.solution == "847 - 85 = 762\nThe answer is \\boxed{762}."
