@@ -12,6 +12,7 @@ _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _SIGNS = {r"\times": "*", r"\cdot": "*", r"\div": "/", "×": "*", "·": "*", "÷": "/", "−": "-", r"\$": "", "$": ""}
 _TERMS = rf"{_NUMBER}(?:[ \t]*[-+*/][ \t]*{_NUMBER})+"
 _EQUATION = re.compile(rf"({_TERMS})[ \t]*=[ \t]*(?=(-?{_NUMBER})(?![\d.]\d))")
+_TURNED_AROUND = re.compile(rf"^[ \t]*(-?{_NUMBER})[ \t]*=[ \t]*({_TERMS})(?![\d.]\d)", re.MULTILINE)
 _GOES_ON_BEFORE = re.compile(r"\S[ \t]*[-+*/^][ \t]*\Z|[-^}\])\\\w.,]\Z")  # a line's own "- " is a bullet
 _GOES_ON_AFTER = re.compile(r"[ \t]*(?:[-+*/^(!%\\]|[^\W\d_](?![^\W\d_]))")
 
@@ -20,7 +21,8 @@ def false_step(text: str) -> str | None:
     """The first plain calculation of numbers in a text whose result is another; None if there is none.
 
     Only what stands on one line as numbers between + - * / and = is looked at, and no part of a longer term. A decimal
-    result may be rounded. `48 + 5 = 53 + 7 = 60`, a habit, counts as two calculations.
+    result may be rounded. `48 + 5 = 53 + 7 = 60`, a habit, counts as two calculations. The result may come first only
+    where it begins a line: in "on day 2 = 3 + 4" the 2 is none.
     """
     for sign, plain in _SIGNS.items():
         text = text.replace(sign, plain)
@@ -30,6 +32,10 @@ def false_step(text: str) -> str | None:
         terms, told = found.groups()
         if not _holds(terms, told) and not _GOES_ON_AFTER.match(text, found.end(2)):
             return f"{terms} = {told}"
+    for found in _TURNED_AROUND.finditer(text):
+        told, terms = found.groups()
+        if not _holds(terms, told) and not _GOES_ON_AFTER.match(text, found.end()):
+            return f"{told} = {terms}"
     return None
 
 

@@ -61,6 +61,7 @@ def attempts(*pass_rates: float, question: str = "What is 1+1?") -> list[dict[st
 
 UNFILTERED = {"explanation__filters": ["complete", "verified"]}
 UNVERIFIED = {"explanation__filters": ["complete", "no_leak"]}
+TRUE_STEPS = {"explanation__filters": ["complete", "no_leak", "true_steps"]}
 WRONG = explanation(verdict="wrong")
 RUNNING = {"state": "running", "step": 3, "heartbeat": 939.0}
 
@@ -192,10 +193,24 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         ["1.10 nats"],
         "--explanation.selection likeliest",
     ),
+    (  # what a run has beside the filters that are on by default stays
+        "trained_wrong",
+        {"metrics": steps(), "samples": [explanation(), WRONG], **TRUE_STEPS},
+        {"metrics": steps(), "samples": [explanation(), {**WRONG, "trained": False}], **TRUE_STEPS},
+        ["1 of 2"],
+        "--explanation.filters complete,explains,no_leak,true_steps,verified",
+    ),
     (
         "wrong_steps",
         {"metrics": steps(explanations_steps_right_share=0.49)},
         {"metrics": steps(explanations_steps_right_share=0.5)},
+        ["49%"],
+        "--explanation.filters complete,explains,no_leak,true_steps,verified",
+    ),
+    (
+        "wrong_steps",
+        {"metrics": steps(explanations_steps_right_share=0.49), **TRUE_STEPS},
+        {"metrics": steps(explanations_steps_right_share=0.5), **TRUE_STEPS},
         ["49%"],
         "--explanation.selection likeliest",
     ),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from expo_lite.config.settings import ExplanationConfig
 from expo_lite.runs.diagnosis.attempts import longer
 from expo_lite.runs.diagnosis.evidence import (
     MOSTLY,
@@ -28,7 +29,6 @@ REASONS = {
 }
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5
-ALL_FILTERS = "--explanation.filters complete,explains,no_leak,verified"
 
 
 def none_accepted(run: Evidence) -> Finding:
@@ -90,7 +90,7 @@ def trained_leaks(run: Evidence) -> Finding | None:
         f"{len(leaking)} of {len(chosen)} explanations trained on betray that the answer was told "
         f'("{phrase}"): put no_leak back into explanation.filters.'
     )
-    return Finding("trained_leaks", "serious", sentence, ALL_FILTERS, (sample_case(last),))
+    return Finding("trained_leaks", "serious", sentence, with_filter(run, "no_leak"), (sample_case(last),))
 
 
 def leak_of(sample: Mapping[str, Any]) -> str | None:
@@ -108,7 +108,7 @@ def trained_wrong(run: Evidence) -> Finding | None:
         f"{len(wrong)} of {len(chosen)} explanations trained on do not arrive at the known answer: "
         "put verified back into explanation.filters."
     )
-    return Finding("trained_wrong", "serious", sentence, ALL_FILTERS, (sample_case(wrong[-1]),))
+    return Finding("trained_wrong", "serious", sentence, with_filter(run, "verified"), (sample_case(wrong[-1]),))
 
 
 def unlikely(run: Evidence) -> Finding | None:
@@ -132,11 +132,20 @@ def wrong_steps(run: Evidence) -> Finding | None:
     name = "explanations_steps_right_share"
     if not any(name in step for step in run.recent) or (share := mean(run.recent, name)) >= MOSTLY:
         return None
+    setting = "--explanation.selection likeliest"
+    if run.config.explanation.source == "self" and "true_steps" not in run.config.explanation.filters:
+        setting = with_filter(run, "true_steps")
     sentence = (
         f"Only {share:.0%} of the explanations that arrive at the told answer are right in every step, and no filter "
-        "in use sees it. Try --explanation.selection likeliest, or easier data.levels."
+        f"in use sees it. Try {setting}, or easier data.levels."
     )
-    return Finding("wrong_steps", "warning", sentence, "--explanation.selection likeliest")
+    return Finding("wrong_steps", "warning", sentence, setting)
+
+
+def with_filter(run: Evidence, name: str) -> str:
+    """The setting for a filter beside those that the run has and those that are on by default."""
+    names = {*ExplanationConfig().filters, *run.config.explanation.filters, name}
+    return f"--explanation.filters {','.join(sorted(names))}"
 
 
 CHECKS = (rejected, leaks, trained_leaks, trained_wrong, unlikely, wrong_steps)
