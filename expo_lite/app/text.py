@@ -16,16 +16,16 @@ DELIMITERS = [
 """What gr.Markdown takes as latex_delimiters."""
 
 _PRIVATE = re.compile("[\ue000-\ue003]")
+_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+"""A box around what may hold braces of its own, as a fraction does."""
 _MATH = re.compile(
     r"\$\$(?P<double>.+?)\$\$"
     r"|\\\[(?P<square>.+?)\\\]"
     r"|\\\((?P<round>.+?)\\\)"
-    r"|(?<![\\$])\$(?P<single>(?![\s$])[^$\n]*?[^\s$\\])\$(?![\d$])",
+    r"|(?<![\\$])\$(?P<single>(?![\s$])[^$\n]*?[^\s$\\])\$(?![\d$])"
+    rf"|(?P<box>{_BOX.pattern})",  # many models write the box, and no delimiters around it
     re.DOTALL,
 )
-
-_BOX = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
-"""A box around what may hold braces of its own, as a fraction does."""
 
 
 def harmless(text: str) -> str:
@@ -35,7 +35,7 @@ def harmless(text: str) -> str:
 
 def unmarked(text: str) -> str:
     """Text for a line of a list, where no mathematics is rendered: without its delimiters and boxes."""
-    return _BOX.sub(r"\1", _MATH.sub(lambda math: next(part for part in math.groups() if part is not None), text))
+    return _BOX.sub(r"\1", _MATH.sub(_formula, text))
 
 
 def with_math(text: str) -> str:
@@ -44,7 +44,10 @@ def with_math(text: str) -> str:
     parts, end = [], 0
     for match in _MATH.finditer(text):
         left, right = DISPLAY if match["double"] or match["square"] else INLINE
-        formula = next(group for group in match.groups() if group is not None)
-        parts += [harmless(text[end : match.start()]), left, harmless(formula), right]
+        parts += [harmless(text[end : match.start()]), left, harmless(_formula(match)), right]
         end = match.end()
     return "".join([*parts, harmless(text[end:])])
+
+
+def _formula(math: re.Match[str]) -> str:
+    return next(part for part in math.groups() if part is not None)

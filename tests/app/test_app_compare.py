@@ -68,6 +68,8 @@ class TestText:
         ("text", "formulas"),
         [
             (r"so $\boxed{12}$.", [r"\boxed{12}"]),
+            (r"so \boxed{\frac{1}{2}}, or $5", [r"\boxed{\frac{1}{2}}"]),
+            (r"$x = \boxed{12}$ and \boxed{3", [r"x = \boxed{12}"]),
             ("costs $5 and $6", []),
             ("costs $5, not $6.", []),
             (r"\(a<b\) and \[c\] and $$d$$", ["a<b", "c", "d"]),
