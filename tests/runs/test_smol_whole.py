@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from support.doc_blocks import ROOT, blocks, commands
 from support.smol import fill_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expo_lite.commands import evaluate, export, train
+from expo_lite.commands import train
 from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, model_source
 from expo_lite.runs.folder import METRICS, SAMPLES, RunDir
 
@@ -24,10 +26,9 @@ TOKENS = [
     1, 4093, 198, 28120, 905, 2, 198, 1, 520, 9531, 198,
 ]  # fmt: skip
 SMALL = [
-    "--policy.device", "cpu", "--data.validation-problems", "1", "--data.test-problems", "1",
-    "--rollout.prompts-per-step", "2", "--rollout.group-size", "2", "--rollout.max-prompt-tokens", "128",
-    "--rollout.max-new-tokens", "16", "--explanation.samples", "1", "--evaluation.samples", "1",
-    "--memory.budget-gib", "3", "--memory.micro-batch-tokens", "288",
+    "--data.validation-problems", "1", "--data.test-problems", "4", "--rollout.prompts-per-step", "2",
+    "--rollout.group-size", "2", "--rollout.max-prompt-tokens", "192", "--rollout.max-new-tokens", "32",
+    "--explanation.samples", "1", "--evaluation.samples", "1",
 ]  # fmt: skip
 
 
@@ -70,17 +71,24 @@ def test_its_preset(tmp_path: Path) -> None:
     assert step["failed_groups"] > 0 and step["explanations_written"] == 4 * step["failed_groups"]
 
 
-def test_it_is_trained_evaluated_and_exported(tmp_path: Path) -> None:
-    run, out = tmp_path / "run", tmp_path / "out"
-    for name, numbers in {"train": range(11, 43), "test": range(51, 55)}.items():
-        rows = [{"question": f"What is {n} + {n + 3}?", "answer": str(2 * n + 3)} for n in numbers]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = ["--data.source", str(tmp_path / "train.jsonl"), "--data.test-source", str(tmp_path / "test.jsonl")]
-    assert train.main(["--policy.model", SMOL, *data, "--steps", "1", *SMALL, "--run", str(run)]) == 0
-    assert evaluate.main([str(run), "--problems", "4", "--k", "1", "--only", "adapter"]) == 0
-    answers = (run / "evaluation" / "answers.jsonl").read_text().splitlines()
-    assert len(answers) == 4
-    assert export.main([str(run), "--to", str(out)]) == 0
+def test_the_walk_through_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/start.md: a file of problems, planned, trained, asked why, evaluated and exported, in small."""
+    monkeypatch.chdir(tmp_path)
+    page = blocks(ROOT / "docs" / "start.md")
+    (data,) = (block for block in page if "problems" in block.text and block.language == "python")
+    exec(compile(data.text, "start.md", "exec"), {})
+    (walk,) = (block for block in page if "--to exported" in block.text and "runs/prices" in block.text)
+    shorter = {"train": [*SMALL, "--steps", "1"], "evaluate": ["--problems", "4", "--k", "1", "--only", "adapter"]}
+    modules = []
+    for command in commands(walk):
+        if command.module:  # all but the app
+            modules.append(command.module.rpartition(".")[2])
+            main = importlib.import_module(command.module).main
+            assert main([*command.arguments, *shorter.get(modules[-1], [])]) == 0
+    assert modules == ["plan", "train", "doctor", "evaluate", "export"]
+    answers = (tmp_path / "runs" / "prices" / "evaluation" / "answers.jsonl").read_text().splitlines()
+    assert len(answers) == 8  # of two levels
+    out = tmp_path / "exported"
     assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == SMOL_ORIGIN
     assert "Q4_1" in (out / "README.md").read_text()
     assert os.listdir(out).count("chat_template.jinja") == 1
