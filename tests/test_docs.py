@@ -134,9 +134,10 @@ def check(command: Command) -> None:
 
 
 def small_files(folder: Path) -> None:
-    """What the pages take for granted: a file of problems, one of settings, and the checkout's own files."""
+    """What the pages take for granted: files of problems, examples and settings, and the checkout's own files."""
     rows = [{"question": f"What is {a}+{a + 1}?", "answer": str(2 * a + 1), "level": 1 + a % 2} for a in range(40)]
     (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "examples.jsonl").write_text('{"question": "What is 3+4?", "solution": "3+4=7", "answer": "7"}\n')
     (folder / "my.yaml").write_text("steps: 2\npolicy:\n  model: tiny\n")
     for name in ("benchmarks", "docs", "constraints.txt"):
         (folder / name).symlink_to(ROOT / name)

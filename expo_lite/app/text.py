@@ -1,7 +1,7 @@
 r"""Text of users and models as HTML that can do nothing: every sign becomes an entity, only mathematics is kept.
 
 Gradio renders mathematics (with its bundled KaTeX) between the delimiters it is told. Those here are private
-characters, set around what `math_spans` finds: a price in dollars stays a price, and no model can write them.
+characters, set around what `with_math` finds: a price in dollars stays a price, and no model can write them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ DELIMITERS = [
 _PRIVATE = re.compile("[\ue000-\ue003]")
 _BOX = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 """A box around what may hold braces of its own, as a fraction does."""
+_PLAIN = r"\\.|[^{}$%#&\\]"
+_BARE_BOX = rf"\\boxed\{{(?:{_PLAIN}|\{{(?:{_PLAIN}|\{{(?:{_PLAIN})*\}})*\}})*\}}"
+"""One that many models write without delimiters around it; without signs that KaTeX would stumble over in there."""
 _MATH = re.compile(
     r"\$\$(?P<double>.+?)\$\$"
     r"|\\\[(?P<square>.+?)\\\]"
     r"|\\\((?P<round>.+?)\\\)"
     r"|(?<![\\$])\$(?P<single>(?![\s$])[^$\n]*?[^\s$\\])\$(?![\d$])"
-    rf"|(?P<box>{_BOX.pattern})",  # many models write the box, and no delimiters around it
+    rf"|(?P<box>{_BARE_BOX})",
     re.DOTALL,
 )
 

@@ -17,6 +17,7 @@ DIGITS = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
 """Of the first and of the second number, by level."""
 
 LEVELS = tuple(DIGITS)
+LEVEL_OF = {digits: level for level, digits in DIGITS.items()}
 DRAWS = 20_000
 """Looked at before it is said that a split has no more problems: level 1 has 810 sums in all."""
 
@@ -61,16 +62,15 @@ def problem(source: str, pair: Pair) -> Problem:
     Raises ValueError where no level has numbers of these lengths.
     """
     first, change = pair
-    levels = {digits: level for level, digits in DIGITS.items()}
     digits = (len(str(first)), len(str(abs(change))))
-    if digits not in levels:
+    if digits not in LEVEL_OF:
         raise ValueError(f"no level has numbers of {digits[0]} and {digits[1]} digits")
     step = f"{first} {'+' if change > 0 else '-'} {abs(change)} = {first + change}"
     return Problem(
         id=f"{source}/{first}{change:+d}",
         question=WORDINGS[source](pair),
         answer=str(first + change),
-        level=levels[digits],
+        level=LEVEL_OF[digits],
         solution=f"{step}\nThe answer is \\boxed{{{first + change}}}.",
     )
 

@@ -9,20 +9,32 @@ import re
 from fractions import Fraction
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
-_SIGNS = {r"\times": "*", r"\cdot": "*", r"\div": "/", "×": "*", "·": "*", "÷": "/", "−": "-", r"\$": "", "$": ""}
+_SIGNS = {
+    r"\times": "*",
+    r"\cdot": "*",
+    r"\div": "/",
+    "×": "*",
+    "·": "*",
+    "⋅": "*",
+    "÷": "/",
+    "−": "-",
+    "–": "-",
+    r"\$": "",
+    "$": "",
+}
 _TERMS = rf"{_NUMBER}(?:[ \t]*[-+*/][ \t]*{_NUMBER})+"
 _EQUATION = re.compile(rf"({_TERMS})[ \t]*=[ \t]*(?=(-?{_NUMBER})(?![\d.]\d))")
-_TURNED_AROUND = re.compile(rf"^[ \t]*(-?{_NUMBER})[ \t]*=[ \t]*({_TERMS})(?![\d.]\d)", re.MULTILINE)
-_GOES_ON_BEFORE = re.compile(r"\S[ \t]*[-+*/^][ \t]*\Z|[-^}\])\\\w.,]\Z")  # a line's own "- " is a bullet
-_GOES_ON_AFTER = re.compile(r"[ \t]*(?:[-+*/^(!%\\]|[^\W\d_](?![^\W\d_]))")
+_TURNED_AROUND = re.compile(rf"^[ \t]*(-?{_NUMBER})[ \t]*=[ \t]*({_TERMS})[ \t]*[.,;]?[ \t]*$", re.MULTILINE)
+_GOES_ON_BEFORE = re.compile(r"\S[ \t]*[-+*/^][ \t]*\Z|[-^}\])\\\w.,]\Z|\d[ \t]+\Z")  # "- " is a bullet
+_GOES_ON_AFTER = re.compile(r"[^\W\d_]|[ \t]*(?:[-+*/^(!%√\\]|[^\W\d_](?![^\W\d_])|(?:mod|percent)\b)|[ \t]+\d")
 
 
 def false_step(text: str) -> str | None:
-    """The first plain calculation of numbers in a text whose result is another; None if there is none.
+    """A plain calculation of numbers in a text whose result is another; None if there is none.
 
     Only what stands on one line as numbers between + - * / and = is looked at, and no part of a longer term. A decimal
-    result may be rounded. `48 + 5 = 53 + 7 = 60`, a habit, counts as two calculations. The result may come first only
-    where it begins a line: in "on day 2 = 3 + 4" the 2 is none.
+    result may be rounded. `48 + 5 = 53 + 7 = 60`, a habit, counts as two calculations. The result may come first where
+    nothing else stands on the line: in "on day 2 = 3 + 4" the 2 is none.
     """
     for sign, plain in _SIGNS.items():
         text = text.replace(sign, plain)
@@ -34,7 +46,7 @@ def false_step(text: str) -> str | None:
             return f"{terms} = {told}"
     for found in _TURNED_AROUND.finditer(text):
         told, terms = found.groups()
-        if not _holds(terms, told) and not _GOES_ON_AFTER.match(text, found.end()):
+        if not _holds(terms, told):
             return f"{told} = {terms}"
     return None
 

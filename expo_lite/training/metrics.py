@@ -153,7 +153,7 @@ def _explanation_metrics(explanations: Sequence[Sequence[Explanation]]) -> dict[
 def _wrong_steps(
     explanations: Sequence[Sequence[Explanation]], trained_on: Sequence[Sequence[Explanation]]
 ) -> dict[str, float]:
-    """Where steps can be checked, in the tiny world: how many explanations with a right answer are right throughout."""
+    """Where steps can be checked, as those of sums: how many explanations with a right answer are right throughout."""
 
     def checked(sets: Sequence[Sequence[Explanation]]) -> list[bool]:
         right = [e for of_problem in sets for e in of_problem if e.verdict is Verdict.CORRECT]

@@ -69,7 +69,9 @@ class TestText:
         [
             (r"so $\boxed{12}$.", [r"\boxed{12}"]),
             (r"so \boxed{\frac{1}{2}}, or $5", [r"\boxed{\frac{1}{2}}"]),
+            (r"\boxed{\frac{\sqrt{3}}{2}}", [r"\boxed{\frac{\sqrt{3}}{2}}"]),
             (r"$x = \boxed{12}$ and \boxed{3", [r"x = \boxed{12}"]),
+            (r"\boxed{50%}, \boxed{\$5} and \boxed{$5}", [r"\boxed{\$5}"]),
             ("costs $5 and $6", []),
             ("costs $5, not $6.", []),
             (r"\(a<b\) and \[c\] and $$d$$", ["a<b", "c", "d"]),

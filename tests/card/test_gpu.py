@@ -55,7 +55,7 @@ def test_the_benchmark_runs_on_the_stand_in(preset: str, name: str, tmp_path: Pa
         result = run(preset, config, random_model(SMALL, str(tmp_path)))
         assert result["device"] == driver.card.name
         assert 0 < result["training_gib"] < 1  # type: ignore[operator]
-        assert result["graphs_used"]
+        assert result["graphs_used"]  # how fast is a difference of two short times, which may come out as nothing
 
 
 def marked(test):  # type: ignore[no-untyped-def]

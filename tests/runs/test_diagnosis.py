@@ -16,6 +16,7 @@ from expo_lite.runs.folder import RunDir
 
 NONE, EXPERT = {"explanation__source": "none"}, {"explanation__source": "expert"}
 EARLY, FOUR = "First I show that 4 are more. 4-2=2", {"role": "user", "content": "There are 4 apples and 2 pears."}
+LEAP, FALSE = "2+1+1 = $\\boxed{4}$", "2+1 = 4, so $\\boxed{4}$"
 LEAK = "2+2=4. As we were told, the answer is $\\boxed{4}$."
 
 
@@ -200,19 +201,26 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         ["1 of 2"],
         "--explanation.filters complete,explains,no_leak,true_steps,verified",
     ),
+    (  # leaps, which no filter finds
+        "wrong_steps",
+        {"metrics": steps(explanations_steps_right_share=0.49), "samples": [explanation(LEAP)]},
+        {"metrics": steps(explanations_steps_right_share=0.5), "samples": [explanation(LEAP)]},
+        ["49%"],
+        "--explanation.selection likeliest",
+    ),
     (
         "wrong_steps",
-        {"metrics": steps(explanations_steps_right_share=0.49)},
-        {"metrics": steps(explanations_steps_right_share=0.5)},
+        {"metrics": steps(explanations_steps_right_share=0.49), "samples": [explanation(FALSE)]},
+        {"metrics": steps(explanations_steps_right_share=0.5), "samples": [explanation(FALSE)]},
         ["49%"],
         "--explanation.filters complete,explains,no_leak,true_steps,verified",
     ),
     (
         "wrong_steps",
-        {"metrics": steps(explanations_steps_right_share=0.49), **TRUE_STEPS},
-        {"metrics": steps(explanations_steps_right_share=0.5), **TRUE_STEPS},
+        {"metrics": steps(explanations_steps_right_share=0.49), **EXPERT},
+        {"metrics": steps(explanations_steps_right_share=0.5), **EXPERT},
         ["49%"],
-        "--explanation.selection likeliest",
+        "--explanation.source self",
     ),
     (
         "forgetting",

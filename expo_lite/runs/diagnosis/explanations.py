@@ -18,6 +18,7 @@ from expo_lite.runs.diagnosis.evidence import (
     sample_case,
     total,
 )
+from expo_lite.training.false_steps import false_step
 from expo_lite.training.hint_leaks import leaked_phrase
 
 REASONS = {
@@ -132,14 +133,16 @@ def wrong_steps(run: Evidence) -> Finding | None:
     name = "explanations_steps_right_share"
     if not any(name in step for step in run.recent) or (share := mean(run.recent, name)) >= MOSTLY:
         return None
-    setting = "--explanation.selection likeliest"
-    if run.config.explanation.source == "self" and "true_steps" not in run.config.explanation.filters:
-        setting = with_filter(run, "true_steps")
+    trained = [sample for sample in run.explanations() if sample.get("trained")]
+    false = [sample for sample in trained if false_step(str(sample.get("text", "")))]
+    setting = with_filter(run, "true_steps") if false else "--explanation.selection likeliest"
+    if run.config.explanation.source == "expert":
+        setting = "--explanation.source self"
     sentence = (
         f"Only {share:.0%} of the explanations that arrive at the told answer are right in every step, and no filter "
         f"in use sees it. Try {setting}, or easier data.levels."
     )
-    return Finding("wrong_steps", "warning", sentence, setting)
+    return Finding("wrong_steps", "warning", sentence, setting, tuple(map(sample_case, false[-1:])))
 
 
 def with_filter(run: Evidence, name: str) -> str:
