@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from expo_lite.config.examples import examples_in
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.boxes import boxed_answer
 from expo_lite.core.errors import DataError
@@ -83,6 +85,14 @@ def test_steps_of_sums_are_judged_as_the_tiny_worlds() -> None:
     assert steps_right(asked.question, asked.solution or "")
     assert not steps_right(asked.question, "847 + 95 = 942\nThe answer is \\boxed{932}.")
     assert steps_right(arithmetic.problem("stories", (847, -85)).question, "") is None
+
+
+def test_solved_examples_for_stories_are_written_like_the_stories() -> None:
+    examples = examples_in(str(Path(__file__).parents[2] / "docs" / "examples" / "stories.jsonl"))
+    pairs = [(23, 4), (46, -37), (312, 45)]
+    solved = [arithmetic.problem("stories", pair) for pair in pairs]
+    assert [tuple(said(example["question"])) for example in examples] == pairs
+    assert [(e["solution"], e["answer"]) for e in examples] == [(p.solution, p.answer) for p in solved]
 
 
 def test_how_they_are_worded() -> None:
