@@ -104,8 +104,8 @@ class DataConfig(Section):
     """Where problems come from."""
 
     source: str = "tiny"
-    """"tiny", "sums" or "stories" (embedded); .jsonl, .csv or .parquet files or a folder of them; a Hub data set such
-    as openai/gsm8k; or reasoning-gym:NAME (problems made on the spot; needs the extra `reasoning`)."""
+    """"tiny", "sums" or "differences" (embedded); .jsonl, .csv or .parquet files or a folder of them; a Hub data set
+    such as openai/gsm8k; or reasoning-gym:NAME (problems made on the spot; needs the extra `reasoning`)."""
     columns: dict[Literal["question", "answer", "level", "solution"], str] = {}
     """Which columns of the source hold question, answer, level and solution, where they have unusual names; a field
     of a column with a dot, as in answer=reward_model.ground_truth."""

@@ -1,12 +1,12 @@
-"""Procedural sums and short stories for a small language model: two numbers, with one digit more each level.
+"""Procedural sums and differences for a small language model: two numbers, with one digit more each level.
 
-"What is 847 + 85?", or "Mia has 847 stamps. Mia sells 85. How many stamps does Mia have now?".
+"What is 847 + 85?", or "What is 847 - 85?".
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from expo_lite.core.errors import DataError
@@ -21,13 +21,10 @@ LEVEL_OF = {digits: level for level, digits in DIGITS.items()}
 DRAWS = 20_000
 """Looked at before it is said that a split has no more problems: level 1 has 810 sums in all."""
 
-Pair = tuple[int, int]
-"""A first number, and what is added to it; negative where it is taken away."""
+SIGNS = {"sums": "+", "differences": "-"}
+"""By source. Of a difference the first number is the larger."""
 
-NAMES = ("Mia", "Ben", "Lena", "Omar", "Nora", "Sam", "Yuki", "Tom")
-THINGS = ("stamps", "apples", "marbles", "books", "shells", "coins", "pencils", "cards")
-GAINS = ("finds {} more", "gets {} more", "buys {} more", "wins {} more")
-LOSSES = ("loses {}", "sells {}", "gives away {}", "uses {}")
+Pair = tuple[int, int]
 
 
 def problems(source: str, split: Split, level: int, count: int) -> list[Problem]:
@@ -36,8 +33,8 @@ def problems(source: str, split: Split, level: int, count: int) -> list[Problem]
     Raises DataError where a split to be held out has not that many.
     """
     found: dict[Pair, Problem] = {}
-    for pair in islice(_pairs(random.Random(f"{source}/{split}/{level}"), source, level), DRAWS):
-        if pair not in found and split_of((pair[0], abs(pair[1]))) == split:
+    for pair in islice(_pairs(random.Random(f"{source}/{split}/{level}"), level), DRAWS):
+        if pair not in found and split_of(pair) == split and (SIGNS[source] == "+" or pair[0] > pair[1]):
             found[pair] = problem(source, pair)
             if len(found) == count:
                 return list(found.values())
@@ -46,14 +43,11 @@ def problems(source: str, split: Split, level: int, count: int) -> list[Problem]
     return list(found.values())
 
 
-def _pairs(rng: random.Random, source: str, level: int) -> Iterator[Pair]:
-    """An endless stream; more than nothing is left."""
-    signs = (1,) if source == "sums" else (1, -1)
+def _pairs(rng: random.Random, level: int) -> Iterator[Pair]:
+    """An endless stream."""
     while True:
-        first, change = (rng.randrange(10 ** (digits - 1), 10**digits) for digits in DIGITS[level])
-        change *= rng.choice(signs)
-        if first + change > 0:
-            yield first, change
+        first, second = (rng.randrange(10 ** (digits - 1), 10**digits) for digits in DIGITS[level])
+        yield first, second
 
 
 def problem(source: str, pair: Pair) -> Problem:
@@ -61,30 +55,17 @@ def problem(source: str, pair: Pair) -> Problem:
 
     Raises ValueError where no level has numbers of these lengths.
     """
-    first, change = pair
-    digits = (len(str(first)), len(str(abs(change))))
-    if digits not in LEVEL_OF:
+    first, second = pair
+    levels = {digits: level for level, digits in DIGITS.items()}
+    digits = (len(str(first)), len(str(second)))
+    if digits not in levels:
         raise ValueError(f"no level has numbers of {digits[0]} and {digits[1]} digits")
-    step = f"{first} {'+' if change > 0 else '-'} {abs(change)} = {first + change}"
+    sign = SIGNS[source]
+    result = first + second if sign == "+" else first - second
     return Problem(
-        id=f"{source}/{first}{change:+d}",
-        question=WORDINGS[source](pair),
-        answer=str(first + change),
-        level=LEVEL_OF[digits],
-        solution=f"{step}\nThe answer is \\boxed{{{first + change}}}.",
+        id=f"{source}/{first}{sign}{second}",
+        question=f"What is {first} {sign} {second}?",
+        answer=str(result),
+        level=levels[digits],
+        solution=f"{first} {sign} {second} = {result}\nThe answer is \\boxed{{{result}}}.",
     )
-
-
-def _sum(pair: Pair) -> str:
-    return f"What is {pair[0]} + {pair[1]}?"
-
-
-def _story(pair: Pair) -> str:
-    first, change = pair
-    rng = random.Random(repr(pair))
-    name, things = rng.choice(NAMES), rng.choice(THINGS)
-    told = rng.choice(GAINS if change > 0 else LOSSES).format(abs(change))
-    return f"{name} has {first} {things}. {name} {told}. How many {things} does {name} have now?"
-
-
-WORDINGS: dict[str, Callable[[Pair], str]] = {"sums": _sum, "stories": _story}

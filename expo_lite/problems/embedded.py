@@ -20,5 +20,5 @@ class Embedded(NamedTuple):
 
 EMBEDDED = {
     "tiny": Embedded(tiny_world.LEVELS, tiny_world.problems),
-    **{name: Embedded(arithmetic.LEVELS, partial(arithmetic.problems, name)) for name in arithmetic.WORDINGS},
+    **{name: Embedded(arithmetic.LEVELS, partial(arithmetic.problems, name)) for name in arithmetic.SIGNS},
 }

@@ -1,4 +1,4 @@
-"""The embedded sums and stories: right, in disjoint splits, the same each time."""
+"""The embedded sums and differences: right, in disjoint splits, the same each time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from expo_lite.problems.tiny_world import steps_right
 SPLITS = ("train", "validation", "test")
 
 
-@pytest.fixture(scope="module", params=["sums", "stories"])
+@pytest.fixture(scope="module", params=["sums", "differences"])
 def source(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 def said(question: str) -> list[int]:
-    """The two numbers that a question tells, read anew: losses are negative."""
-    numbers = re.findall(r"(loses|sells|gives away|uses)? ?(\d+)", question)
-    return [-int(number) if loss else int(number) for loss, number in numbers]
+    """The two numbers that a question tells, read anew: what is taken away is negative."""
+    return [int(number.replace(" ", "")) for number in re.findall(r"(?:- )?\d+", question)]
 
 
 def of_split(source: str, split: str) -> list[Problem]:
@@ -80,25 +79,23 @@ def test_numbers_of_other_lengths_are_of_no_level() -> None:
 
 
 def test_steps_of_sums_are_judged_as_the_tiny_worlds() -> None:
-    """The doctor's share of explanations whose every step is right; of a story nobody can say."""
+    """The doctor's share of explanations whose every step is right; of a difference the tiny world cannot say."""
     asked = arithmetic.problem("sums", (847, 85))
     assert steps_right(asked.question, asked.solution or "")
     assert not steps_right(asked.question, "847 + 95 = 942\nThe answer is \\boxed{932}.")
-    assert steps_right(arithmetic.problem("stories", (847, -85)).question, "") is None
+    assert steps_right(arithmetic.problem("differences", (847, 85)).question, "") is None
 
 
-def test_solved_examples_for_stories_are_written_like_the_stories() -> None:
-    examples = examples_in(str(Path(__file__).parents[2] / "docs" / "examples" / "stories.jsonl"))
-    pairs = [(23, 4), (46, -37), (312, 45)]
-    solved = [arithmetic.problem("stories", pair) for pair in pairs]
-    assert [tuple(said(example["question"])) for example in examples] == pairs
-    assert [(e["solution"], e["answer"]) for e in examples] == [(p.solution, p.answer) for p in solved]
+def test_solved_examples_for_differences_are_written_like_them() -> None:
+    examples = examples_in(str(Path(__file__).parents[2] / "docs" / "examples" / "differences.jsonl"))
+    solved = [arithmetic.problem("differences", pair) for pair in [(27, 4), (83, 37), (357, 45)]]
+    assert [(e["question"], e["solution"], e["answer"]) for e in examples] == [
+        (p.question, p.solution, p.answer) for p in solved
+    ]
 
 
 def test_how_they_are_worded() -> None:
     assert arithmetic.problem("sums", (847, 85)).question == "What is 847 + 85?"
-    story = arithmetic.problem("stories", (847, -85))
-    assert re.fullmatch(
-        r"(\w+) has 847 (\w+)\. \1 (loses|sells|gives away|uses) 85\. How many \2 does \1 have now\?", story.question
-    )
-    assert story.solution == "847 - 85 = 762\nThe answer is \\boxed{762}."
+    difference = arithmetic.problem("differences", (847, 85))
+    assert difference.question == "What is 847 - 85?"
+    assert difference.solution == "847 - 85 = 762\nThe answer is \\boxed{762}."

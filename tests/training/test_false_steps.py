@@ -109,6 +109,6 @@ def test_solutions_of_the_embedded_worlds_hold() -> None:
     worlds = [
         *tiny_world.problems("test", 5, 50),
         *arithmetic.problems("sums", "test", 4, 50),
-        *arithmetic.problems("stories", "test", 4, 50),
+        *arithmetic.problems("differences", "test", 4, 50),
     ]
     assert [p.id for p in worlds if false_step(p.solution or "")] == []
