@@ -11,7 +11,7 @@ from itertools import islice
 
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
-from expo_lite.problems.tiny_world import Split, split_of
+from expo_lite.problems.tiny_world import Split, distinct, split_of
 
 DIGITS = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
 """Of the first and of the second number, by level."""
@@ -32,22 +32,19 @@ def problems(source: str, split: Split, level: int, count: int) -> list[Problem]
 
     Raises DataError where a split to be held out has not that many.
     """
-    found: dict[Pair, Problem] = {}
-    for pair in islice(_pairs(random.Random(f"{source}/{split}/{level}"), level), DRAWS):
-        if pair not in found and split_of(pair) == split and (SIGNS[source] == "+" or pair[0] > pair[1]):
-            found[pair] = problem(source, pair)
-            if len(found) == count:
-                return list(found.values())
-    if split != "train":
+    pairs = islice(_pairs(random.Random(f"{source}/{split}/{level}"), source, split, level), DRAWS)
+    found = distinct((problem(source, pair) for pair in pairs), count)
+    if len(found) < count and split != "train":
         raise DataError(f"{source} has only {len(found)} {split} problems of level {level}, {count} are asked for")
-    return list(found.values())
+    return found
 
 
-def _pairs(rng: random.Random, level: int) -> Iterator[Pair]:
-    """An endless stream."""
+def _pairs(rng: random.Random, source: str, split: Split, level: int) -> Iterator[Pair]:
+    """An endless stream of pairs that belong to `split`."""
     while True:
         first, second = (rng.randrange(10 ** (digits - 1), 10**digits) for digits in DIGITS[level])
-        yield first, second
+        if split_of((first, second)) == split and (SIGNS[source] == "+" or first > second):
+            yield first, second
 
 
 def problem(source: str, pair: Pair) -> Problem:

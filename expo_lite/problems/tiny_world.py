@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -44,13 +44,23 @@ def problems(split: Split, level: int, count: int, seed: int = 0) -> list[Proble
 
     Raises DataError if there are not that many (level 1 has about 800 test problems).
     """
-    found: dict[Operands, Problem] = {}
     draws = draw_operands(random.Random(f"{split}/{level}/{seed}"), split, level)
-    for operands in islice(draws, 1000 + 100 * count):  # enough by far, if there are that many
-        found.setdefault(operands, problem(operands))
+    found = distinct(map(problem, islice(draws, 1000 + 100 * count)), count)  # enough by far, if there are that many
+    if len(found) < count:
+        raise DataError(
+            f"the tiny world has only {len(found)} {split} problems of level {level}, {count} are asked for"
+        )
+    return found
+
+
+def distinct(drawn: Iterable[Problem], count: int) -> list[Problem]:
+    """The first `count` different problems, in their order; all where there are fewer."""
+    found: dict[str, Problem] = {}
+    for each in drawn:
+        found.setdefault(each.id, each)
         if len(found) == count:
-            return list(found.values())
-    raise DataError(f"the tiny world has only {len(found)} {split} problems of level {level}, {count} are asked for")
+            break
+    return list(found.values())
 
 
 def draw_operands(rng: random.Random, split: Split, level: int) -> Iterator[Operands]:
