@@ -36,7 +36,7 @@ layers:  ## imports point down
 base:  ## train the shipped base anew (about 20 minutes)
 	$(PYTHON) -m scripts.tiny_base.build
 
-notebooks:  ## run the tiny notebook and keep its outputs (about three minutes)
+notebooks:  ## run the notebooks for a CPU and keep their outputs (about 15 minutes)
 	$(PYTHON) -m scripts.notebooks
 
 clean:  ## remove what tools leave behind; runs/ stays

@@ -1,5 +1,6 @@
-"""Run the tiny notebook and keep its outputs, without traces of this machine: `python -m scripts.notebooks`.
+"""Run the notebooks for a CPU and keep their outputs, without traces of this machine.
 
+`python -m scripts.notebooks` runs both, `python -m scripts.notebooks expo_lite_tiny` that one.
 The Colab notebook is shipped without outputs: they would be a T4's, where it has not been run yet.
 """
 
@@ -11,6 +12,7 @@ import io
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +22,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ROOT / "notebooks" / "expo_lite_tiny.ipynb"
+NOTEBOOKS = ROOT / "notebooks"
+ON_A_CPU = ("expo_lite_tiny", "expo_lite_smol")
 KEY = "outputs_of"
 """In a notebook's metadata: the digest of the code that its outputs are of."""
 TIMING = re.compile(r"\d:\d\d:\d\d|tok/s|\b\d[\d.]* (?:s|min|h)\b")
@@ -50,7 +53,7 @@ def execute(notebook: Any, folder: Path) -> Any:
     os.environ["PYTHONPATH"] = str(ROOT)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     where = {"metadata": {"path": str(folder)}}
-    return NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False, resources=where).execute()
+    return NotebookClient(notebook, timeout=3600, kernel_name="python3", record_timing=False, resources=where).execute()
 
 
 def cleaned(notebook: Any) -> Any:
@@ -96,12 +99,14 @@ def _small(picture: str) -> str:
     return base64.b64encode(packed.getvalue()).decode()
 
 
-def main() -> None:
+def main(names: Sequence[str] = ON_A_CPU) -> None:
     """Make the outputs anew, in place."""
-    with TemporaryDirectory() as folder:
-        notebook = cleaned(execute(nbformat.read(TINY, as_version=4), Path(folder)))
-    nbformat.write(notebook, TINY)
+    for name in names:
+        path = NOTEBOOKS / f"{name}.ipynb"
+        with TemporaryDirectory() as folder:
+            notebook = cleaned(execute(nbformat.read(path, as_version=4), Path(folder)))
+        nbformat.write(notebook, path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ON_A_CPU)

@@ -18,20 +18,23 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.smol import fill_cache
 
 from expo_lite.app.opening import read_options
 from expo_lite.config.presets import preset_path
 from expo_lite.config.read import read_config
+from expo_lite.problems import arithmetic
 from expo_lite.runs.folder import METRICS, RunDir
 from scripts.address import address_in, derived, notebook_with, readme_with, with_address
 
 nbformat = pytest.importorskip("nbformat")
 NotebookClient = pytest.importorskip("nbclient").NotebookClient
-from scripts.notebooks import KEY, MACHINE, TIMING, cleaned, code, digest, said  # noqa: E402
+from scripts.notebooks import KEY, MACHINE, ON_A_CPU, TIMING, cleaned, code, digest, said  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TINY, COLAB = "expo_lite_tiny", "expo_lite_colab"
+TINY, SMOL, COLAB = "expo_lite_tiny", "expo_lite_smol", "expo_lite_colab"
+EXTRA = re.compile(r"\[(app|smol)\]")
 SERVES = "serves"  # the tag of cells that would not end
 PATIENCE = 280  # seconds for a cell
 
@@ -50,8 +53,9 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     )
 
 
-def test_there_are_two() -> None:
-    assert [path.stem for path in NOTEBOOKS] == [COLAB, TINY]
+def test_there_are_three() -> None:
+    assert [path.stem for path in NOTEBOOKS] == [COLAB, SMOL, TINY]
+    assert {*ON_A_CPU} == {SMOL, TINY}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -105,13 +109,13 @@ class TestAsCommitted:
     ) -> None:  # fmt: skip
         for name in beside:
             (tmp_path / name).touch()
-        assert install(path, address, uploaded, tmp_path, monkeypatch).replace("[app]", "").endswith(source)
+        assert EXTRA.sub("", install(path, address, uploaded, tmp_path, monkeypatch)).endswith(source)
 
     def test_in_a_checkout_it_installs_that(self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "pyproject.toml").touch()
         (tmp_path / "notebooks").mkdir()
         found = install(path, "https://github.com/a/b", [], tmp_path / "notebooks", monkeypatch)
-        assert found.replace("[app]", "") == f"-e {tmp_path.resolve()}"
+        assert EXTRA.sub("", found) == f"-e {tmp_path.resolve()}"
 
 
 def install(path: Path, address: str, uploaded: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -189,6 +193,20 @@ def test_the_claims_of_the_tiny_notebook() -> None:
     check_claims(opened(TINY))
 
 
+def test_the_claims_of_the_smol_notebook() -> None:
+    """A problem that is held out, failed, and explained; most problems fail at first; what a reader can see of it."""
+    told, trained, counts, after, scores = (said(cell) for cell in code(opened(SMOL))[1:-1])
+    question = "What is 453 + 505?"
+    assert question in told and question in [p.question for p in arithmetic.problems("sums", "test", 4, 32)]
+    for shown, before in ((told, True), (after, False)):
+        assert "| before training (wrong) |" in shown and ("| after training" in shown) is not before
+        assert re.search(r"\| explanation.* \(correct\) \|", shown) and "| fit to train on | yes |" in shown
+    assert "step 16 of 16, finished" in trained
+    failed, rescued = map(int, re.findall(r"first 8 steps: (\d+) of 48 problems failed, (\d+)", counts)[0])
+    assert failed > 24 and rescued > failed / 2
+    assert len(re.findall(r"\| [1-4] \(16\) \| [14] \|", scores)) == 8
+
+
 def test_what_is_cleaned_away() -> None:
     from PIL import Image
 
@@ -235,6 +253,22 @@ def test_tiny(client: Any, tmp_path: Path) -> None:
         "notebook-grpo": "finished",
         "notebook-expo": "finished",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_smol(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small: a step of its sixteen, one problem a level."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fill_cache(tmp_path / "cache")
+    notebook = opened(SMOL)
+    shorter = {"steps=16": 'steps=1, rollout={"group_size": 2}', '"test_problems": 4': '"test_problems": 1'}
+    for cell in code(notebook):
+        for full, less in {**shorter, '": 1}': '": 1, "validation_problems": 1}', "problems=16": "problems=1"}.items():
+            cell.source = cell.source.replace(full, less)
+    shown = "\n".join(said(cell) for cell in code(client(notebook).execute()))
+    assert "step 1 of 1, finished" in shown and re.search(r"first 8 steps: [1-6] of 6 problems failed", shown)
+    assert len(re.findall(r"\| [1-4] \(1\) \| [14] \|", shown)) == 8
 
 
 def colab(steps: int) -> Any:

@@ -179,6 +179,8 @@ class ExplanationConfig(Section):
     """How that coefficient changes: linear and cosine fall towards 0, which comes after the last step."""
     hint: Literal["answer", "wrong", "none"] = "answer"
     """What the model is told: the answer; or, for experiments, a wrong one or nothing."""
+    explained_by: Literal["policy", "base"] = "policy"
+    """Who writes self-explanations: the model as it is now, or its base, the adapter off."""
     samples: PositiveInt = 4
     """K, self-explanations sampled per gated prompt."""
     selection: Literal["likeliest", "random", "all"] = "random"

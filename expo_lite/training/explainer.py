@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -62,7 +63,10 @@ class Explainer:
             for p in problems
         ]
         rollout = self.rollout
-        written = self.sampler.sample(requests, rollout.max_new_tokens, rollout.temperature, on_progress=on_progress)
+        with self.sampler.policy.reference() if self.config.explained_by == "base" else nullcontext():
+            written = self.sampler.sample(
+                requests, rollout.max_new_tokens, rollout.temperature, on_progress=on_progress
+            )
         with announced("verifying", sum(map(len, written)), "completions", on_progress):
             judged = self.judge.judge_completions(problems, written)
         return [

@@ -13,6 +13,7 @@ from expo_lite.core.records import Explanation, Problem, Verdict
 from expo_lite.grading.verifier import Verifier
 from expo_lite.model.policy import Policy
 from expo_lite.model.prompts import Prompts, near_miss
+from expo_lite.model.sampler import Sampler
 from expo_lite.problems import tiny_world
 from expo_lite.training.explainer import Explainer, rejection, unhinted_logprobs
 from expo_lite.training.sequences import training_sequences
@@ -184,6 +185,24 @@ def test_what_is_told_is_a_setting_and_the_verdict_is_by_the_true_answer(
     assert [e.rejected for e in written] == [None, "unverified"]
     assert (f"The correct answer is {told}." in prompt) == (told is not None)
     assert ("correct answer" in prompt) == (told is not None)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_who_explains_is_a_setting(policy: Policy, dense: bool) -> None:
+    """With "base", what the model would have written before any training; the adapter is back afterwards."""
+
+    def texts(by: str, policy: Policy) -> list[str]:
+        config = tiny_config(explanation__explained_by=by, explanation__filters=[])
+        prompts = Prompts(policy.tokenizer, config.prompt)
+        explainer = Explainer(config, Sampler(policy, live_units(), dense), prompts, Verifier())
+        return [e.completion.text for e in explainer.explain([PROBLEM], 0)[0]]
+
+    untrained = tiny_policy()
+    for name, parameter in untrained.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.zeros_(parameter)
+    before = texts("policy", untrained)
+    assert texts("base", policy) == before != texts("policy", policy)
 
 
 @pytest.mark.parametrize(("answer", "wrong"), [("68", "78"), ("-5", "5"), ("\\frac{1}{2}", "\\frac{1}{2} + 1")])
