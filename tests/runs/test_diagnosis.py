@@ -153,6 +153,30 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         "--data.levels",
     ),
     (
+        "rejected_explanations",
+        {"metrics": [written(2, unverified=1)] * 75 + [written(1, unverified=2)] * 25},
+        {"metrics": [written(1, unverified=1)] * 40},
+        ["50 of 75 were wrong even though the answer was told, and earlier most were not: let the base"],
+        "--explanation.explained-by base",
+    ),
+    (
+        "rejected_explanations",
+        {"metrics": [written(1, unverified=1)] * 75 + [written(1, unverified=2)] * 25},
+        {"metrics": [written(1, unverified=1)] * 40},
+        ["50 of 75 were wrong even though the answer was told: start from easier problems"],
+        "--data.levels",
+    ),
+    (
+        "rejected_explanations",
+        {
+            "metrics": [written(2, unverified=1)] * 75 + [written(1, unverified=2)] * 25,
+            "explanation__explained_by": "base",
+        },
+        {"metrics": [written(1, unverified=1)] * 40},
+        ["50 of 75 were wrong even though the answer was told: start from easier problems"],
+        "--data.levels",
+    ),
+    (
         "leaks",
         {"metrics": [written(7, leak=2)]},
         {"metrics": [written(8, leak=2)]},

@@ -28,6 +28,10 @@ REASONS = {
     "bare_answer": "naming the answer without a step towards it: ask for steps in prompt.hinted",
     "false_step": "holding a false calculation: start from easier problems (data.levels)",
 }
+WORSE = (
+    "wrong even though the answer was told, and earlier most were not: let the base write them "
+    "(explanation.explained_by base)"
+)
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5
 
@@ -35,7 +39,7 @@ UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 
 def none_accepted(run: Evidence) -> Finding:
     """Why no explanation of the failed groups was accepted, with an example of the commonest reason."""
     reason, share = worst_reason(run)
-    sentence = f"No explanation of the failed groups was accepted: {share} were {REASONS[reason]}."
+    sentence = f"No explanation of the failed groups was accepted: {share} were {because(run, reason)}."
     return Finding("no_signal", "serious", sentence, remedy(run, reason), example(run, reason))
 
 
@@ -46,7 +50,7 @@ def rejected(run: Evidence) -> Finding | None:
     if not has_signal(steps) or not written or written - accepted <= MOSTLY * written:
         return None
     reason, share = worst_reason(run)
-    sentence = f"Only {accepted:.0f} of {written:.0f} explanations were accepted: {share} were {REASONS[reason]}."
+    sentence = f"Only {accepted:.0f} of {written:.0f} explanations were accepted: {share} were {because(run, reason)}."
     return Finding("rejected_explanations", "warning", sentence, remedy(run, reason), example(run, reason))
 
 
@@ -57,8 +61,22 @@ def worst_reason(run: Evidence) -> tuple[str, str]:
     return worst, f"{counts[worst]:.0f} of {total(run.recent, 'explanations_written'):.0f}"
 
 
+def because(run: Evidence, reason: str) -> str:
+    """The reason in words, with what to do."""
+    return WORSE if reason == "unverified" and explains_worse(run) else REASONS[reason]
+
+
+def explains_worse(run: Evidence) -> bool:
+    """Whether most explanations of earlier steps were accepted: then the model has learned to pass over the hint."""
+    earlier = run.metrics[: -len(run.recent)]
+    written, accepted = total(earlier, "explanations_written"), total(earlier, "explanations_accepted")
+    return run.config.explanation.explained_by == "policy" and accepted > MOSTLY * written
+
+
 def remedy(run: Evidence, reason: str) -> str:
     """The setting that works against a reason."""
+    if because(run, reason) == WORSE:
+        return "--explanation.explained-by base"
     remedies = {"incomplete": longer(run.config), "unverified": "--data.levels", "false_step": "--data.levels"}
     return remedies.get(reason, "--prompt.hinted")
 
