@@ -196,15 +196,18 @@ def test_the_claims_of_the_tiny_notebook() -> None:
 def test_the_claims_of_the_smol_notebook() -> None:
     """A problem that is held out, failed, and explained; most problems fail at first; what a reader can see of it."""
     told, trained, counts, after, scores = (said(cell) for cell in code(opened(SMOL))[1:-1])
-    question = "What is 453 + 505?"
-    assert question in told and question in [p.question for p in arithmetic.problems("sums", "test", 4, 32)]
-    for shown, before in ((told, True), (after, False)):
-        assert "| before training (wrong) |" in shown and ("| after training" in shown) is not before
-        assert re.search(r"\| explanation.* \(correct\) \|", shown) and "| fit to train on | yes |" in shown
+    held_out = arithmetic.problems("sums", "test", 2, 5)
+    assert held_out[0].question in told and "| before training (wrong) |" in told and "after training" not in told
+    assert re.search(r"\| explanation.* \(correct\) \|", told) and "| fit to train on | yes |" in told
+    answers = re.findall(r"before: +(\d+ \+ \d+) = (\d+) +after: +\d+ \+ \d+ = (\d+)", after)
+    assert [f"What is {asked}?" for asked, _, _ in answers] == [p.question for p in held_out]
+    assert not any(before == p.answer for (_, before, _), p in zip(answers, held_out, strict=True))
+    assert sum(now == p.answer for (_, _, now), p in zip(answers, held_out, strict=True)) == 1  # "One of the five"
     assert "step 16 of 16, finished" in trained
     failed, rescued = map(int, re.findall(r"first 8 steps: (\d+) of 48 problems failed, (\d+)", counts)[0])
     assert failed > 24 and rescued > failed / 2
-    assert len(re.findall(r"\| [1-4] \(16\) \| [14] \|", scores)) == 8
+    gains = re.findall(r"\| [1-4] \(16\) \| [14] \|.*\| \+\d+ \[(.)\d+, \+\d+\] \|", scores)
+    assert gains == ["+"] * 4 + ["-"] * 4  # intervals of levels 1 and 2 above 0, those of 3 and 4 not
 
 
 def test_what_is_cleaned_away() -> None:

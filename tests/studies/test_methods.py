@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from math import comb
 from pathlib import Path
@@ -534,6 +535,22 @@ class TestJobs:
         assert most == at_once and sorted(done) == [(str(n), True) for n in range(4)]
         if at_once == 1:
             assert [name for name, _ in done] == ["0", "1", "2", "3"]
+
+    @pytest.mark.parametrize(
+        ("at_once", "own", "share"), [(1, None, "None"), (3, None, "2"), (9, None, "1"), (3, "5", "5")]
+    )
+    def test_threads_are_shared(
+        self, at_once: int, own: str | None, share: str, job: Callable[[str, str], Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of eight processors; a number that the user has set stays."""
+        Path("threads.py").write_text("import os; print(os.environ.get('OMP_NUM_THREADS'))")
+        monkeypatch.setattr("os.cpu_count", lambda: 8)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if own:
+            monkeypatch.setenv("OMP_NUM_THREADS", own)
+        asked = replace(job("", "asked"), module="threads")
+        run_all([asked], at_once, lambda *_: None)
+        assert asked.log.read_text().strip() == share
 
     def test_one_fails(self, job: Callable[[str, str], Job]) -> None:
         jobs = [job("waits", "waits"), job("fails", "fails"), job("short", "never")]

@@ -29,7 +29,7 @@ REASONS = {
     "false_step": "holding a false calculation: start from easier problems (data.levels)",
 }
 WORSE = (
-    "wrong even though the answer was told, and earlier most were not: let the base write them "
+    "wrong even though the answer was told, and earlier most were not: try to let the base write them "
     "(explanation.explained_by base)"
 )
 LEAKING = 0.2  # of the explanations written

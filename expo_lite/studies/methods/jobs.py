@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def run_all(
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    running.append(_start(waiting.popleft()))
+                    running.append(_start(waiting.popleft(), at_once))
                 for ended in _ended(running):
                     _require_success(ended)
                     done(ended.job, time.monotonic() - ended.began)
@@ -75,12 +76,19 @@ def run_all(
             _stop(running)
 
 
-def _start(job: Job) -> Running:
+def _start(job: Job, at_once: int) -> Running:
+    # beside one another, jobs that all take every processor are slower than one after another
+    share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))} if at_once > 1 else {}
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         # a session of its own: Ctrl-C reaches it once, through `_stop`, and not a second time from the terminal
         process = subprocess.Popen(
-            job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**share, **os.environ},
         )
     return Running(job, process, time.monotonic())
 
