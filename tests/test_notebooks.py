@@ -265,9 +265,13 @@ def test_smol(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fill_cache(tmp_path / "cache")
     notebook = opened(SMOL)
-    shorter = {"steps=16": 'steps=1, rollout={"group_size": 2}', '"test_problems": 4': '"test_problems": 1'}
+    shorter = {
+        "steps=16": 'steps=1, rollout={"group_size": 2}',
+        '"test_problems": 4': '"test_problems": 1, "validation_problems": 1',
+        "problems=16": "problems=1",
+    }
     for cell in code(notebook):
-        for full, less in {**shorter, '": 1}': '": 1, "validation_problems": 1}', "problems=16": "problems=1"}.items():
+        for full, less in shorter.items():
             cell.source = cell.source.replace(full, less)
     shown = "\n".join(said(cell) for cell in code(client(notebook).execute()))
     assert "step 1 of 1, finished" in shown and re.search(r"first 8 steps: [1-6] of 6 problems failed", shown)

@@ -53,9 +53,8 @@ def problem(source: str, pair: Pair) -> Problem:
     Raises ValueError where no level has numbers of these lengths.
     """
     first, second = pair
-    levels = {digits: level for level, digits in DIGITS.items()}
     digits = (len(str(first)), len(str(second)))
-    if digits not in levels:
+    if digits not in LEVEL_OF:
         raise ValueError(f"no level has numbers of {digits[0]} and {digits[1]} digits")
     sign = SIGNS[source]
     result = first + second if sign == "+" else first - second
@@ -63,6 +62,6 @@ def problem(source: str, pair: Pair) -> Problem:
         id=f"{source}/{first}{sign}{second}",
         question=f"What is {first} {sign} {second}?",
         answer=str(result),
-        level=levels[digits],
+        level=LEVEL_OF[digits],
         solution=f"{first} {sign} {second} = {result}\nThe answer is \\boxed{{{result}}}.",
     )
