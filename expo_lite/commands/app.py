@@ -126,9 +126,10 @@ def held_out(config: Config) -> dict[int, list[Problem]]:
     from expo_lite.problems import load_problems
 
     try:
-        test = [problem for problem in load_problems(config.data).test if not problem.turns]
+        found = load_problems(config.data, examples=config.prompt.examples)
     except ExpoLiteError as error:
         tell(f"There are no problems to pick from, only your own questions: {error}", sys.stderr)
         return {}
+    test = [problem for problem in found.test if not problem.turns]
     levels = sorted({problem.level for problem in test})
     return {level: [p for p in test if p.level == level][:PROBLEMS_PER_LEVEL] for level in levels}

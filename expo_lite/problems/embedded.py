@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from expo_lite.core.records import Problem
 from expo_lite.problems import arithmetic, tiny_world
-from expo_lite.problems.tiny_world import Split
+from expo_lite.problems.procedural import Split
 
 
 class Embedded(NamedTuple):
-    """`problems(split, level, count)` are `count` different ones; levels are those that there are."""
+    """`problems(split, level, count)` are `count` different ones, or all; levels are those that there are."""
 
     levels: Sequence[int]
     problems: Callable[[Split, int, int], list[Problem]]

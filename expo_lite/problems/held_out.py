@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from expo_lite.config.examples import Example
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
 from expo_lite.problems.load import Part, load_problems, read_test_source
 
 
-def load_test(config: DataConfig, trained: DataConfig | None = None) -> Part:
-    """Test problems, at most `test_problems` per level, with notes; `trained` says what the weights were trained on.
+def load_test(config: DataConfig, trained: DataConfig | None = None, examples: Sequence[Example] = ()) -> Part:
+    """Test problems, at most `test_problems` per level, with notes, and none that `examples` show solved.
 
-    With a `test_source`, only that is read. Raises DataError where there are none, or all were trained on.
+    `trained` says what the weights were trained on. With a `test_source`, only that is read. Raises DataError where
+    there are none, or all were trained on.
     """
     if config.test_source is not None:
-        problems, notes = read_test_source(config)
+        problems, notes = read_test_source(config, examples=examples)
     else:
-        found = load_problems(config)
+        found = load_problems(config, examples=examples)
         problems, notes = found.test, list(found.notes)
     if trained is None or trained == config:
         return problems, notes

@@ -18,7 +18,8 @@ def held_out_counts(config: DataConfig) -> tuple[int, int]:
     """
     drawn = [inf for weight in config.levels.values() if weight > 0]
     if embedded := EMBEDDED.get(config.source):
-        return len(embedded.levels) * config.validation_problems, len(embedded.levels) * config.test_problems
+        validation = sum(len(embedded.problems("validation", n, config.validation_problems)) for n in embedded.levels)
+        return validation, sum(len(embedded.problems("test", n, config.test_problems)) for n in embedded.levels)
     known = HubSet() if config.source.startswith(PREFIX) else KNOWN_SETS.get(config.source, HubSet())
     training = known.sizes or drawn
     eighths = [size / 8 for size in training]  # as split_by_hash holds out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from expo_lite.config.examples import Example
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
@@ -11,9 +13,9 @@ from expo_lite.problems.columns import problems_of
 from expo_lite.problems.embedded import EMBEDDED
 from expo_lite.problems.gym import PREFIX, Generate, read_gym
 from expo_lite.problems.hub import Loader
+from expo_lite.problems.procedural import Split
 from expo_lite.problems.sources import Source, find_source
-from expo_lite.problems.splits import ProblemSet, by_level, drawn_levels, split_by_hash
-from expo_lite.problems.tiny_world import Split
+from expo_lite.problems.splits import ProblemSet, by_level, drawn_levels, split_by_hash, too_few, unsolved
 
 TRAIN_PROBLEMS = 2000  # per level, of what is made here; more than a run of a few hundred steps draws
 
@@ -22,9 +24,14 @@ Part = tuple[list[Problem], list[str]]
 
 
 def load_problems(
-    config: DataConfig, load_dataset: Loader | None = None, generate: Generate | None = None
+    config: DataConfig,
+    load_dataset: Loader | None = None,
+    generate: Generate | None = None,
+    examples: Sequence[Example] = (),
 ) -> ProblemSet:
-    """The problems that `config` names. `load_dataset` and `generate` can stand in for the Hub and reasoning-gym.
+    """The problems that `config` names; none that `examples` show solved is held out.
+
+    `load_dataset` and `generate` can stand in for the Hub and reasoning-gym.
 
     Raises:
         DataError: for what cannot be used, naming file and line (or data set, split and row), with what to do.
@@ -39,7 +46,8 @@ def load_problems(
     else:
         found = _read(config, load_dataset)
     drawn_levels(found.train, config.levels)  # its error now, not after the model is loaded
-    return found
+    (validation, some), (test, more) = (unsolved(part, examples) for part in (found.validation, found.test))
+    return replace(found, validation=validation, test=test, notes=(*found.notes, *some, *more))
 
 
 def _embedded(config: DataConfig) -> ProblemSet:
@@ -48,11 +56,13 @@ def _embedded(config: DataConfig) -> ProblemSet:
     def part(split: Split, count: int) -> list[Problem]:
         return [p for level in levels for p in problems(split, level, count)]
 
-    return ProblemSet(
-        part("train", TRAIN_PROBLEMS),
-        part("validation", config.validation_problems),
-        part("test", config.test_problems),
+    train = part("train", TRAIN_PROBLEMS)
+    validation, test = part("validation", config.validation_problems), part("test", config.test_problems)
+    notes = (
+        *too_few("validation", validation, train, config.validation_problems),
+        *too_few("test", test, train, config.test_problems),
     )
+    return ProblemSet(train, validation, test, notes)
 
 
 def _made(config: DataConfig, generate: Generate | None) -> ProblemSet:
@@ -77,11 +87,15 @@ def _read(config: DataConfig, load_dataset: Loader | None) -> ProblemSet:
     return split_by_hash(train, config, test, [*notes, *_never_drawn(train, config)])
 
 
-def read_test_source(config: DataConfig, load_dataset: Loader | None = None) -> Part:
-    """All of `data.test_source`, thinned to `data.test_problems` per level. Raises DataError."""
+def read_test_source(config: DataConfig, load_dataset: Loader | None = None, examples: Sequence[Example] = ()) -> Part:
+    """All of `data.test_source` that `examples` do not solve, thinned to `data.test_problems` per level.
+
+    Raises DataError.
+    """
     source = find_source(config, "test_source")
     problems, notes = _part(source, source.test_split(config), config, load_dataset)
-    return [p for of_level in by_level(problems) for p in of_level[: config.test_problems]], notes
+    problems, more_notes = unsolved(problems, examples)
+    return [p for of_level in by_level(problems) for p in of_level[: config.test_problems]], [*notes, *more_notes]
 
 
 def _part(source: Source, split: str | None, config: DataConfig, load_dataset: Loader | None) -> Part:

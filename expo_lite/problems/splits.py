@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from expo_lite.config.examples import Example
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
@@ -57,15 +58,15 @@ def split_by_hash(
         raise DataError(f"{config.source}: too few problems to hold some out; a level needs at least 8.")
     notes = [
         *notes,
-        *_too_few("validation", validation, problems, config.validation_problems),
-        *_too_few("test", held_out, test if test is not None else problems, config.test_problems),
+        *too_few("validation", validation, problems, config.validation_problems),
+        *too_few("test", held_out, test if test is not None else problems, config.test_problems),
     ]
     overlap = sum(problem.id in given for problem in problems)
     dropped = (f"{overlap} training problems that are also test problems are left out",) if overlap else ()
     return ProblemSet(train, validation, held_out, (*notes, *dropped))
 
 
-def _too_few(name: str, held_out: Sequence[Problem], source: Sequence[Problem], asked: int) -> list[str]:
+def too_few(name: str, held_out: Sequence[Problem], source: Sequence[Problem], asked: int) -> list[str]:
     """A note on the levels of `source` that have fewer than `asked` problems in a held-out set; none if none has."""
     found = Counter(problem.level for problem in held_out)
     fewer = [f"{found[level]} of level {level}" for level in sorted({p.level for p in source}) if found[level] < asked]
@@ -78,6 +79,14 @@ def by_level(problems: Iterable[Problem]) -> list[list[Problem]]:
     for problem in sorted(problems, key=lambda p: p.id):
         levels.setdefault(problem.level, []).append(problem)
     return [levels[level] for level in sorted(levels)]
+
+
+def unsolved(problems: Sequence[Problem], examples: Sequence[Example]) -> tuple[list[Problem], list[str]]:
+    """Those that the prompt's examples do not show solved, and a note on the others: they would be no test."""
+    solved = {example.question.strip() for example in examples}
+    kept = [problem for problem in problems if problem.asked.strip() not in solved]
+    left_out = len(problems) - len(kept)
+    return kept, [f"{left_out} held-out problems that prompt.examples show solved are left out"] if left_out else []
 
 
 def drawn_levels(problems: Sequence[Problem], weights: Mapping[int, float]) -> dict[int, list[Problem]]:

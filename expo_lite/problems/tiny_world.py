@@ -8,19 +8,14 @@ steps, so that the filters have real work.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal
 
 from expo_lite.config.model_files import TINY
-from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
-
-Split = Literal["train", "validation", "test"]
-Operands = tuple[int, ...]
+from expo_lite.problems.procedural import Operands, Split, distinct, split_of
 
 LEVELS = (1, 2, 3, 4, 5)
 SMALLEST, LARGEST = 10, 99
@@ -42,25 +37,10 @@ LEAK_LAST = "This agrees with the answer we were given.\n"
 def problems(split: Split, level: int, count: int, seed: int = 0) -> list[Problem]:
     """`count` different problems of one level, the same on every machine for the same arguments.
 
-    Raises DataError if there are not that many (level 1 has about 800 test problems).
+    Fewer where there are fewer: level 1 has about 800 test problems.
     """
     draws = draw_operands(random.Random(f"{split}/{level}/{seed}"), split, level)
-    found = distinct(map(problem, islice(draws, 1000 + 100 * count)), count)  # enough by far, if there are that many
-    if len(found) < count:
-        raise DataError(
-            f"the tiny world has only {len(found)} {split} problems of level {level}, {count} are asked for"
-        )
-    return found
-
-
-def distinct(drawn: Iterable[Problem], count: int) -> list[Problem]:
-    """The first `count` different problems, in their order; all where there are fewer."""
-    found: dict[str, Problem] = {}
-    for each in drawn:
-        found.setdefault(each.id, each)
-        if len(found) == count:
-            break
-    return list(found.values())
+    return distinct(map(problem, islice(draws, 1000 + 100 * count)), count)  # enough by far, if there are that many
 
 
 def draw_operands(rng: random.Random, split: Split, level: int) -> Iterator[Operands]:
@@ -69,16 +49,6 @@ def draw_operands(rng: random.Random, split: Split, level: int) -> Iterator[Oper
         operands = tuple(rng.randint(SMALLEST, LARGEST) for _ in range(level + 1))
         if split_of(operands) == split:
             yield operands
-
-
-def split_of(operands: Operands) -> Split:
-    """Test 10 %, validation 10 %, train 80 %, by a hash of the sorted operands.
-
-    Reordered operands fall into the same split, so a test sum is never a permuted training sum.
-    """
-    text = "+".join(map(str, sorted(operands)))
-    bucket = hashlib.sha256(text.encode()).digest()[0] * 10 // 256
-    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
 
 
 def problem(operands: Operands) -> Problem:

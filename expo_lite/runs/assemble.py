@@ -86,7 +86,7 @@ class Assembly:
 def assemble(settled: Settled, ranks: Ranks = ALONE) -> Assembly:
     """Load data and model and wire them. Raises ConfigError or DataError, before anything slow where possible."""
     config = settled.config
-    problems = load_problems(config.data)
+    problems = load_problems(config.data, examples=config.prompt.examples)
     if config.explanation.source == "expert" and not any(p.solution for p in problems.train):
         raise DataError("explanation.source: no problem of this data has a solution to learn from (got expert)")
     model = open_model(settled, ranks)

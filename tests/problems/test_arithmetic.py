@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from expo_lite.config.examples import examples_in
+from expo_lite.config.examples import Example, examples_in
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.boxes import boxed_answer
-from expo_lite.core.errors import DataError
 from expo_lite.core.records import Problem
-from expo_lite.problems import arithmetic, load_problems
+from expo_lite.problems import arithmetic, load_problems, load_test
 from expo_lite.problems.held_out_counts import held_out_counts
 from expo_lite.problems.tiny_world import steps_right
 
@@ -67,35 +67,49 @@ def test_it_is_a_source_by_name(source: str) -> None:
     assert found.digest() == load_problems(config).digest()
 
 
-def test_there_are_only_so_many_short_ones() -> None:
-    assert len(arithmetic.problems("sums", "train", 1, 2000)) < 810
-    with pytest.raises(DataError, match=r"sums has only \d+ test problems of level 1, 500 are asked for"):
-        arithmetic.problems("sums", "test", 1, 500)
+@pytest.mark.parametrize("name", ["tiny", "sums"])
+def test_there_are_only_so_many_short_ones(name: str) -> None:
+    """All of them are taken and it is said, as for data of a file: a study asks for 256 after hours of training."""
+    config = DataConfig(source=name, validation_problems=4, test_problems=900)
+    found = load_problems(config)
+    counts = Counter(problem.level for problem in found.test)
+    assert 50 < counts[1] < 900 == counts[4]
+    fewer = ", ".join(f"{count} of level {level}" for level, count in sorted(counts.items()) if count < 900)
+    assert found.notes == (f"test problems are fewer than data.test_problems (900): {fewer}",)
+    assert held_out_counts(config) == (len(found.validation), len(found.test))
 
 
-def test_numbers_of_other_lengths_are_of_no_level() -> None:
-    with pytest.raises(ValueError, match="no level has numbers of 1 and 2 digits"):
-        arithmetic.problem("sums", (7, 20))
+def test_what_the_prompt_shows_solved_is_no_test() -> None:
+    config = DataConfig(source="sums", validation_problems=2, test_problems=3)
+    found = load_problems(config)
+    solved = [
+        Example(question=f" {p.question}", solution="", answer="") for p in (found.validation[0], *found.test[:2])
+    ]
+    without = load_problems(config, examples=solved)
+    assert (without.validation, without.test) == (found.validation[1:], found.test[2:])
+    assert without.train == found.train
+    assert [note.partition(" held-out problems that prompt.examples show")[0] for note in without.notes] == ["1", "2"]
+    assert load_test(config, None, solved) == (found.test[2:], list(without.notes))
 
 
 def test_steps_of_sums_are_judged_as_the_tiny_worlds() -> None:
     """The doctor's share of explanations whose every step is right; of a difference the tiny world cannot say."""
-    asked = arithmetic.problem("sums", (847, 85))
+    asked = arithmetic.problem("sums", (847, 85), 3)
     assert steps_right(asked.question, asked.solution or "")
     assert not steps_right(asked.question, "847 + 95 = 942\nThe answer is \\boxed{932}.")
-    assert steps_right(arithmetic.problem("differences", (847, 85)).question, "") is None
+    assert steps_right(arithmetic.problem("differences", (847, 85), 3).question, "") is None
 
 
 def test_solved_examples_for_differences_are_written_like_them() -> None:
     examples = examples_in(str(Path(__file__).parents[2] / "docs" / "examples" / "differences.jsonl"))
-    solved = [arithmetic.problem("differences", pair) for pair in [(27, 4), (83, 37), (357, 45)]]
+    solved = [arithmetic.problem("differences", pair, 1) for pair in [(27, 4), (83, 37), (357, 45)]]
     assert [(e["question"], e["solution"], e["answer"]) for e in examples] == [
         (p.question, p.solution, p.answer) for p in solved
     ]
 
 
 def test_how_they_are_worded() -> None:
-    assert arithmetic.problem("sums", (847, 85)).question == "What is 847 + 85?"
-    difference = arithmetic.problem("differences", (847, 85))
+    assert arithmetic.problem("sums", (847, 85), 3).question == "What is 847 + 85?"
+    difference = arithmetic.problem("differences", (847, 85), 3)
     assert difference.question == "What is 847 - 85?"
     assert difference.solution == "847 - 85 = 762\nThe answer is \\boxed{762}."

@@ -16,11 +16,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from expo_lite.core.records import Turn
 from expo_lite.problems import tiny_world
+from expo_lite.problems.procedural import Split, split_of
 from scripts.tiny_base.tokenizer import PHRASES, build_tokenizer
 
 OPERANDS = st.lists(st.integers(tiny_world.SMALLEST, tiny_world.LARGEST), min_size=2, max_size=6).map(tuple)
 NUMBERS = (23, 45, 12, 67)
-SPLITS: tuple[tiny_world.Split, ...] = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def operands_of(id: str) -> tuple[int, ...]:
@@ -38,13 +39,13 @@ def test_splits_are_disjoint_up_to_the_order_of_operands(level: int) -> None:
 @settings(max_examples=30)
 @given(OPERANDS)
 def test_permutations_share_a_split(operands: tuple[int, ...]) -> None:
-    assert {tiny_world.split_of(p) for p in permutations(operands)} == {tiny_world.split_of(operands)}
+    assert {split_of(p) for p in permutations(operands)} == {split_of(operands)}
 
 
 def test_split_shares() -> None:
     """80 / 10 / 10 %, over 5000 random sums."""
     rng = random.Random(0)
-    splits = [tiny_world.split_of(tuple(rng.randint(10, 99) for _ in range(4))) for _ in range(5000)]
+    splits = [split_of(tuple(rng.randint(10, 99) for _ in range(4))) for _ in range(5000)]
     assert [splits.count(s) / 5000 for s in SPLITS] == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
 
 

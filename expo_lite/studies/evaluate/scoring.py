@@ -81,7 +81,7 @@ def scored(
     `models` are some of BASE and ADAPTER; `trained` is the data that the weights were trained on, where that is known;
     `function` is the reward function, if it is not one to be imported. Raises ExpoLiteError.
     """
-    problems, notes = load_test(config.data, trained)
+    problems, notes = load_test(config.data, trained, config.prompt.examples)
     for note in filter(None, (*notes, note_on(config.policy.model, problems))):
         say(console, note, style="yellow")
     settled = settle(config, function)
