@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.doc_blocks import ROOT, blocks, commands
-from support.smol import fill_cache
+from support.smol import SMALL, fill_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.commands import train
@@ -24,11 +24,6 @@ SAID = "hello world"
 TOKENS = [
     1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2, 198,
     1, 4093, 198, 28120, 905, 2, 198, 1, 520, 9531, 198,
-]  # fmt: skip
-SMALL = [
-    "--data.validation-problems", "1", "--data.test-problems", "4", "--rollout.prompts-per-step", "2",
-    "--rollout.group-size", "2", "--rollout.max-prompt-tokens", "192", "--rollout.max-new-tokens", "32",
-    "--explanation.samples", "1", "--evaluation.samples", "1",
 ]  # fmt: skip
 
 

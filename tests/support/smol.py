@@ -11,6 +11,13 @@ import pytest
 
 from expo_lite.config.model_files import SMOL
 
+SMALL = [
+    "--data.validation-problems", "1", "--data.test-problems", "4", "--rollout.prompts-per-step", "2",
+    "--rollout.group-size", "2", "--rollout.max-prompt-tokens", "192", "--rollout.max-new-tokens", "32",
+    "--explanation.samples", "1", "--evaluation.samples", "1",
+]  # fmt: skip
+"""Flags of a run that takes seconds a step."""
+
 
 def fill_cache(folder: Path) -> str:
     """Make the model's files in a cache folder, in a process of its own; what that printed.

@@ -29,8 +29,8 @@ REASONS = {
     "false_step": "holding a false calculation: start from easier problems (data.levels)",
 }
 WORSE = (
-    "wrong even though the answer was told, and earlier most were not: try to let the base write them "
-    "(explanation.explained_by base)"
+    "wrong even though the answer was told, and earlier most were not: the base would write more that hold "
+    "(explanation.explained_by base; whether more is learned from them is not known)"
 )
 LEAKING = 0.2  # of the explanations written
 UNLIKELY = 1.0  # nats per token; self-explanations of the tiny base are at 0.0 to 0.6, the experts' above 1.5

@@ -69,8 +69,8 @@ def costs(asked: StudyRequest, lines: Sequence[VariantLine], base: Counts) -> st
     legend = (
         "Time of training, without validation. Taught nothing: prompts without signal, and without an explanation "
         "trained on. Rescued: failed prompts with one. Wrong step: explanations trained on whose answer is right and a "
-        "step is not (known for sums only). All in per cent. Forgetting: the most that a level's pass@1 lies "
-        "below the base's, in points."
+        "step is not (known for sums only). All in per cent. Forgetting: the most that a level's pass@1, "
+        "its mean over seeds, lies below the base's, in points."
     )
     return f"{TextTable('What it took', head, rows).section()}\n{legend}\n"
 
