@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, modeling_gguf_pytorch_utils
 
@@ -25,21 +25,45 @@ from expo_lite.model.smollm2_package import gguf_file, refused
 
 NEEDED_BYTES = 500_000_000
 """For the package, the file in it and the converted model, side by side."""
+WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What loading needs: without its template the model would be asked as one that has none."""
 START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 SPECIAL = 3
 """A token's kind in GGUF."""
 
 
 def is_prepared(model: str) -> bool:
-    """Whether a model needs no preparing: it is another one, or its files are there."""
-    return model != SMOL or (Path(model_source(model)) / "config.json").is_file()
+    """Whether a model needs no preparing: it is another one, or its files are there.
+
+    Raises ConfigError where they are no longer whole.
+    """
+    if model != SMOL:
+        return True
+    folder = Path(model_source(SMOL))
+    if not folder.is_dir():
+        return False
+    if amiss := damage_of(folder):
+        raise refused(f"{amiss}; delete the folder {folder}, and its files are made again")
+    return True
+
+
+def damage_of(folder: Path) -> str:
+    """What has become of a folder that was whole when it got its name; empty where it still is."""
+    if gone := [name for name in FILES if not (folder / name).is_file()]:
+        return f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+    try:
+        with safe_open(folder / WEIGHTS, "pt"):  # it compares the header with the file's length
+            return ""
+    except (OSError, SafetensorError) as error:
+        return f"{WEIGHTS} is damaged ({first_line(error)})"
 
 
 def prepare(model: str, on_progress: OnProgress = silent) -> None:
     """Make the files of `model` where `model_source` expects them, if it is this one and they are not there yet.
 
     They come into being elsewhere and are renamed: what is there is whole, also where two processes do it at once.
-    Raises ConfigError where a package, the network, or space on the disk is missing.
+    Raises ConfigError where a package, the network, or space on the disk is missing, and as `is_prepared`.
     """
     if is_prepared(model):
         return
@@ -71,7 +95,7 @@ def put(made: Path, folder: Path) -> None:
     try:
         os.rename(made, folder)
     except OSError:
-        if not (folder / "config.json").is_file():
+        if not is_prepared(SMOL):
             raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 import zipfile
@@ -11,13 +10,16 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from expo_lite.config.dotted import replaced
 from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, SMOL_VERSION, model_source
-from expo_lite.config.settings import Config
+from expo_lite.config.settings import Config, PolicyConfig
 from expo_lite.core.errors import ConfigError
 from expo_lite.memory.shapes import find_shape, is_here
 from expo_lite.model import smollm2
+from expo_lite.model.policy import load_policy
 from expo_lite.model.smollm2 import is_prepared, prepare
 from expo_lite.model.smollm2_package import GGUF
 from expo_lite.runs.model_card import ADAPTER, MERGED, RUN, Form, front_matter, how_to_load, limits
@@ -50,6 +52,15 @@ def wheel_with(folder: Path, content: bytes) -> None:
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr(f"{info}/RECORD", "")
+
+
+def whole(folder: Path, said: str = "{}") -> Path:
+    """A folder like the one that is made, with one small tensor."""
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).write_text(said)
+    save_file({"weight": torch.zeros(100)}, folder / "model.safetensors")
+    return folder
 
 
 def refusal() -> str:
@@ -131,13 +142,36 @@ def test_nothing_half_is_left_where_converting_is_broken_off(cache: Path, monkey
     assert list(cache.iterdir()) == [] and not is_prepared(SMOL)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"])
+def test_a_file_that_is_gone_from_the_cache(name: str, cache: Path) -> None:
+    """As where something tidies caches up: without its template the model would be asked as a base model."""
+    folder = whole(Path(model_source(SMOL)))
+    assert is_prepared(SMOL)
+    (folder / name).unlink()
+    assert f"{name} is gone; delete the folder {folder}, and its files are made again" in refusal()
+    with pytest.raises(ConfigError, match="is gone"):
+        is_prepared(SMOL)
+
+
+@pytest.mark.parametrize("left", [0, 4, 300])
+def test_weights_that_are_cut_short_in_the_cache(left: int, cache: Path) -> None:
+    folder = whole(Path(model_source(SMOL)))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:left])
+    assert "model.safetensors is damaged" in refusal() and f"delete the folder {folder}" in refusal()
+
+
+def test_another_damage_of_the_cache_names_the_folder(cache: Path) -> None:
+    folder = whole(Path(model_source(SMOL)))
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ConfigError, match=rf"Delete the folder {folder}; its files are made again\.$"):
+        load_policy(PolicyConfig(model=SMOL, device="cpu"), 0)
+
+
 def test_of_two_that_convert_at_once_the_first_stays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def converted(gguf: Path, folder: Path, on_progress: object) -> None:
-        folder.mkdir()
-        (folder / "config.json").write_text("second")
-        other = Path(model_source(SMOL))
-        os.mkdir(other)
-        (other / "config.json").write_text("first")
+        whole(folder, "second")
+        whole(Path(model_source(SMOL)), "first")
 
     monkeypatch.setattr(smollm2, "gguf_file", lambda work, on_progress: work)
     monkeypatch.setattr(smollm2, "convert", converted)
