@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,9 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, modeling_gguf_pytorch_utils
+from transformers.utils.import_utils import is_gguf_available
 
 from expo_lite.config.model_files import SMOL, model_source
 from expo_lite.core.errors import first_line
+from expo_lite.core.locks import held, is_held
 from expo_lite.core.progress import OnProgress, PhaseProgress, silent
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.base import no_bars_for
@@ -31,6 +32,9 @@ FILES = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "cha
 START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 SPECIAL = 3
 """A token's kind in GGUF."""
+INSTALL = 'pip install "expo-lite[smol]"'
+PARTIAL, LOCK = ".partial-", ".lock"
+"""How the name of a folder in the making begins, and the file in it whose lock tells that it is in the making."""
 
 
 def is_prepared(model: str) -> bool:
@@ -67,24 +71,35 @@ def prepare(model: str, on_progress: OnProgress = silent) -> None:
     """
     if is_prepared(model):
         return
-    if importlib.util.find_spec("gguf") is None:
-        raise refused('its weights are read by the package gguf: pip install "expo-lite[smol]"')
+    if not is_gguf_available():  # or too old
+        raise refused(f"its weights are read by the package gguf: {INSTALL}")
     folder = Path(model_source(model))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.parent)
         if (free := shutil.disk_usage(folder.parent).free) < NEEDED_BYTES:
             raise refused(
                 f"{folder.parent} has {free / 1e6:.0f} MB free, and its files take {NEEDED_BYTES / 1e6:.0f} MB while "
                 "they are made; make room, or set XDG_CACHE_HOME to another place"
             )
-        with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as work:
-            convert(gguf_file(Path(work), on_progress), Path(work) / "model", on_progress)
-            put(Path(work) / "model", folder)
+        with TemporaryDirectory(prefix=PARTIAL, dir=folder.parent) as name, held(Path(name) / LOCK):
+            work = Path(name)
+            convert(gguf_file(work, on_progress), work / "model", on_progress)
+            put(work / "model", folder)
+    except ImportError as error:
+        raise refused(f"its weights cannot be read by the package gguf ({first_line(error)}): {INSTALL}") from None
     except (OSError, SafetensorError) as error:
         raise refused(
             f"its files cannot be made in {folder.parent} ({first_line(error)}); mend that, or set XDG_CACHE_HOME to "
             "another place"
         ) from None
+
+
+def remove_leftovers(cache: Path) -> None:
+    """Remove what processes left that were killed meanwhile: the lock of one that is at work is held."""
+    for lock in cache.glob(f"{PARTIAL}*/{LOCK}"):
+        if not is_held(lock):
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def put(made: Path, folder: Path) -> None:

