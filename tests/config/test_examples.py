@@ -77,7 +77,11 @@ def test_none_is_the_default_and_can_be_said(tmp_path: Path) -> None:
             "a.yaml: example 1 has no answer, and its solution no \\boxed{}",
         ),
         ("a.yaml", "- {question: '1?', solution: [x], answer: 1}\n", "a.yaml: example 1: its solution should be text"),
-        ("a.yaml", "- {question: '1?', solution: x, answer: 1, hint: 1}\n", "a.yaml: example 1 has hint; an example has question"),
+        (
+            "a.yaml",
+            "- {question: '1?', solution: x, answer: 1, hint: 1}\n",
+            "a.yaml: example 1 has hint; an example has question",
+        ),
         ("a.yaml", "- just words\n", "a.yaml: example 1 should be like"),
     ],
 )
