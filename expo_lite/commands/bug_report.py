@@ -24,8 +24,10 @@ from expo_lite.core.errors import first_line
 from expo_lite.core.terminal import tell
 from expo_lite.runs.environment import environment, version_of
 
-EXTRAS = {"app": "gradio", "reasoning": "reasoning-gym", "unsloth": "unsloth"}
-"""The optional extras, each with the package that it brings."""
+EXTRAS = {
+    "app": "gradio", "reasoning": "reasoning-gym", "smol": "gguf", "unsloth": "unsloth", "trackers": "tensorboard",
+}  # fmt: skip
+"""The optional extras, each with the first package that it brings."""
 BASE_FILES = ("config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
 GIB = 2**30
 _FOLDERS = re.compile(r"(?:\b[A-Za-z]:)?(?:[\\/][^\\/\s'\":,;()]+)+[\\/]")

@@ -60,7 +60,7 @@ def sections() -> list[str]:
 
 def messages(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> list[str]:
     """One line for each error, such as `my.yaml:7: rollout.temperature: should be greater than 0 (got -3)`."""
-    lines = [_origin(detail["loc"], origins) + _message(detail) for detail in error.errors()]
+    lines = [_origin(detail["loc"], origins) + line for detail in error.errors() for line in _lines(detail)]
     return list(dict.fromkeys(lines))  # two bad entries of one list may read the same
 
 
@@ -86,17 +86,18 @@ def _same_ending(name: str) -> list[str]:
     return [endings[near] for near in difflib.get_close_matches(name.rpartition(".")[2], endings, n=1, cutoff=0.8)]
 
 
-def _message(detail: ErrorDetails) -> str:
+def _lines(detail: ErrorDetails) -> list[str]:
+    """One line, or more of a setting that is checked by hand and has several faults."""
     name = _name(detail["loc"])
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return unknown_setting(name)
+        return [unknown_setting(name)]
     words = _WORDS.get(kind) or detail["msg"]
     for pydantic_says, we_say in _SHORTER.items():
         words = words.replace(pydantic_says, we_say, 1)
     if not name:  # settings that do not go together; the message names them
-        return words
-    return f"{name}: {words} (got {_show(detail['input'])})"
+        return [words]
+    return [f"{name}: {line} (got {_show(detail['input'])})" for line in words.split("\n")]
 
 
 def _name(loc: tuple[int | str, ...]) -> str:

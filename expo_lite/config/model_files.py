@@ -14,6 +14,8 @@ SMOL_VERSION = "0.1.2"
 SMOL_DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """Of the package, and the sha256 of the weights in it."""
 
+NOT_READ = "should be a folder or a Hub id: a GGUF file is an export, which is not read again (docs/export.md)"
+
 
 def model_source(model: str) -> str:
     """The folder or Hub id to load; "tiny" is the base that ships in the package."""
@@ -25,6 +27,11 @@ def model_source(model: str) -> str:
 def public_name(model: str) -> str:
     """The name under which others find the model that this program knows by a name of its own."""
     return SMOL_ORIGIN if model == SMOL else model
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a model's or adapter's name is that of a GGUF file; the Hub would be asked for it several times."""
+    return name.lower().endswith(".gguf")
 
 
 def cache_folder() -> Path:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from expo_lite.config.examples import Example, examples_in
+from expo_lite.config.model_files import NOT_READ, is_gguf
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -63,6 +64,13 @@ class PolicyConfig(Section):
     """LoRA scaling numerator: the adapter's output is multiplied by lora_alpha / lora_rank."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, training half as long again."""
+
+    @field_validator("model", "adapter")
+    @classmethod
+    def _is_no_export(cls, name: str | None) -> str | None:
+        if name is not None and is_gguf(name):
+            raise ValueError(NOT_READ)
+        return name
 
 
 class PromptConfig(Section):

@@ -139,6 +139,8 @@ def find_shape(model: str) -> ModelShape:
     if model in KNOWN:
         return KNOWN[model]
     path = Path(model_source(model)) / "config.json"
+    if path.parent.exists() and not path.is_file():
+        raise ConfigError(f"policy.model: {model} is no folder with a saved model: there is no config.json in it")
     if not path.is_file():
         from huggingface_hub import hf_hub_download  # late: it is slow to import, and most models need no download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -9,6 +9,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from expo_lite.core.errors import first_line
 from expo_lite.model.adapter_files import WEIGHTS
 
 # what json, torch, safetensors and the optimizer raise for files that are missing, cut short, damaged or another run's
@@ -24,8 +25,11 @@ def save_adapter(folder: Path, model: PeftModel) -> None:
 
 
 def load_adapter(folder: Path, model: PeftModel) -> None:
-    """Copy a saved adapter's matrices into `model`. Raises ValueError where names or shapes differ."""
-    saved = load_file(folder / WEIGHTS)
+    """Copy a saved adapter's matrices into `model`. Raises ValueError where it is damaged or does not fit."""
+    try:
+        saved = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS} is damaged ({first_line(error)}); bring it here again") from None
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     if shapes != {name: tensor.shape for name, tensor in saved.items()}:

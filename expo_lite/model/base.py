@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn.modules import Linear4bit
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from expo_lite.core.errors import ConfigError
@@ -104,6 +104,12 @@ def refuse_changed_logits(config: Any, model: str) -> None:
             f"policy.model: {model!r} changes its logits after the head ({', '.join(changed)}), which is not "
             "supported; choose a model that does not, such as one of the Qwen or Llama families."
         )
+
+
+def refuse_blank(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError for a tokenizer without words, as transformers makes some where tokenizer.json is missing."""
+    if not set(tokenizer("1", add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}:  # type: ignore[arg-type]
+        raise ValueError("its tokenizer reads nothing; tokenizer.json may be missing")
 
 
 @contextmanager

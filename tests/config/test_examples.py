@@ -12,6 +12,7 @@ from expo_lite.config.flags import as_flags
 from expo_lite.config.read import dump_yaml, read_config, read_request
 from expo_lite.config.settings import Config
 from expo_lite.core.errors import ConfigError
+from expo_lite.problems.values import text_in
 
 ONE = {"question": "1+1?", "solution": "So \\boxed{2}.\nDone: \\boxed{3}."}
 OTHER = {"question": "No box?", "solution": "none", "answer": 7}
@@ -76,7 +77,11 @@ def test_none_is_the_default_and_can_be_said(tmp_path: Path) -> None:
             "a.yaml: example 1 has no answer, and its solution no \\boxed{}",
         ),
         ("a.yaml", "- {question: '1?', solution: [x], answer: 1}\n", "a.yaml: example 1: its solution should be text"),
-        ("a.yaml", "- {question: '1?', solution: x, hint: 1}\n", "a.yaml: example 1 has hint; an example has question"),
+        (
+            "a.yaml",
+            "- {question: '1?', solution: x, answer: 1, hint: 1}\n",
+            "a.yaml: example 1 has hint; an example has question",
+        ),
         ("a.yaml", "- just words\n", "a.yaml: example 1 should be like"),
     ],
 )
@@ -87,6 +92,62 @@ def test_what_cannot_be_read_is_a_sentence(name: str, text: str | None, said: st
         read_request(["--preset", "tiny", "--prompt.examples", str(tmp_path / name)])
     (line,) = str(caught.value).splitlines()
     assert line.startswith("prompt.examples: ") and said in line
+
+
+def refused(*words: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read_request(["--preset", "tiny", *words])
+    return str(caught.value).splitlines()
+
+
+FAULTY = [
+    {"solution": "x", "answer": [1], "hint": 2},
+    {**ONE, "answer": 2.5},
+    "just words",
+    {"question": "1?", "solution": "no box"},
+]
+
+
+@pytest.mark.parametrize("form", ["flag", "file"])
+def test_every_fault_is_said_at_once(form: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(FAULTY))
+    given = str(tmp_path / "a.json") if form == "file" else json.dumps(FAULTY)
+    said = refused("--prompt.examples", given, "--steps", "many")
+    where = f"prompt.examples: {given}: " if form == "file" else "prompt.examples: "
+    expected = [
+        "example 1 has hint; an example has question, solution, answer and nothing else",
+        "example 1 has no question",
+        "example 1: its answer should be text",
+        "example 3 should be like {",
+        "example 4 has no answer, and its solution no \\boxed{}",
+    ]
+    assert len(said) == len(expected) + 1 and any(line.startswith("steps: ") for line in said)
+    assert all(any(line.startswith(where + words) for line in said) for words in expected)
+
+
+def test_every_line_that_is_no_json_is_said_and_of_many_faults_a_few(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"quest\n\n{}\n[1\n')
+    first, second = refused("--prompt.examples", str(tmp_path / "a.jsonl"))
+    assert "a.jsonl:1: not valid JSON" in first and "a.jsonl:4: not valid JSON" in second
+    said = refused("--prompt.examples", json.dumps([1] * 20))
+    assert len(said) == 11 and said[-1].startswith("prompt.examples: and 10 more")
+
+
+@pytest.mark.parametrize("words", [["a.yaml", "b.yaml"], ["a.yaml,b.yaml"]])
+def test_two_files_are_one_too_many(words: list[str]) -> None:
+    (line,) = refused("--prompt.examples", *words)
+    assert line == "prompt.examples: should be one file, with all examples in it (got ['a.yaml', 'b.yaml'])"
+
+
+def test_a_number_is_an_answer_as_in_rows_of_data(tmp_path: Path) -> None:
+    (tmp_path / "examples.yaml").write_text("- {question: '5/2?', solution: S, answer: 2.5}\n")
+    (tmp_path / "examples.json").write_text('[{"question": "5/2?", "solution": "S", "answer": 2.5}]')
+    for name in ("examples.yaml", "examples.json"):
+        config = read_request(["--preset", "tiny", "--prompt.examples", str(tmp_path / name)]).config
+        assert config.prompt.examples[0].answer == "2.5" == text_in(2.5, "answer")
+    (tmp_path / "examples.yaml").write_text("- {question: '5/2?', solution: S, answer: .nan}\n")
+    (line,) = refused("--prompt.examples", str(tmp_path / "examples.yaml"))
+    assert "example 1: its answer should be text" in line
 
 
 def test_words_of_a_yaml_file_stay_words(tmp_path: Path) -> None:

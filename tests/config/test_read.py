@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from expo_lite.config.flags import as_flags
 from expo_lite.config.messages import settings
+from expo_lite.config.model_files import NOT_READ
 from expo_lite.config.presets import preset_folder, preset_path, preset_summary, presets
 from expo_lite.config.read import dump_yaml, read_request
 from expo_lite.config.settings import Config
@@ -141,6 +142,13 @@ class TestMistakes:
             (["--objective.loss", "ppo"], "objective.loss: should be 'grpo', 'dr_grpo' or 'dapo' (got 'ppo')"),
             (["--prompt.hinted", "{question}"], "prompt.hinted: should contain {answer} (got '{question}')"),
             (["--data.levels", "{1"], "data.levels: should be like 1=1,5=3 or a,b or JSON (got '{1')"),
+            *(
+                (
+                    [f"--policy.{setting}", name],
+                    f"policy.{setting}: {NOT_READ} (got {name!r})",
+                )
+                for setting, name in (("model", "x.gguf"), ("model", "owner/x.GGUF"), ("adapter", "out/model.gguf"))
+            ),
             (["--config"], "--config: needs a value"),
             (["--resum"], "resum: unknown setting (did you mean resume?)"),
             (

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from support.naive_step import naive_gradient, random_step
@@ -71,6 +72,21 @@ def test_weights_of_a_real_4_bit_model(tmp_path: Path, architecture: str) -> Non
     shape = find_shape(str(folder))
     planned = weight_bytes(shape, workload_of(tiny_config(), shape, on_gpu=False))
     assert frozen <= planned <= 1.25 * frozen  # such small matrices are mostly codebooks
+
+
+@pytest.mark.parametrize("name", ["exported", "exported/README.md"])
+def test_what_is_here_but_no_saved_model_is_not_asked_of_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would try five times, and say that there is no such folder."""
+    asked: list[object] = []
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *given: asked.append(given))
+    monkeypatch.chdir(tmp_path)
+    Path("exported").mkdir()
+    Path("exported/README.md").touch()
+    with pytest.raises(ConfigError, match=rf"^policy\.model: {name} is no folder with a saved model: .* config\.json"):
+        find_shape(name)
+    assert not asked
 
 
 def card(budget: float, model: str, **settings: Any) -> tuple[Config, BudgetedPlan]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from support.tiny_models import ARCHITECTURES, live_units, nf4_policy, save_base
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from expo_lite.config import model_files
 from expo_lite.config.settings import PolicyConfig
 from expo_lite.core.errors import ConfigError
 from expo_lite.model import base as base_model
@@ -178,8 +182,16 @@ class TestGoingOnFromAnAdapter:
 
     def test_one_for_a_model_of_other_sizes_is_refused(self, saved: Path, tmp_path: Path) -> None:
         wider = save_base(tmp_path / "base", intermediate_size=192)
-        with pytest.raises(ConfigError, match=r"^policy\.adapter: .*adapter does not fit .*base: "):
+        with pytest.raises(
+            ConfigError, match=r"^policy\.adapter: .*adapter cannot be used with .*base: .*another model"
+        ):
             self.start(wider, saved)
+
+    def test_one_that_is_cut_short_is_called_damaged(self, folder: Path, saved: Path, tmp_path: Path) -> None:
+        cut = Path(shutil.copytree(saved, tmp_path / "cut"))
+        shorten(cut / "adapter_model.safetensors")
+        with pytest.raises(ConfigError, match=r"^policy\.adapter: .*adapter_model\.safetensors is damaged .*again$"):
+            self.start(folder, cut)
 
     def test_one_that_changes_the_head_is_refused(self, folder: Path, tmp_path: Path) -> None:
         base = AutoModelForCausalLM.from_pretrained(folder)
@@ -225,6 +237,77 @@ def test_checkpointing_changes_no_gradient_and_leaves_the_cache_on(folder: Path,
     )
     assert len(calls) == 2  # none of them while generating
     assert checkpointed.model.training
+
+
+def shorten(path: Path) -> None:
+    """As after a copy or download that was broken off."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def pickled(path: Path) -> None:
+    """The same weights as an archive of pickles, cut short."""
+    torch.save(load_file(path), path.with_name("pytorch_model.bin"))
+    path.unlink()
+    shorten(path.with_name("pytorch_model.bin"))
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "weights cut": ("model.safetensors", shorten),
+    "weights empty": ("model.safetensors", lambda path: path.write_bytes(b"")),
+    "weights missing": ("model.safetensors", Path.unlink),
+    "pickled weights cut": ("model.safetensors", pickled),
+    "settings cut": ("config.json", shorten),
+    "settings a list": ("config.json", lambda path: path.write_text("[1]")),
+    "tokenizer cut": ("tokenizer.json", shorten),
+    "tokenizer empty": ("tokenizer.json", lambda path: path.write_text("{}")),
+    "tokenizer missing": ("tokenizer.json", Path.unlink),
+}
+
+
+class TestDamagedFiles:
+    """One sentence, and what to do about it: which depends on where the files come from."""
+
+    @pytest.fixture
+    def base(self, tmp_path: Path) -> Path:
+        return save_base(tmp_path / "base")
+
+    def refusal(self, model: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load_policy(PolicyConfig(model=model, device="cpu"), 0)
+        return str(caught.value).splitlines()
+
+    @pytest.mark.parametrize("name", DAMAGES)
+    def test_of_a_folder(self, name: str, base: Path) -> None:
+        file, damage = DAMAGES[name]
+        damage(base / file)
+        said, remedy = self.refusal(str(base))
+        assert said.startswith(f"policy.model: cannot load {str(base)!r}: ")
+        assert "folder" in remedy and "hf auth" not in remedy
+
+    def test_of_a_tokenizer_that_transformers_makes_up(self, base: Path) -> None:
+        """Without tokenizer.json it makes a Qwen2's of no words: every prompt would be empty, and the run go on."""
+        (base / "tokenizer.json").unlink()
+        assert "its tokenizer reads nothing" in self.refusal(str(base))[0]
+
+    def test_of_the_shipped_base(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        shorten(base / "model.safetensors")
+        monkeypatch.setattr(model_files, "tiny_base", lambda: base)
+        assert self.refusal("tiny")[1] == "It ships in the package: install expo-lite again."
+
+    def test_of_a_cached_download(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def cut(*_: object, **__: object) -> None:
+            raise SafetensorError("Error while deserializing header: incomplete metadata, file not fully covered")
+
+        monkeypatch.setattr("expo_lite.model.policy.AutoConfig.from_pretrained", cut)
+        assert "`hf cache rm model/owner/name`" in self.refusal("owner/name")[1]
+
+    def test_memory_that_runs_out_meanwhile_is_no_damage(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr("expo_lite.model.policy.load_base", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            load_policy(PolicyConfig(model=str(base), device="cpu"), 0)
 
 
 class TestRefusals:

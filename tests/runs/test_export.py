@@ -294,10 +294,11 @@ class TestCard:
         (results / "results.json").write_text(json.dumps({"settings": {"adapter": "of another one"}}))
         assert "A table." not in (exported(run, tmp_path / "again") / "README.md").read_text()
 
-    def test_its_program_asks_as_the_run_did(self, run: RunDir, tmp_path: Path) -> None:
-        """System message and solved examples come before the question."""
+    @pytest.mark.parametrize("system", ["Be brief.", ""])
+    def test_its_program_asks_as_the_run_did(self, run: RunDir, tmp_path: Path, system: str) -> None:
+        """System message, also an empty one, and solved examples come before the question."""
         examples = [{"question": "1+1?", "solution": "It's \\\\boxed{2}.\\nDone."}]
-        prompt = {"system": "Be brief.", "task": "{question} Box it.", "examples": examples}
+        prompt = {"system": system, "task": "{question} Box it.", "examples": examples}
         change_config(run, prompt=prompt)
         text = (exported(run, tmp_path / "out") / "README.md").read_text()
         said: dict[str, Any] = {}
@@ -305,6 +306,13 @@ class TestCard:
         prompts = Prompts(small_hub.tokenizer(), PromptConfig.model_validate(prompt))
         assert said["messages"] == prompts.messages(Problem("p", "What is 12+34?", "46"))
         assert "stop_strings" not in text
+
+    @pytest.mark.parametrize("thinking", [False, True])
+    def test_its_program_lets_think_as_the_run_did(self, run: RunDir, tmp_path: Path, thinking: bool) -> None:
+        """Qwen3's template would let it think where it is not told."""
+        change_config(run, prompt={"enable_thinking": thinking})
+        text = (exported(run, tmp_path / "out") / "README.md").read_text()
+        assert f"enable_thinking={thinking}" in text
 
     def test_of_a_base_without_a_chat_template(self, run: RunDir, tmp_path: Path) -> None:
         """The plain one goes along, and the program stops where a next question begins."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from support import llama_cpp
+from support import llama_cpp, small_hub
 from support.exports import exported, make_run, store_as
 from support.smol import fill_cache
 from support.tiny_models import save_base
@@ -20,6 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expo_lite.commands import export
 from expo_lite.config.model_files import SMOL, model_source
+from expo_lite.config.read import read_config
+from expo_lite.config.settings import PromptConfig
+from expo_lite.core.records import Problem
+from expo_lite.model.prompts import Prompts
 from expo_lite.runs.export import gguf
 from expo_lite.runs.folder import RunDir
 
@@ -75,6 +79,30 @@ def test_the_converter_is_found(run: RunDir, tmp_path: Path, monkeypatch: pytest
     card = ModelCard((out / "README.md").read_text())
     assert card.data.library_name == "gguf" and "llama-server -m model.gguf" in card.text
     assert "{question}" in card.text and "```python" not in card.text
+
+
+PROMPT = {
+    "system": "Be brief.",
+    "task": "{question} Put it into \\boxed{}.",
+    "examples": [{"question": "1+1?", "solution": 'It is "\\boxed{2}".\n\nDone.'}],
+}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_card_shows_all_that_it_is_asked_and_where_it_stops(tmp_path: Path, plain: bool) -> None:
+    """The system message and solved examples; over a base without a chat template, the text at which an answer ends."""
+    base = store_as(save_base(tmp_path / "base"), torch.bfloat16)
+    if plain:
+        (base / "chat_template.jinja").unlink()
+    run = make_run(tmp_path / "run", base, prompt=PROMPT)
+    folder = converter(tmp_path / "llama.cpp", NOTES_ITS_ARGUMENTS)
+    card = (exported(run, tmp_path / "out", "--format", "gguf", "--llama-cpp", str(folder)) / "README.md").read_text()
+    request = json.loads(card.partition("```json\n")[2].partition("\n```")[0])
+    prompts = Prompts(small_hub.tokenizer(), PromptConfig.model_validate(PROMPT))
+    assert request["messages"] == prompts.messages(Problem("p", "{question}", ""))
+    assert request["max_tokens"] == read_config(run.config).rollout.max_new_tokens
+    assert request.get("stop") == (["\nQuestion:"] if plain else None)
+    assert ("`\\nQuestion:`" in card) == plain
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from expo_lite.runs.lock import is_held
+from expo_lite.core.locks import is_held
 
 LOCK = ".lock"
 """The run folder's lock file; its text is the pid of the last process that worked on the run."""
