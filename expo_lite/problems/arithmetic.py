@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import islice
 
 from expo_lite.core.records import Problem
 from expo_lite.problems.procedural import Split, distinct, split_of
@@ -16,9 +15,6 @@ DIGITS = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
 """Of the first and of the second number, by level."""
 
 LEVELS = tuple(DIGITS)
-DRAWS = 20_000
-"""Looked at before a split is taken to have no more problems: level 1 has 810 sums in all."""
-
 SIGNS = {"sums": "+", "differences": "-"}
 """By source. Of a difference the first number is the larger."""
 
@@ -27,7 +23,7 @@ Pair = tuple[int, int]
 
 def problems(source: str, split: Split, level: int, count: int) -> list[Problem]:
     """`count` different problems of one level, the same on every machine; fewer where there are fewer."""
-    pairs = islice(_pairs(random.Random(f"{source}/{split}/{level}"), source, split, level), DRAWS)
+    pairs = _pairs(random.Random(f"{source}/{split}/{level}"), source, split, level)
     return distinct((problem(source, pair, level) for pair in pairs), count)
 
 

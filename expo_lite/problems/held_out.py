@@ -38,4 +38,4 @@ def without_trained(problems: Sequence[Problem], trained: DataConfig) -> tuple[l
     if not kept:
         raise DataError("data: this run was trained on all of these problems; choose others")
     left_out = len(problems) - len(kept)
-    return kept, f"{left_out} problems that this run was trained on are left out" if left_out else ""
+    return kept, f"{left_out} of this run's training problems are left out" if left_out else ""

@@ -8,6 +8,9 @@ from typing import Literal
 
 from expo_lite.core.records import Problem
 
+PATIENCE = 20_000
+"""Draws without a new problem after which there are taken to be no more: level 1 has 810 sums in all."""
+
 Split = Literal["train", "validation", "test"]
 Operands = tuple[int, ...]
 
@@ -23,10 +26,12 @@ def split_of(operands: Operands) -> Split:
 
 
 def distinct(drawn: Iterable[Problem], count: int) -> list[Problem]:
-    """The first `count` different problems, in their order; all where there are fewer."""
+    """The first `count` different problems of an endless stream, in their order; all where there are fewer."""
     found: dict[str, Problem] = {}
+    since = 0
     for each in drawn:
+        since = since + 1 if each.id in found else 0
         found.setdefault(each.id, each)
-        if len(found) == count:
+        if len(found) == count or since == PATIENCE:
             break
     return list(found.values())

@@ -11,6 +11,7 @@ from expo_lite.config.hub import HUB_ID
 from expo_lite.config.settings import DataConfig
 from expo_lite.core.errors import DataError
 from expo_lite.problems.columns import DataRow
+from expo_lite.problems.embedded import EMBEDDED
 from expo_lite.problems.files import KINDS, kind_of, read_file
 from expo_lite.problems.folders import TEST, TRAIN, files_in
 from expo_lite.problems.hub import KNOWN_SETS, HubSet, Loader, read_hub
@@ -108,8 +109,8 @@ def _paths(name: str, setting: str) -> list[Path] | None:
         if not _exists(part):
             shown = part if len(part) <= _LONGEST_NAME else part[:_LONGEST_NAME] + "…"
             raise DataError(
-                f'{setting}: no file {shown}; give "tiny", {KINDS} files or a folder of them, or a data set of the Hub '
-                "as OWNER/NAME."
+                f"{setting}: no file {shown}; give {KINDS} files or a folder of them, a data set of the Hub as "
+                f"OWNER/NAME, or what is made here: {', '.join(EMBEDDED)}."
             )
     paths = [Path(part).expanduser() for part in parts]
     for path in paths:

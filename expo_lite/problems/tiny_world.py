@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from expo_lite.config.model_files import TINY
 from expo_lite.core.records import Problem
@@ -40,7 +39,7 @@ def problems(split: Split, level: int, count: int, seed: int = 0) -> list[Proble
     Fewer where there are fewer: level 1 has about 800 test problems.
     """
     draws = draw_operands(random.Random(f"{split}/{level}/{seed}"), split, level)
-    return distinct(map(problem, islice(draws, 1000 + 100 * count)), count)  # enough by far, if there are that many
+    return distinct(map(problem, draws), count)
 
 
 def draw_operands(rng: random.Random, split: Split, level: int) -> Iterator[Operands]:

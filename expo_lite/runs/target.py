@@ -13,7 +13,7 @@ from expo_lite.core.errors import ConfigError
 from expo_lite.model.adapter_files import SETTINGS, from_hub, read_settings
 from expo_lite.runs.folder import RunDir
 
-RESULTS = "evaluation"
+RUNS, RESULTS = Path("runs"), "evaluation"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def find_target(name: str) -> Target:
         return of_folder(folder)
     if is_gguf(name):
         raise ConfigError(f"TARGET: {NOT_READ} (got {name})")
+    if folder.parent == RUNS:
+        raise ConfigError(f"TARGET: there is no run {name}")
     if may_be_on_hub(name):
         return on_hub(name)
     raise ConfigError(f"TARGET: there is no folder {name}; name a run, an adapter, a model, {TINY} or a Hub id")
@@ -127,4 +129,4 @@ def run_around(folder: Path) -> RunDir | None:
 
 def results_of(short: str) -> Path:
     """Where the results of what lies in no run go."""
-    return Path("runs") / f"{RESULTS}-{short}"
+    return RUNS / f"{RESULTS}-{short}"

@@ -252,7 +252,7 @@ class TestProblems:
         more = trained.model_copy(update={"test_problems": 12})
         problems, notes = load_test(more, trained)
         assert problems == load_problems(trained).test and len(load_test(more)[0]) == 12
-        assert notes[-1] == "8 problems that this run was trained on are left out"
+        assert notes[-1] == "8 of this run's training problems are left out"
         fewer = trained.model_copy(update={"test_problems": 3})
         assert load_test(fewer, trained)[0] == problems[:3]
 
@@ -276,6 +276,7 @@ class TestCommandLine:
         [
             ([], "the following arguments are required: TARGET"),
             (["--k", "4", "tiny"], "TARGET: comes first, "),
+            (["runs/nowhere"], "TARGET: there is no run runs/nowhere"),
             (["./nowhere"], "TARGET: there is no folder ./nowhere; name a run, an adapter, a model, tiny or a Hub id"),
             (["some/x.gguf"], "TARGET: should be a folder or a Hub id: a GGUF file is an export, "),
             (["EMPTY"], "TARGET: EMPTY holds neither a run (config.yaml) nor an adapter "),

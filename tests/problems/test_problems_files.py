@@ -309,7 +309,10 @@ def test_parquet_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        ("none.jsonl", r"^data\.source: no file none\.jsonl; give \"tiny\", .*or a data set of the Hub as OWNER/NAME"),
+        (
+            "none.jsonl",
+            r"^data\.source: no file none\.jsonl; .* as OWNER/NAME, or what is made here: tiny, sums",
+        ),
         ("none", r"^data\.source: no file none"),
         ("my/deep/none", r"^data\.source: no file my/deep/none"),
         ("notes.txt", r"notes\.txt should be a \.jsonl, \.json, \.csv, \.parquet file"),
