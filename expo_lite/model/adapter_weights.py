@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
@@ -10,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from expo_lite.core.errors import first_line
-from expo_lite.model.adapter_files import WEIGHTS
+from expo_lite.model.adapter_files import SETTINGS, WEIGHTS
 
 # what json, torch, safetensors and the optimizer raise for files that are missing, cut short, damaged or another run's
 DAMAGED = (
@@ -21,6 +22,7 @@ DAMAGED = (
 def save_adapter(folder: Path, model: PeftModel) -> None:
     """Write a plain PEFT adapter, without PEFT's empty model card."""
     model.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" asks the Hub, at every checkpoint
+    shutil.copymode(folder / SETTINGS, folder / WEIGHTS)  # safetensors makes files that only their owner can read
     (folder / "README.md").unlink(missing_ok=True)
 
 

@@ -130,6 +130,7 @@ def convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
     folder.mkdir()
     with no_bars_for(str(folder)):
         model.save_pretrained(folder)
+    shutil.copymode(folder / "config.json", folder / WEIGHTS)  # safetensors makes files that only their owner can read
     tokenizer(found["tokenizer"], found["tokenizer_config"]["chat_template"]).save_pretrained(folder)
 
 

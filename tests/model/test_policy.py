@@ -131,6 +131,10 @@ def saved(loaded: Policy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def test_who_can_read_one_file_of_it_can_read_all(saved: Path) -> None:
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+
+
 class TestGoingOnFromAnAdapter:
     def start(self, folder: Path, adapter: Path, seed: int = 0, **settings: Any) -> Policy:
         settings = {"device": "cpu", "lora_rank": 4} | settings

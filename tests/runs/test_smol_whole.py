@@ -42,6 +42,7 @@ def in_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_model_is_sound(cache: Path) -> None:
     assert [path.name for path in (cache / "expo-lite").iterdir()] == [Path(model_source(SMOL)).name]
+    assert len({path.stat().st_mode for path in Path(model_source(SMOL)).iterdir()}) == 1
     tokenizer = AutoTokenizer.from_pretrained(model_source(SMOL))
     chat = [{"role": "user", "content": SAID}]
     assert tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"] == TOKENS
