@@ -97,7 +97,13 @@ def _lines(detail: ErrorDetails) -> list[str]:
         words = words.replace(pydantic_says, we_say, 1)
     if not name:  # settings that do not go together; the message names them
         return [words]
-    return [f"{name}: {line} (got {_show(detail['input'])})" for line in words.split("\n")]
+    return [f"{name}: {line}{_got(detail['input'], line)}" for line in words.split("\n")]
+
+
+def _got(value: Any, line: str) -> str:
+    """What was given, unless it is the file that a line begins with."""
+    file = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    return "" if isinstance(file, str) and line.startswith(f"{file}:") else f" (got {_show(value)})"
 
 
 def _name(loc: tuple[int | str, ...]) -> str:

@@ -156,7 +156,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         "rejected_explanations",
         {"metrics": [written(2, unverified=1)] * 75 + [written(1, unverified=2)] * 25},
         {"metrics": [written(1, unverified=1)] * 40},
-        ["50 of 75 were wrong even though the answer was told, and earlier most were not: try to let the base"],
+        ["50 of 75 were wrong even though the answer was told, and earlier most were not: the base would write more that hold"],
         "--explanation.explained-by base",
     ),
     (
@@ -411,6 +411,13 @@ def test_rejections_come_with_the_newest_example(tmp_path: Path) -> None:
     old, new = (explanation(text, rejected="leak", trained=False) for text in ("old", "new"))
     found = findings(tmp_path / "run", metrics=[written(0, leak=2)], samples=[old, new, explanation("fine")])
     assert found["rejected_explanations"].cases == ({"step": 1, "problem": "p", "text": "new"},)
+
+
+def test_an_example_says_what_was_asked(tmp_path: Path) -> None:
+    """The id of a problem of a file is a number that says nothing."""
+    sample = explanation("new", rejected="leak", trained=False) | {"question": "7 * 3?", "answer": "21"}
+    found = findings(tmp_path / "run", metrics=[written(0, leak=2)], samples=[sample])
+    assert found["rejected_explanations"].cases == ({"step": 1, "question": "7 * 3?", "answer": "21", "text": "new"},)
 
 
 def test_wrong_answers_name_problem_known_and_other(tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def problem_of(sample: Mapping[str, Any]) -> Problem:
 
 
 def sample_case(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a sample, and the end of its text: there it is seen why it was turned down."""
+    """What a sample was asked, and the end of its text: there it is seen why it was turned down."""
     text = str(sample.get("text", ""))
     tail = text if len(text) <= EXAMPLE else f"… {text[-EXAMPLE:]}"
-    return {"step": sample.get("step"), "problem": sample.get("problem"), "text": tail}
+    names = ("question", "answer") if "question" in sample else ("problem",)
+    return {"step": sample.get("step"), **{name: str(sample.get(name))[:EXAMPLE] for name in names}, "text": tail}
