@@ -156,7 +156,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
         "rejected_explanations",
         {"metrics": [written(2, unverified=1)] * 75 + [written(1, unverified=2)] * 25},
         {"metrics": [written(1, unverified=1)] * 40},
-        ["50 of 75 were wrong even though the answer was told, and earlier most were not: the base would write more that hold"],
+        ["50 of 75 were wrong even though the answer was told, and earlier most were not: the base would"],
         "--explanation.explained-by base",
     ),
     (
