@@ -111,6 +111,11 @@ def test_the_space_of_two_checkpoints(undisturbed: Path) -> None:
         assert 0.8 * real < space.two_checkpoints(config, parts.policy) < 2 * real
 
 
+def heed_hangups() -> None:
+    """In the child: this suite itself may run under nohup, and what ignores a signal is inherited."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class TestHangUp:
     def begun(self, config: Path, folder: Path, number: signal.Signals, **options: object) -> subprocess.Popen:
         script = folder.with_suffix(".py")
@@ -118,6 +123,7 @@ class TestHangUp:
         argv = ["--preset", "tiny", "--config", str(config), "--run", str(folder)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, str(script), str(int(number)), "1", *argv]
+        options = {"preexec_fn": heed_hangups} | options
         return subprocess.Popen(command, env=environment, start_new_session=True, **options)  # type: ignore[call-overload]
 
     def test_it_is_treated_as_sigterm(self, config: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ class TestHangUp:
         argv = ["--preset", "tiny", "--config", str(config), "--run", str(folder)]
         process = subprocess.Popen(
             [sys.executable, str(script), str(int(signal.SIGHUP)), "1", *argv],
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=heed_hangups,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         os.close(slave)
