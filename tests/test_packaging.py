@@ -72,7 +72,7 @@ def test_wheel_holds_the_package_presets_and_model(built: Path) -> None:
 def test_twine_has_nothing_to_say(built: Path) -> None:
     pytest.importorskip("twine")
     said = python("-m", "twine", "--no-color", "check", "--strict", *built.glob("expo_lite-*"), cwd=built)
-    assert said.count(": PASSED") == 2
+    assert said.count("PASSED") == 2
 
 
 def test_with_an_address_the_wheel_shows_it(checkout: Path, tmp_path: Path) -> None:
