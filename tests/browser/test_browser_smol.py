@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,11 +45,12 @@ def test_it_is_compared(run: Path, visit: Callable[..., Any]) -> None:
         page.context.close()  # before its server goes
 
 
-def test_stop_ends_a_long_answer_within_a_second(run: Path, visit: Callable[..., Any]) -> None:
-    config = yaml.safe_load((run / "config.yaml").read_text())
+def test_stop_ends_a_long_answer_within_a_second(run: Path, tmp_path: Path, visit: Callable[..., Any]) -> None:
+    wordy = Path(shutil.copytree(run, tmp_path / "wordy"))
+    config = yaml.safe_load((wordy / "config.yaml").read_text())
     config["prompt"]["examples"], config["rollout"]["max_new_tokens"] = [], 512
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    with serving("--run", str(run)) as url:
+    (wordy / "config.yaml").write_text(yaml.safe_dump(config))
+    with serving("--run", str(wordy)) as url:
         page = visit(url)
         page.locator("#question textarea").fill("Tell the story of a dragon who learns to add, day by day.")
         page.locator("#compare").click()

@@ -129,14 +129,14 @@ def test_every_line_that_is_no_json_is_said_and_of_many_faults_a_few(tmp_path: P
     (tmp_path / "a.jsonl").write_text('{"quest\n\n{}\n[1\n')
     first, second = refused("--prompt.examples", str(tmp_path / "a.jsonl"))
     assert "a.jsonl:1: not valid JSON" in first and "a.jsonl:4: not valid JSON" in second
+    said = refused("--prompt.examples", json.dumps([1] * 20))
+    assert len(said) == 11 and said[-1].startswith("prompt.examples: and 10 more")
 
 
 def test_a_file_is_named_once(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "1?"}')
     (line,) = refused("--prompt.examples", str(tmp_path / "a.jsonl"))
     assert line == f"prompt.examples: {tmp_path / 'a.jsonl'}: example 1 has no solution"
-    said = refused("--prompt.examples", json.dumps([1] * 20))
-    assert len(said) == 11 and said[-1].startswith("prompt.examples: and 10 more")
 
 
 @pytest.mark.parametrize("words", [["a.yaml", "b.yaml"], ["a.yaml,b.yaml"]])

@@ -29,7 +29,7 @@ REASONS = {
     "false_step": "holding a false calculation: start from easier problems (data.levels)",
 }
 WORSE = (
-    "wrong even though the answer was told, and earlier most were not: the base would write more that hold "
+    "wrong even though the answer was told, and earlier most were not: the base would perhaps write more that hold "
     "(explanation.explained_by base; whether more is learned from them is not known)"
 )
 LEAKING = 0.2  # of the explanations written
